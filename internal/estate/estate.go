@@ -1,0 +1,146 @@
+// Package estate holds the words of kedge.yaml: sites, repositories and services, and what each service has.
+//
+// Decoding is strict: an unknown field, a wrong type or a name that refers to nothing is an error with the
+// file's line and column. An Estate that Load returned is complete and consistent; nothing changes it after.
+package estate
+
+import (
+	"fmt"
+	"time"
+)
+
+// Estate is the declared whole.
+type Estate struct {
+	Name         string       `yaml:"name"`
+	Sites        []Site       `yaml:"sites"`
+	Repositories []Repository `yaml:"repositories"`
+	Services     []Service    `yaml:"services"`
+	// State is the directory where kedge keeps what it needs between runs: spools, journals, the record, quarantine. Absolute.
+	State string `yaml:"state"`
+}
+
+// Site is a place that holds data.
+type Site struct {
+	Name string `yaml:"name"`
+	Role string `yaml:"role"` // "headquarters" or "vault"
+}
+
+// Repository is where an estate's snapshots go, and where their copy stands.
+type Repository struct {
+	Name         string `yaml:"name"`
+	Site         string `yaml:"site"`
+	Location     string `yaml:"location"` // as restic's -r: a directory, or rest:http://host:port/path/
+	PasswordFile string `yaml:"password_file"`
+	Copy         *Copy  `yaml:"copy,omitempty"`
+}
+
+// Copy is a repository's twin at another site, reached through that site's vault alone.
+type Copy struct {
+	Site      string `yaml:"site"`
+	Location  string `yaml:"location"`             // rest:http://host:port/name/
+	TokenFile string `yaml:"token_file,omitempty"` // credential for reading
+}
+
+// Service is what people use.
+type Service struct {
+	Name       string     `yaml:"name"`
+	Title      string     `yaml:"title,omitempty"` // for people
+	Key        bool       `yaml:"key,omitempty"`   // shut first
+	Needs      []string   `yaml:"needs,omitempty"` // services that it cannot work without
+	Repository string     `yaml:"repository"`
+	Assets     []Asset    `yaml:"assets"`
+	Processes  []Process  `yaml:"processes,omitempty"` // in order of start
+	Probes     []Probe    `yaml:"probes"`
+	Objectives Objectives `yaml:"objectives"`
+	Watch      Watch      `yaml:"watch,omitempty"`
+}
+
+// Asset is what a service cannot live without.
+type Asset struct {
+	Name    string   `yaml:"name"`
+	Kind    string   `yaml:"kind"` // "files" or "postgres"
+	Paths   []string `yaml:"paths,omitempty"`
+	Exclude []string `yaml:"exclude,omitempty"` // absolute path prefixes left out, such as logs and run files
+	// Connect is a PostgreSQL connection string without a password; the user may replicate.
+	Connect      string `yaml:"connect,omitempty"`
+	PasswordFile string `yaml:"password_file,omitempty"`
+	Data         string `yaml:"data,omitempty"` // PostgreSQL's data directory, for recovery in place
+	Bin          string `yaml:"bin,omitempty"`  // the directory of PostgreSQL's programs
+}
+
+// Process is a program that runs in the foreground, as a Type=exec unit of systemd would.
+type Process struct {
+	Name       string   `yaml:"name"`
+	Argv       []string `yaml:"argv"`
+	Directory  string   `yaml:"directory,omitempty"`
+	Env        []string `yaml:"env,omitempty"`         // NAME=value, added to PATH, HOME and LANG
+	StopSignal string   `yaml:"stop_signal,omitempty"` // default SIGTERM
+	// Listen names the addresses it serves, host:port. It is up when all accept; a drill gives it others.
+	Listen []string `yaml:"listen,omitempty"`
+	// Relocate names files, inside the service's file assets, in which a drill replaces paths and addresses.
+	Relocate []string      `yaml:"relocate,omitempty"`
+	PIDFile  string        `yaml:"pid_file"`
+	Log      string        `yaml:"log"`
+	Timeout  time.Duration `yaml:"timeout,omitempty"` // to start, and to stop; default 30 s
+}
+
+// Probe is a question that a healthy service answers.
+type Probe struct {
+	Name string `yaml:"name"`
+	Kind string `yaml:"kind"` // "http", "tcp", "mail", "sql", "command", "files"
+
+	URL    string            `yaml:"url,omitempty"`     // http
+	Form   map[string]string `yaml:"form,omitempty"`    // http: posted to SignIn first, the cookies kept
+	SignIn string            `yaml:"sign_in,omitempty"` // http
+	Status int               `yaml:"status,omitempty"`  // http: default 200
+
+	Address string `yaml:"address,omitempty"` // tcp: host:port
+
+	SMTP         string `yaml:"smtp,omitempty"` // mail: delivered there
+	IMAP         string `yaml:"imap,omitempty"` // mail: and read back from there
+	User         string `yaml:"user,omitempty"` // mail: the recipient's address and IMAP login
+	PasswordFile string `yaml:"password_file,omitempty"`
+
+	Connect string `yaml:"connect,omitempty"` // sql
+	Query   string `yaml:"query,omitempty"`   // sql: its first row's first column is the answer
+
+	Argv []string `yaml:"argv,omitempty"` // command: its standard output is the answer
+
+	Path string `yaml:"path,omitempty"` // files: a file that must be there and not be empty
+
+	Expect  string        `yaml:"expect,omitempty"`  // the answer contains this
+	Timeout time.Duration `yaml:"timeout,omitempty"` // default 10 s
+}
+
+// Objectives are what the organisation asks of a service.
+type Objectives struct {
+	RPO time.Duration `yaml:"rpo"` // loss of at most this much time
+	RTO time.Duration `yaml:"rto"` // back after at most this long
+}
+
+// Watch says where detectors look, beside the assets themselves.
+type Watch struct {
+	DocumentRoot string   `yaml:"document_root,omitempty"` // files served to visitors
+	Pages        []string `yaml:"pages,omitempty"`         // URLs compared with their approved release
+	AccessLogs   []string `yaml:"access_logs,omitempty"`   // combined format
+}
+
+// Service returns the named service.
+func (e *Estate) Service(name string) (*Service, error) {
+	for i := range e.Services {
+		if e.Services[i].Name == name {
+			return &e.Services[i], nil
+		}
+	}
+	return nil, fmt.Errorf("service %q is not in estate %s", name, e.Name)
+}
+
+// Repository returns the named repository.
+func (e *Estate) Repository(name string) (*Repository, error) {
+	for i := range e.Repositories {
+		if e.Repositories[i].Name == name {
+			return &e.Repositories[i], nil
+		}
+	}
+	return nil, fmt.Errorf("repository %q is not in estate %s", name, e.Name)
+}
