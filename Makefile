@@ -1,0 +1,47 @@
+# make exercise   the whole story on real services: attacked, contained, recovered, proven
+# make test       all tests
+# make lint       gofmt, go vet, staticcheck
+# make test-long  the tests again under the race detector, and the exercise at full size with each fault
+# make fuzz       every fuzz target for FUZZTIME
+# make bench      every benchmark
+
+EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file
+FUZZTIME ?= 30s
+GO ?= go
+
+.PHONY: build exercise test test-long lint fuzz bench packages test-packages clean
+
+build:
+	$(GO) build -trimpath -o bin/kedge ./cmd/kedge
+
+exercise: packages build
+	bin/kedge exercise $(EXERCISE_FLAGS)
+
+test: test-packages
+	$(GO) test ./...
+
+test-long: test-packages build
+	$(GO) test -race -count=1 ./...
+	$(GO) test -tags long -count=1 -timeout 60m -run Long -v ./cmd/kedge
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt these: $$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fuzz:
+	GO=$(GO) scripts/fuzz $(FUZZTIME)
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+packages:
+	@scripts/install-packages $(EXERCISE_PACKAGES)
+
+test-packages:
+	@scripts/install-packages $(TEST_PACKAGES)
+
+clean:
+	rm -rf bin
