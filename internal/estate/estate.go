@@ -73,6 +73,7 @@ type Process struct {
 	Name       string   `yaml:"name"`
 	Argv       []string `yaml:"argv"`
 	Directory  string   `yaml:"directory,omitempty"`
+	User       string   `yaml:"user,omitempty"`        // the account it runs as, if kedge is root; default: kedge's own
 	Env        []string `yaml:"env,omitempty"`         // NAME=value, added to PATH, HOME and LANG
 	StopSignal string   `yaml:"stop_signal,omitempty"` // default SIGTERM
 	// Listen names the addresses it serves, host:port. It is up when all accept; a drill gives it others.
