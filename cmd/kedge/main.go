@@ -1,0 +1,89 @@
+// Command kedge protects an organisation's services, proves every night that they would come back, and brings
+// them back after an attack. README.md says how to begin.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what `kedge --version` and every snapshot's program_version tell.
+const version = "0.1.0"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// run is main without the process: it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand(&terminal{stdout: stdout, stderr: stderr})
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errReported) {
+		fmt.Fprintf(stderr, "kedge: %v\n", err)
+	}
+	if err != nil && ctx.Err() != nil {
+		return exitCancelled
+	}
+	return exitStatus(err)
+}
+
+// The groups that `kedge --help` sorts the commands into: the users' questions, in order.
+const (
+	groupRepository = "repository"
+	groupEstate     = "estate"
+	groupProve      = "prove"
+	groupDaemon     = "daemon"
+)
+
+func newRootCommand(term *terminal) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kedge",
+		Short: "Cyber-recovery: protect services, prove that they would come back, and bring them back",
+		Long: `kedge keeps an organisation's information services recoverable: it protects them to
+restic-format repositories, has a second site pull and verify a copy, restores that copy
+to a sandbox and asks the services questions, notices an attack, shuts what was hit and
+only that, and brings it back clean.`,
+		Example: `  kedge exercise                              see the whole of it on an example estate
+  kedge init -r /srv/repository               create a repository (RESTIC_PASSWORD_FILE or --password-file)
+  kedge backup -r /srv/repository /srv/files  store a snapshot
+  kedge assess -r /srv/repository             which snapshots are clean, which files were damaged
+  kedge drill --estate /etc/kedge/kedge.yaml  restore everything to a sandbox, start it, ask it`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().BoolVar(&term.json, "json", false, "print JSON, one object a line")
+	root.PersistentFlags().BoolVarP(&term.quiet, "quiet", "q", false, "print results only, no progress")
+	root.AddGroup(
+		&cobra.Group{ID: groupProve, Title: "See it and prove it:"},
+		&cobra.Group{ID: groupEstate, Title: "Services (need --estate, or KEDGE_ESTATE):"},
+		&cobra.Group{ID: groupRepository, Title: "Repositories (need -r, or KEDGE_REPOSITORY or RESTIC_REPOSITORY):"},
+		&cobra.Group{ID: groupDaemon, Title: "Daemons:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupProve, newExerciseCommand(term), newEvidenceCommand(term))
+	add(groupEstate, newDrillCommand(term), newRecoverCommand(term))
+	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term),
+		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term))
+	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
+	root.AddCommand(newApplicationCommand())
+	return root
+}

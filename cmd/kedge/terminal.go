@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// terminal is where a command's results and its progress go. It is safe for several goroutines.
+type terminal struct {
+	stdout, stderr io.Writer
+	json           bool // results and progress as one JSON object a line on stdout
+	quiet          bool
+
+	mu    sync.Mutex
+	shown time.Time // when the progress line was last drawn
+	drawn bool      // a progress line stands on the screen
+}
+
+// progressInterval keeps the progress line readable, and cheap.
+const progressInterval = 100 * time.Millisecond
+
+// printf writes a line of a result for people. With --json it writes nothing.
+func (t *terminal) printf(format string, args ...any) {
+	if t.json {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.stdout, format+"\n", args...)
+}
+
+// object writes a result as one line of JSON, if --json asks for it.
+func (t *terminal) object(v any) error {
+	if !t.json {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return json.NewEncoder(t.stdout).Encode(v)
+}
+
+// warn writes a line to standard error, in any mode.
+func (t *terminal) warn(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprintf(t.stderr, format+"\n", args...)
+}
+
+// progress draws a line that the next one replaces: on a terminal only.
+func (t *terminal) progress(format string, args ...any) {
+	if t.json || t.quiet || !isTerminal(t.stderr) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := time.Now(); now.Sub(t.shown) >= progressInterval {
+		t.shown = now
+		t.drawn = true
+		line := fmt.Sprintf(format, args...)
+		if width := terminalWidth(t.stderr); len(line) > width {
+			line = line[:width]
+		}
+		fmt.Fprintf(t.stderr, "\r\x1b[K%s", line)
+	}
+}
+
+// clear removes the progress line; the caller holds mu.
+func (t *terminal) clear() {
+	if t.drawn {
+		fmt.Fprint(t.stderr, "\r\x1b[K")
+		t.drawn = false
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 1 {
+			return width - 1
+		}
+	}
+	return 79
+}
+
+// formatBytes writes a size for people, in powers of 1024 as restic does.
+func formatBytes(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, prefix := float64(n)/unit, 0
+	for size >= unit && prefix < 3 {
+		size /= unit
+		prefix++
+	}
+	return fmt.Sprintf("%.3f %ciB", size, "KMGT"[prefix])
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Protected is one asset's capture.
+type Protected struct {
+	Service, Asset string
+	Fact           event.SnapshotTaken
+}
+
+// Protect captures every asset of the named services, or of all, to their repositories, and leaves a WAL stream
+// running for each PostgreSQL cluster. done is called after each asset.
+func (a *Agent) Protect(ctx context.Context, services []string, done func(Protected)) error {
+	return a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
+		captured, err := a.capture(ctx, service, declared, nil)
+		if err != nil {
+			return fmt.Errorf("protect %s: %w", assetKey(service.Name, declared.Name), err)
+		}
+		if err := a.append(ctx, captured.Fact, about{service: service.Name, asset: declared.Name}); err != nil {
+			return err
+		}
+		done(Protected{service.Name, declared.Name, captured.Fact})
+		return nil
+	})
+}
+
+// eachAsset calls fn for the assets of the named services, or of all, in the estate's order.
+func (a *Agent) eachAsset(services []string, fn func(*estate.Service, estate.Asset) error) error {
+	if len(services) == 0 {
+		for _, s := range a.estate.Services {
+			services = append(services, s.Name)
+		}
+	}
+	for _, name := range services {
+		service, err := a.estate.Service(name)
+		if err != nil {
+			return err
+		}
+		for _, declared := range service.Assets {
+			if err := fn(service, declared); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// capture takes a first snapshot of an asset of any kind.
+func (a *Agent) capture(ctx context.Context, service *estate.Service, declared estate.Asset, observers []archive.Observer) (asset.Captured, error) {
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return asset.Captured{}, err
+	}
+	var captured asset.Captured
+	err = r.WithLock(ctx, false, func(ctx context.Context) error {
+		if declared.Kind == "postgres" {
+			captured, err = a.captureCluster(ctx, r, service, declared)
+			return err
+		}
+		captured, err = a.captureFiles(ctx, r, service, declared, observers)
+		return err
+	})
+	return captured, err
+}
+
+func (a *Agent) captureFiles(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset, observers []archive.Observer) (asset.Captured, error) {
+	return asset.CaptureFiles(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{
+		Host: a.estate.Name, Observers: observers,
+	})
+}
+
+// captureCluster takes a base backup and the WAL that makes it consistent, and keeps streaming from then on.
+func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
+	key := assetKey(service.Name, declared.Name)
+	s := a.streams[key]
+	if s == nil {
+		postgres, err := asset.OpenPostgres(ctx, service.Name, declared, a.spool(service.Name, declared.Name))
+		if err != nil {
+			return asset.Captured{}, err
+		}
+		s = a.startStream(ctx, postgres)
+		a.streams[key] = s
+	}
+	base, err := s.postgres.Base(ctx, r, service.Repository)
+	if err != nil {
+		return asset.Captured{}, err
+	}
+	if _, err := a.flush(ctx, r, service, declared); err != nil {
+		return asset.Captured{}, err
+	}
+	return base, nil
+}
+
+// startStream receives WAL beside the agent's other work until stop; ctx ends it too.
+func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stream {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{postgres: postgres, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.err = postgres.Stream(ctx)
+	}()
+	return s
+}
+
+// flush stores the WAL that the server has written until now.
+func (a *Agent) flush(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
+	s := a.streams[assetKey(service.Name, declared.Name)]
+	if s == nil {
+		return asset.Captured{}, fmt.Errorf("flush %s: its WAL is not being streamed", assetKey(service.Name, declared.Name))
+	}
+	select {
+	case <-s.done:
+		return asset.Captured{}, fmt.Errorf("stream WAL of %s: %w", assetKey(service.Name, declared.Name), s.err)
+	default:
+	}
+	return s.postgres.Flush(ctx, r, service.Repository)
+}
+
+// assetFilter selects the snapshots of one asset, all kinds of them.
+func assetFilter(service, name string) snapshot.Filter {
+	return snapshot.Filter{Tags: []string{"kedge:asset=" + assetKey(service, name)}}
+}
