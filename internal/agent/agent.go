@@ -175,3 +175,9 @@ func (s *stream) stop() {
 	s.cancel()
 	<-s.done
 }
+
+// serviceOf returns the service of an assetKey.
+func serviceOf(key string) string {
+	service, _, _ := strings.Cut(key, "/")
+	return service
+}

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/contain"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+)
+
+// Contain shuts the services that signals name, and those that need them, and no other. It returns them in the order
+// in which they were shut. Before a cluster is shut its WAL is stored to the last byte, and after the services are shut
+// their file trees are: what stood there is evidence, and tells the investigation what was damaged last.
+func (a *Agent) Contain(ctx context.Context, incident string, signals []event.Signal) ([]string, error) {
+	order, _ := contain.Affected(a.estate, hitServices(signals))
+	if err := a.flushAll(ctx, order); err != nil {
+		return nil, err
+	}
+	events, err := contain.Shut(ctx, a.estate, order, a.journal(incident, "contain"), false)
+	if recordErr := a.appendAll(ctx, incident, events); recordErr != nil {
+		return order, errors.Join(err, recordErr)
+	}
+	if err != nil {
+		return order, fmt.Errorf("contain: %w", err)
+	}
+	a.stopStreams(order)
+	return order, a.storeEvidence(ctx, incident, order)
+}
+
+// hitServices lists the services that signals name, each once, in the order of their signals.
+func hitServices(signals []event.Signal) []string {
+	var hit []string
+	seen := map[string]bool{}
+	for _, s := range signals {
+		if !seen[s.Service] {
+			seen[s.Service] = true
+			hit = append(hit, s.Service)
+		}
+	}
+	return hit
+}
+
+// flushAll stores the WAL of the services' clusters.
+func (a *Agent) flushAll(ctx context.Context, services []string) error {
+	return a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
+		if declared.Kind != "postgres" {
+			return nil
+		}
+		r, err := a.repository(ctx, service.Repository)
+		if err != nil {
+			return err
+		}
+		captured, err := a.flush(ctx, r, service, declared)
+		if err != nil {
+			return err
+		}
+		return a.append(ctx, captured.Fact, about{service: service.Name, asset: declared.Name})
+	})
+}
+
+// stopStreams ends the WAL capture of clusters that were shut.
+func (a *Agent) stopStreams(services []string) {
+	for _, name := range services {
+		for key, s := range a.streams {
+			if serviceOf(key) == name {
+				s.stop()
+				delete(a.streams, key)
+			}
+		}
+	}
+}
+
+// storeEvidence captures the file trees of shut services as the adversary left them.
+func (a *Agent) storeEvidence(ctx context.Context, incident string, services []string) error {
+	return a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
+		if declared.Kind != "files" {
+			return nil
+		}
+		captured, err := a.capture(ctx, service, declared, nil)
+		if err != nil {
+			return fmt.Errorf("store evidence of %s: %w", assetKey(service.Name, declared.Name), err)
+		}
+		return a.append(ctx, captured.Fact, about{incident: incident, service: service.Name, asset: declared.Name})
+	})
+}
+
+// OpenIncident puts on the record that signals belong together, and what they are taken for.
+func (a *Agent) OpenIncident(ctx context.Context, incident string, signals []event.Signal) error {
+	return a.append(ctx, event.IncidentOpened{
+		Title:    fmt.Sprintf("%d signals on %d services", len(signals), len(hitServices(signals))),
+		Services: hitServices(signals),
+		Signals:  len(signals),
+	}, about{incident: incident})
+}
+
+// attackStrength is the strength from which one signal alone is taken for an attack; two kinds of signals that belong
+// together are one too, whatever their strength.
+const attackStrength = 0.9
+
+// Classify says whether an incident's signals are an attack or a fault.
+func Classify(signals []event.Signal) event.IncidentClassified {
+	var techniques []string
+	kinds := map[string]bool{}
+	strongest := 0.0
+	for _, s := range signals {
+		if !kinds[s.Technique] {
+			kinds[s.Technique] = true
+			techniques = append(techniques, s.Technique)
+		}
+		strongest = max(strongest, s.Strength)
+	}
+	c := event.IncidentClassified{Class: "fault", Techniques: techniques}
+	c.Reason = fmt.Sprintf("%d techniques seen, the strongest signal at %.2f", len(techniques), strongest)
+	if len(techniques) >= 2 || strongest >= attackStrength {
+		c.Class = "attack"
+	}
+	return c
+}
+
+// ClassifyIncident puts the classification on the record.
+func (a *Agent) ClassifyIncident(ctx context.Context, incident string, signals []event.Signal) (event.IncidentClassified, error) {
+	c := Classify(signals)
+	return c, a.append(ctx, c, about{incident: incident})
+}
+
+// sinceSeconds is how long ago t was.
+func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }
