@@ -1,0 +1,77 @@
+package content
+
+// The features that Judge tells. Any two of them are independent enough to count twice.
+const (
+	Noise        = "noise"            // the bytes cannot be told from random ones
+	FormatLost   = "format lost"      // the first bytes are not those that the name, or the former content, promises
+	Compressible = "was compressible" // the former content could be compressed, noise cannot
+	Renamed      = "renamed"          // a file of the former name is gone, and something was appended to its name
+)
+
+// Former is what is known of a file's content before it changed. The zero value knows nothing.
+type Former struct {
+	Plain, Stored int64  // bytes before and after compression, 0 if not known
+	Format        Format // Unknown also if it was not looked at
+}
+
+// compressed is the share below which content counts as compressible. Encrypted or well-compressed content is stored at
+// its own length or a little more.
+const compressed = 0.9
+
+// Compressible tells whether the former content took visibly less space when stored.
+func (f Former) Compressible() bool {
+	return f.Plain >= minWindow && f.Stored > 0 && float64(f.Stored) < compressed*float64(f.Plain)
+}
+
+// Finding is what Judge thinks of one file.
+type Finding struct {
+	Features []string
+	Entropy  float64
+	Chi2     float64
+}
+
+// Encrypted tells whether the file was made unreadable: it is noise, and at least one thing more speaks against it.
+func (f Finding) Encrypted() bool { return len(f.Features) >= 2 && f.Features[0] == Noise }
+
+// Noise tells whether the file is at least noise where it should not be known to be.
+func (f Finding) Noise() bool { return len(f.Features) > 0 && f.Features[0] == Noise }
+
+// Judge tells whether a file that holds what sample shows was encrypted by somebody else than its owner. name
+// is the name it had when its content was good; renamed says that it stands elsewhere now.
+func Judge(name string, former Former, sample Sample, renamed bool) Finding {
+	found := Finding{Entropy: sample.Entropy(), Chi2: sample.Chi2()}
+	if !noisy(former, sample) {
+		return found
+	}
+	found.Features = append(found.Features, Noise)
+	expected := Expected(name)
+	if expected == Unknown {
+		expected = former.Format
+	}
+	switch {
+	case NamedEncrypted(name) || expected == Encrypted || expected == Unknown:
+	case expected == Text, sample.Format != expected: // a text with noise in it is no text any more
+		found.Features = append(found.Features, FormatLost)
+	}
+	if former.Compressible() {
+		found.Features = append(found.Features, Compressible)
+	}
+	if renamed {
+		found.Features = append(found.Features, Renamed)
+	}
+	return found
+}
+
+// noisy leaves out what is close to noise by nature, as archives and pictures are, as long as they look like it.
+func noisy(former Former, sample Sample) bool {
+	random := sample.Random()
+	switch {
+	case sample.Format == Unknown || sample.Format == Encrypted:
+		return random >= 0.5 || len(sample.Windows) > 0 && sample.Windows[0].Random()
+	case sample.Format == Text:
+		return random > 0
+	case sample.Format.packed():
+		return false
+	}
+	return random >= 0.5 && former.Compressible()
+}

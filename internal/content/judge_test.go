@@ -1,0 +1,286 @@
+package content
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"crypto/aes"
+	"crypto/cipher"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// encrypt is what an encryptor of files does.
+func encrypt(plain []byte) []byte {
+	block, err := aes.NewCipher(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		panic(err)
+	}
+	out := make([]byte, len(plain))
+	cipher.NewCTR(block, make([]byte, aes.BlockSize)).XORKeyStream(out, plain)
+	return out
+}
+
+func prose(words int) []byte {
+	rng := rand.New(rand.NewPCG(1, 2))
+	list := strings.Fields("the committee noted that ships of five hundred gross tonnage and above shall carry a certificate issued by the administration")
+	var b bytes.Buffer
+	for i := range words {
+		b.WriteString(list[rng.IntN(len(list))])
+		b.WriteByte(" \n"[boolInt(i%12 == 11)])
+	}
+	return b.Bytes()
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func zipped(files ...[]byte) []byte {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for i, f := range files {
+		fw, err := w.Create(fmt.Sprintf("word/part%d.xml", i))
+		if err != nil {
+			panic(err)
+		}
+		fw.Write(f)
+	}
+	w.Close()
+	return b.Bytes()
+}
+
+func gzipped(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
+}
+
+func picture(encode func(*bytes.Buffer, image.Image) error) []byte {
+	rng := rand.New(rand.NewPCG(3, 4))
+	m := image.NewRGBA(image.Rect(0, 0, 160, 160))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i/160) + byte(rng.IntN(40))
+	}
+	m.Set(0, 0, color.White)
+	var b bytes.Buffer
+	if err := encode(&b, m); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+func sampled(data []byte) Sample {
+	s := NewSampler(int64(len(data)))
+	for chunk := range bytesChunk(data, 1000) {
+		s.Write(chunk)
+	}
+	return s.Sample()
+}
+
+func bytesChunk(b []byte, n int) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for len(b) > 0 {
+			k := min(n, len(b))
+			if !yield(b[:k]) {
+				return
+			}
+			b = b[k:]
+		}
+	}
+}
+
+// documents are good files of many kinds, with how well their content can be compressed.
+func documents() map[string][]byte {
+	return map[string][]byte{
+		"report.txt":   prose(9000),
+		"short.txt":    prose(12),
+		"main.go":      []byte("package main\n\nfunc main() { println(\"héllo\") }\n"),
+		"latin1.txt":   bytes.Repeat([]byte("r\xe9solution adopt\xe9e \xe0 Gen\xe8ve\n"), 60),
+		"cyrillic.txt": bytes.Repeat([]byte("Комитет безопасности на море\n"), 400),
+		"arabic.html":  bytes.Repeat([]byte("<p>المنظمة البحرية الدولية</p>\n"), 400),
+		"paper.docx":   zipped(prose(9000), prose(300)),
+		"sheet.ods":    zipped(prose(20)),
+		"photo.jpg":    picture(func(b *bytes.Buffer, m image.Image) error { return jpeg.Encode(b, m, nil) }),
+		"plan.png":     picture(func(b *bytes.Buffer, m image.Image) error { return png.Encode(b, m) }),
+		"old.log.gz":   gzipped(prose(60000)),
+		"letter.pdf":   append([]byte("%PDF-1.4\n"), encrypt(prose(4000))...), // streams inside are compressed
+		"data.bin":     bytes.Repeat([]byte{0, 1, 2, 3, 0, 0, 9, 200}, 3000),
+	}
+}
+
+func formerOf(data []byte) Former {
+	f := Former{Plain: int64(len(data)), Stored: int64(len(data)) + 32}
+	if z := int64(len(gzipped(data))) + 14; z < f.Plain {
+		f.Stored = z
+	}
+	return f
+}
+
+func TestEncryptedFilesAreTold(t *testing.T) {
+	for name, data := range documents() {
+		t.Run(name, func(t *testing.T) {
+			found := Judge(name, formerOf(data), sampled(encrypt(data)), false)
+			if !found.Encrypted() {
+				t.Errorf("%s encrypted in place was not told: %+v, sample %+v", name, found, sampled(encrypt(data)))
+			}
+			if found.Chi2 < 100 || found.Chi2 > 400 || found.Entropy < 4 {
+				t.Errorf("figures %+v are not those of noise", found)
+			}
+		})
+	}
+}
+
+func TestOnlyTheHeadEncryptedIsTold(t *testing.T) {
+	for name, data := range documents() {
+		if len(data) < 4*WindowSize {
+			continue
+		}
+		changed := append(encrypt(data[:WindowSize]), data[WindowSize:]...)
+		if found := Judge(name, formerOf(data), sampled(changed), false); !found.Encrypted() {
+			t.Errorf("%s with its first 4 KiB encrypted was not told: %+v", name, found)
+		}
+	}
+}
+
+func TestATextWithNoiseInTheMiddleIsTold(t *testing.T) {
+	data := prose(30000)
+	copy(data[len(data)/5:], encrypt(data[len(data)/5:len(data)/2]))
+	if found := Judge("a.txt", formerOf(data), sampled(data), false); !found.Encrypted() {
+		t.Errorf("was not told: %+v", found)
+	}
+}
+
+func TestRenamedAndEncryptedFilesAreTold(t *testing.T) {
+	for name, data := range documents() {
+		if found := Judge(name, Former{}, sampled(encrypt(data)), true); !found.Encrypted() {
+			t.Errorf("%s encrypted and renamed was not told without knowing what it was: %+v", name, found)
+		}
+	}
+}
+
+func TestGoodFilesAreLeftAlone(t *testing.T) {
+	good := documents()
+	for name, data := range good {
+		for _, renamed := range []bool{false, true} {
+			if found := Judge(name, formerOf(prose(500)), sampled(data), renamed); found.Encrypted() {
+				t.Errorf("good %s (renamed %v) is told encrypted: %+v", name, renamed, found)
+			}
+		}
+	}
+}
+
+func TestNoiseThatIsMeantIsLeftAlone(t *testing.T) {
+	noise := encrypt(prose(5000))
+	incompressible := Former{Plain: 1000, Stored: 1032}
+	for _, c := range []struct {
+		name   string
+		former Former
+		data   []byte
+	}{
+		{"secret.txt.gpg", Former{}, noise},
+		{"secret.age", Former{}, append([]byte("age-encryption.org/v1\n"), noise...)},
+		{"volume", incompressible, noise},
+		{"volume.img", incompressible, noise},
+		{"9f8a7b", Former{}, noise},
+		{"keys.kdbx", incompressible, append([]byte("\x03\xd9\xa2\x9a"), noise...)},
+		{"tiny.bin", Former{Plain: 20, Stored: 10}, noise[:20]},
+		{"empty.txt", Former{Plain: 2000, Stored: 100}, nil},
+	} {
+		if found := Judge(c.name, c.former, sampled(c.data), false); found.Encrypted() {
+			t.Errorf("%s is told encrypted: %+v", c.name, found)
+		}
+	}
+}
+
+func TestSamplerSeesTheSameHoweverItIsWritten(t *testing.T) {
+	data := encrypt(prose(20000))
+	whole := NewSampler(int64(len(data)))
+	whole.Write(data)
+	got, want := sampled(data), whole.Sample()
+	if fmt.Sprint(got) != fmt.Sprint(want) || len(want.Windows) != windows || want.Size != int64(len(data)) {
+		t.Errorf("in pieces %+v\nat once   %+v", got, want)
+	}
+	longer := NewSampler(100) // a log that grew while it was read
+	longer.Write(data)
+	if s := longer.Sample(); len(s.Windows) != 1 || s.Size != int64(len(data)) {
+		t.Errorf("a file that grew gave %+v", s)
+	}
+}
+
+func TestTextIsToldFromNoiseDownTo32Bytes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, size := range []int{32, 64, 256, 4096} {
+		missed := 0
+		for range 2000 {
+			b := make([]byte, size)
+			for i := range b {
+				b[i] = byte(rng.Uint32())
+			}
+			if !Measure(b).Random() {
+				missed++
+			}
+		}
+		if missed > 20 {
+			t.Errorf("%d of 2000 pieces of noise of %d bytes passed for something else", missed, size)
+		}
+		if text := prose(2000)[:size]; Measure(text).Random() {
+			t.Errorf("%d bytes of text pass for noise", size)
+		}
+	}
+}
+
+func TestNotesAreTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		note bool
+	}{
+		"a note":            {"All your files have been encrypted!\nSend 2 Bitcoin. Contact us with the Tor Browser. Do not rename files.", true},
+		"a note, exactly":   {"Your documents are encrypted with AES-256. To recover your files pay us 5 BTC within 72 hours.", true},
+		"a manual of gpg":   {"To decrypt all the files you need the private key. Files are encrypted with AES. Do not delete your key.", false},
+		"a price list":      {"The price of payment terminals. Contact us for an offer.", false},
+		"a policy on it":    {"Ransomware: staff must report when files are encrypted. The organisation does not pay.", false},
+		"a committee paper": {string(prose(500)), false},
+	} {
+		if got := Note([]byte(c.text)); (got != nil) != c.note {
+			t.Errorf("%s: parts %v, note should be %v", name, got, c.note)
+		}
+	}
+}
+
+func TestSuccessorNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"/a/b.docx.locked": "/a/b.docx", "/a/b.docx": "/a/b", "/a/.hidden": "", "/a/b": "", "/a.x/b": "", "/a/b.": "",
+	} {
+		if got, ok := Successor(name); got != want || ok != (want != "") {
+			t.Errorf("Successor(%q) = %q, %v, want %q", name, got, ok, want)
+		}
+	}
+}
+
+func FuzzJudge(f *testing.F) {
+	f.Add("a.txt", []byte("text"), int64(4), true)
+	f.Add("b.docx.locked", encrypt(prose(10)), int64(0), false)
+	f.Add("", []byte("\xff\xfe"), int64(-5), true)
+	f.Fuzz(func(t *testing.T, name string, data []byte, size int64, renamed bool) {
+		s := NewSampler(size)
+		s.Write(data)
+		found := Judge(name, Former{Plain: size, Stored: size / 2}, s.Sample(), renamed)
+		if found.Entropy < 0 || found.Entropy > 8.001 || found.Encrypted() && !found.Noise() {
+			t.Errorf("impossible finding %+v", found)
+		}
+		Shell(name, data)
+		Successor(name)
+	})
+}
