@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/kedge-project/kedge/internal/event"
+)
+
+// quarantineFiles moves files that the adversary left into dir, each below its former path and readable by the owner
+// alone, and lists them with their SHA-256. A file that is gone already is left out: a resumed recovery moved it before.
+// Only paths below the asset's own are moved.
+func quarantineFiles(dir string, assetPaths, files []string) (event.EvidencePreserved, error) {
+	kept := event.EvidencePreserved{Directory: dir}
+	for _, path := range files {
+		if !belowAny(path, assetPaths) {
+			return kept, fmt.Errorf("quarantine %s: it is not in the asset", path)
+		}
+		sum, err := moveAside(path, filepath.Join(dir, path))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return kept, fmt.Errorf("quarantine %s: %w", path, err)
+		}
+		kept.Count++
+		if len(kept.Files) < event.MaxTouched {
+			kept.Files = append(kept.Files, path+" sha256:"+sum)
+		}
+	}
+	return kept, nil
+}
+
+// moveAside moves one regular file and returns its SHA-256 in hexadecimal.
+func moveAside(from, to string) (string, error) {
+	info, err := os.Lstat(from)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", os.Rename(from, to)
+	}
+	sum, err := copyAside(from, to)
+	if err != nil {
+		return "", err
+	}
+	return sum, os.Remove(from)
+}
+
+// copyAside copies, so that quarantine may stand on another file system, and makes the copy durable before the original
+// is removed.
+func copyAside(from, to string) (sum string, err error) {
+	in, err := os.OpenFile(from, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o400)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	hash := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(out, hash), in); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), out.Sync()
+}
+
+// belowAny tells whether path is one of the paths or lies below one.
+func belowAny(path string, paths []string) bool {
+	path = filepath.Clean(path)
+	for _, p := range paths {
+		if path == p || strings.HasPrefix(path, strings.TrimSuffix(p, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// setAside moves a whole data directory into quarantine. A resumed recovery finds either the damaged cluster, or what
+// its earlier run had begun to restore: that goes aside too, under a name of its own.
+func setAside(data, quarantine string) error {
+	if _, err := os.Lstat(data); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	to := filepath.Join(quarantine, data)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return fmt.Errorf("set %s aside: %w", data, err)
+	}
+	for n := 1; ; n++ {
+		name := to
+		if n > 1 {
+			name = fmt.Sprintf("%s.%d", to, n)
+		}
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			if err := os.Rename(data, name); err != nil {
+				return fmt.Errorf("set %s aside: %w (quarantine must stand on the same file system)", data, err)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/assess"
+	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/contain"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/probe"
+	"github.com/kedge-project/kedge/internal/recovery"
+	"github.com/kedge-project/kedge/restore"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Recover brings the services back from the copy, in the order of their needs: what the adversary brought is put in
+// quarantine, what was damaged is restored to its last clean version, each service is started and asked. It resumes
+// where a run for the same incident ended. Nothing happens without the name of an approver.
+func (a *Agent) Recover(ctx context.Context, incident, approver string, services []string, f Findings) error {
+	plan, err := a.plan(incident, services, f)
+	if err != nil {
+		return err
+	}
+	_, site, err := a.copySite(ctx, services)
+	if err != nil {
+		return err
+	}
+	planned := event.RecoveryPlanned{Copy: site, Approver: approver}
+	for _, s := range plan.Steps {
+		planned.Steps = append(planned.Steps, s.Name)
+	}
+	if err := a.append(ctx, planned, about{incident: incident, site: site}); err != nil {
+		return err
+	}
+	plan.Approver = approver
+	return plan.Run(ctx, a.journal(incident, "recover"), func(e event.Event) error {
+		e.Incident = incident
+		return a.record.Append(ctx, e)
+	})
+}
+
+// plan makes the steps of a recovery.
+func (a *Agent) plan(incident string, services []string, f Findings) (recovery.Plan, error) {
+	order, err := recovery.Order(a.estate, services)
+	if err != nil {
+		return recovery.Plan{}, err
+	}
+	var plan recovery.Plan
+	for _, name := range order {
+		service, err := a.estate.Service(name)
+		if err != nil {
+			return recovery.Plan{}, err
+		}
+		var ready []string // the steps after which the service may start
+		for _, declared := range service.Assets {
+			steps := a.assetSteps(incident, service, declared, f)
+			for _, s := range steps {
+				ready = append(ready, s.Name)
+			}
+			plan.Steps = append(plan.Steps, steps...)
+		}
+		for _, need := range service.Needs {
+			if slices.Contains(order, need) {
+				ready = append(ready, "probe "+need)
+			}
+		}
+		plan.Steps = append(plan.Steps, a.startStep(incident, service, ready), a.probeStep(incident, service))
+	}
+	return plan, nil
+}
+
+// assetSteps are what must happen to one asset before its service may start.
+func (a *Agent) assetSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) []recovery.Step {
+	key := assetKey(service.Name, declared.Name)
+	if declared.Kind == "postgres" {
+		point, bad := f.cleanPoint(service.Name, declared.Name)
+		if !bad {
+			return nil
+		}
+		return []recovery.Step{{Name: "restore " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+			return a.restoreCluster(ctx, incident, service, declared, point)
+		}}}
+	}
+	damage, hit := f.Files[key]
+	if !hit {
+		return nil
+	}
+	var steps []recovery.Step
+	if aside := toQuarantine(damage); len(aside) > 0 {
+		steps = append(steps, recovery.Step{Name: "quarantine " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+			return a.putAside(ctx, incident, service, declared, aside)
+		}})
+	}
+	if versions := lastClean(damage); len(versions) > 0 {
+		steps = append(steps, recovery.Step{Name: "restore " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+			return a.restoreFiles(ctx, service, versions)
+		}})
+	}
+	return steps
+}
+
+func (a *Agent) startStep(incident string, service *estate.Service, ready []string) recovery.Step {
+	return recovery.Step{Name: "start " + service.Name, Service: service.Name, Needs: ready, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+		if err := contain.Open(ctx, a.estate, service.Name, a.journal(incident, "contain")); err != nil {
+			return event.RecoveryStepDone{}, err
+		}
+		for _, declared := range service.Assets {
+			if declared.Kind != "postgres" {
+				continue
+			}
+			if err := asset.WaitPromoted(ctx, declared); err != nil {
+				return event.RecoveryStepDone{}, err
+			}
+		}
+		return event.RecoveryStepDone{}, nil
+	}}
+}
+
+// probeStep reopens the service: it counts as back once every probe has answered.
+func (a *Agent) probeStep(incident string, service *estate.Service) recovery.Step {
+	return recovery.Step{Name: "probe " + service.Name, Service: service.Name, Needs: []string{"start " + service.Name}, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+		started := time.Now()
+		var reopened event.ServiceReopened
+		for _, p := range service.Probes {
+			result := probe.Ask(ctx, p)
+			if !result.OK {
+				return event.RecoveryStepDone{}, fmt.Errorf("probe %s of %s: %s", p.Name, service.Name, result.Detail)
+			}
+			reopened.Probes = append(reopened.Probes, result)
+		}
+		reopened.Seconds = time.Since(started).Seconds()
+		if at, ok := a.containedAt[service.Name]; ok {
+			reopened.Outage = time.Since(at).Seconds()
+		}
+		return event.RecoveryStepDone{}, a.append(ctx, reopened, about{incident: incident, service: service.Name})
+	}}
+}
+
+func (a *Agent) putAside(ctx context.Context, incident string, service *estate.Service, declared estate.Asset, files []string) (event.RecoveryStepDone, error) {
+	preserved, err := quarantineFiles(a.quarantine(incident), declared.Paths, files)
+	if err != nil {
+		return event.RecoveryStepDone{}, err
+	}
+	done := event.RecoveryStepDone{Quarantined: int64(preserved.Count)}
+	return done, a.append(ctx, preserved, about{incident: incident, service: service.Name, asset: declared.Name})
+}
+
+// restoreFiles brings files back in place from the copy, each from the snapshot that holds its last clean version.
+func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versions map[string]map[string]bool) (event.RecoveryStepDone, error) {
+	var done event.RecoveryStepDone
+	r, _, err := a.copyOf(ctx, service.Repository)
+	if err != nil {
+		return done, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(versions)) {
+		paths := versions[id]
+		sn, err := snapshot.Find(ctx, r, id, snapshot.Filter{})
+		if err != nil {
+			return done, err
+		}
+		result, err := restore.Run(ctx, r, sn.Tree, restore.Options{
+			Target: "/", Overwrite: restore.OverwriteAlways,
+			Select: func(path string, _ *snapshot.Node) bool { return paths[path] },
+		})
+		if err != nil {
+			return done, err
+		}
+		done.Files += result.FilesRewritten
+		done.Bytes += result.BytesWritten
+		if len(result.Errors) > 0 {
+			first := result.Errors[0]
+			return done, fmt.Errorf("%d files could not be restored, the first %s: %w", len(result.Errors), first.Path, first.Err)
+		}
+		if want := int64(len(paths)); result.Files < want {
+			return done, fmt.Errorf("snapshot %s holds %d of the %d files to restore", sn.ID.Short(), result.Files, want)
+		}
+	}
+	return done, nil
+}
+
+// restoreCluster puts the damaged cluster aside whole and makes a new one that ends just before the bad transaction.
+func (a *Agent) restoreCluster(ctx context.Context, incident string, service *estate.Service, declared estate.Asset, point event.CleanPoint) (event.RecoveryStepDone, error) {
+	var done event.RecoveryStepDone
+	r, _, err := a.copyOf(ctx, service.Repository)
+	if err != nil {
+		return done, err
+	}
+	if err := setAside(declared.Data, a.quarantine(incident)); err != nil {
+		return done, err
+	}
+	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, declared.Data, asset.Target{XID: point.XID, Before: true})
+	if err != nil {
+		return done, err
+	}
+	done.Files, done.Bytes = restored.Files, restored.Bytes
+	return done, nil
+}
+
+// toQuarantine lists the files of an asset that the adversary brought, or left in place of others.
+func toQuarantine(damage []assess.Damaged) []string {
+	var aside []string
+	for _, d := range damage {
+		switch {
+		case d.LastClean == nil:
+			aside = append(aside, d.Path)
+		case d.Now != nil && *d.Now != d.Path:
+			aside = append(aside, *d.Now)
+		}
+	}
+	return aside
+}
+
+// lastClean groups the files to restore by the snapshot that holds their last clean version.
+func lastClean(damage []assess.Damaged) map[string]map[string]bool {
+	versions := map[string]map[string]bool{}
+	for _, d := range damage {
+		if d.LastClean == nil {
+			continue
+		}
+		id := d.LastClean.String()
+		if versions[id] == nil {
+			versions[id] = map[string]bool{}
+		}
+		versions[id][d.Path] = true
+	}
+	return versions
+}
