@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kedge-project/kedge/internal/agent"
+	"github.com/kedge-project/kedge/internal/estate"
+)
+
+type recoverFlags struct {
+	estate   string
+	incident string
+	approver string
+	dryRun   bool
+}
+
+func newRecoverCommand(term *terminal) *cobra.Command {
+	var flags recoverFlags
+	cmd := &cobra.Command{
+		Use:   "recover --estate FILE SERVICE...",
+		Short: "Bring services back to their last clean point from the second site's copy",
+		Long: `Find the last clean point of each asset of the services in the copy's history, put what the
+attacker left in quarantine, restore what was damaged and nothing else, start the services
+and ask them. Services that run are shut first, and with them those that need them. Run again
+with the same --incident, it resumes.`,
+		Example: `  kedge recover --estate /etc/kedge/kedge.yaml --dry-run website
+  kedge recover --estate /etc/kedge/kedge.yaml --incident 2026-1 --approver "J. Smith" website`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if flags.approver == "" && !flags.dryRun {
+				return errors.New("recovery over live data needs an approver: give --approver NAME, or look first with --dry-run")
+			}
+			return withAgent(cmd.Context(), flags.estate, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
+				return runRecover(ctx, term, a, &flags, args)
+			})
+		},
+	}
+	addEstateFlag(cmd, &flags.estate)
+	cmd.Flags().StringVar(&flags.incident, "incident", time.Now().UTC().Format("2006-01-02"), "name of the incident")
+	cmd.Flags().StringVar(&flags.approver, "approver", "", "who approved it")
+	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and do nothing")
+	return cmd
+}
+
+func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *recoverFlags, services []string) error {
+	affected := a.Affected(services)
+	findings, err := a.Investigate(ctx, flags.incident, affected, nil)
+	if err != nil {
+		return err
+	}
+	plan, err := a.Plan(flags.incident, affected, findings)
+	if err != nil {
+		return err
+	}
+	for _, step := range plan {
+		term.printf("%s", step)
+	}
+	if flags.dryRun {
+		return term.object(map[string]any{"message_type": "plan", "steps": plan, "damaged": findings.DamagedN, "added": findings.AddedN})
+	}
+	if _, err := a.Shut(ctx, flags.incident, affected); err != nil {
+		return err
+	}
+	if err := a.Recover(ctx, flags.incident, flags.approver, affected, findings); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	term.printf("recovered: %d damaged files brought back, %d put in quarantine", findings.DamagedN, findings.AddedN)
+	return term.object(map[string]any{"message_type": "summary", "result": "recovered", "steps": plan, "damaged": findings.DamagedN, "added": findings.AddedN})
+}
