@@ -120,10 +120,10 @@ func NamedEncrypted(name string) bool {
 }
 
 // Successor tells whether name is former with something appended, as "a.doc.locked" is of "a.doc", and returns
-// the former name. The appended part must not be one that says openly what it is.
+// the former name. A number is not meant: rotated logs and pieces of archives have one.
 func Successor(name string) (former string, ok bool) {
 	e := path.Ext(name)
-	if len(e) < 2 || len(e) > 24 || strings.HasSuffix(name, "/"+e) {
+	if len(e) < 2 || len(e) > 24 || strings.HasSuffix(name, "/"+e) || strings.Trim(e, ".z0123456789") == "" {
 		return "", false
 	}
 	return strings.TrimSuffix(name, e), true

@@ -261,7 +261,7 @@ func TestNotesAreTold(t *testing.T) {
 
 func TestSuccessorNames(t *testing.T) {
 	for name, want := range map[string]string{
-		"/a/b.docx.locked": "/a/b.docx", "/a/b.docx": "/a/b", "/a/.hidden": "", "/a/b": "", "/a.x/b": "", "/a/b.": "",
+		"/a/b.docx.locked": "/a/b.docx", "/a/b.docx": "/a/b", "/a/.hidden": "", "/a/b": "", "/a.x/b": "", "/a/b.": "", "/a/b.7z.002": "", "/a/b.log.1": "",
 	} {
 		if got, ok := Successor(name); got != want || ok != (want != "") {
 			t.Errorf("Successor(%q) = %q, %v, want %q", name, got, ok, want)
@@ -281,6 +281,8 @@ func FuzzJudge(f *testing.F) {
 			t.Errorf("impossible finding %+v", found)
 		}
 		Shell(name, data)
-		Successor(name)
+		if former, ok := Successor(name); ok && len(former) >= len(name) {
+			t.Errorf("the former name of %q is %q", name, former)
+		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // MaxPage is how much of a page is read, in bytes. What follows is not looked at.
-const MaxPage = 4 << 20
+const MaxPage = 2 << 20
 
 // maxShingles bounds what is remembered of a page's text, maxRefs of what it loads.
 const (

@@ -1,0 +1,137 @@
+package ransom
+
+import (
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/event"
+)
+
+// dataEncryptedForImpact is the technique of all signals of this package (MITRE ATT&CK v17).
+const dataEncryptedForImpact = "T1486"
+
+// maxExamples is how many files a signal describes with their figures.
+const maxExamples = 5
+
+func (w *Watcher) keepNote(name string, parts []string, now time.Time) {
+	base, dir := path.Base(name), path.Dir(name)
+	if w.notes[base] == nil {
+		w.notes[base] = map[string]note{}
+	}
+	if _, known := w.notes[base][dir]; !known && len(w.notes[base]) < maxRemembered {
+		w.notes[base][dir] = note{path: name, parts: parts, at: now}
+	}
+}
+
+// raise makes signals of what was found and not raised yet, if it is enough.
+func (w *Watcher) raise(now time.Time) []event.Signal {
+	plain, own := 0, 0
+	for _, f := range w.found {
+		if f.own {
+			own++
+		} else {
+			plain++
+		}
+	}
+	var signals []event.Signal
+	for _, kind := range []string{"file.encrypted", "file.renamed"} {
+		var names []string
+		for name, f := range w.found {
+			enough := plain >= minFiles || w.alarmed && !f.own
+			if f.own {
+				enough = own >= minOwn
+			}
+			if f.kind == kind && !f.raised && enough {
+				names = append(names, name)
+			}
+		}
+		if len(names) > 0 {
+			signals = append(signals, w.filesSignal(kind, slices.Sorted(slices.Values(names)), now))
+		}
+	}
+	if s, ok := w.notesSignal(plain >= minFiles, now); ok {
+		signals = append(signals, s)
+	}
+	w.alarmed = w.alarmed || len(signals) > 0
+	return signals
+}
+
+func (w *Watcher) filesSignal(kind string, names []string, now time.Time) event.Signal {
+	var entropy, chi2 float64
+	features, suffixes := map[string]int{}, map[string]int{}
+	var examples []map[string]any
+	for _, name := range names {
+		f := w.found[name]
+		f.raised = true
+		w.found[name] = f
+		entropy += f.Entropy
+		chi2 += f.Chi2
+		for _, feature := range f.Features {
+			features[feature]++
+		}
+		if suffix := strings.TrimPrefix(name, f.former); f.former != name && (suffixes[suffix] > 0 || len(suffixes) < maxExamples) {
+			suffixes[suffix]++
+		}
+		if len(examples) < maxExamples {
+			examples = append(examples, map[string]any{"path": name, "was": f.former, "entropy": round(f.Entropy), "chi_square": round(f.Chi2), "features": f.Features})
+		}
+	}
+	n := float64(len(names))
+	evidence := map[string]any{
+		"files": len(names), "mean_entropy": round(entropy / n), "mean_chi_square": round(chi2 / n), "features": features, "examples": examples,
+	}
+	if kind == "file.renamed" {
+		evidence["appended"] = suffixes
+	}
+	return event.Signal{
+		Kind: kind, Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(names),
+		Strength: min(0.99, 0.7+0.05*math.Log2(n)), Evidence: evidence, Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
+	}
+}
+
+// notesSignal needs one name in several directories, or a note beside damaged files.
+func (w *Watcher) notesSignal(damage bool, now time.Time) (event.Signal, bool) {
+	var paths []string
+	names, parts := map[string]int{}, map[string]bool{}
+	for name, dirs := range w.notes {
+		if len(dirs) < minDirectories && !damage {
+			continue
+		}
+		for dir, n := range dirs {
+			if n.raised {
+				continue
+			}
+			n.raised = true
+			dirs[dir] = n
+			paths = append(paths, n.path)
+			names[name]++
+			for _, p := range n.parts {
+				parts[p] = true
+			}
+		}
+	}
+	if len(paths) == 0 {
+		return event.Signal{}, false
+	}
+	slices.Sort(paths)
+	return event.Signal{
+		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(paths),
+		Strength: 0.95, Evidence: map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))},
+		Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
+	}, true
+}
+
+// commonDirectory returns the deepest directory that holds all paths, which are sorted.
+func commonDirectory(paths []string) string {
+	dir, last := path.Dir(paths[0]), paths[len(paths)-1]
+	for dir != "/" && dir != "." && !strings.HasPrefix(last, dir+"/") {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
+
+func round(f float64) float64 { return math.Round(f*100) / 100 }
