@@ -165,6 +165,23 @@ func TestEventsAfterTheCheckpointAreReadAndCountedAsPending(t *testing.T) {
 	}
 }
 
+func TestTheCosignedCheckpointStaysInPlaceWhileTheRecordGrows(t *testing.T) {
+	s := newSite(t)
+	l := s.open(t)
+	mustAppend(t, l, "one")
+	if err := l.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Left alone, the driver would replace a checkpoint of this age by one that no witness has seen.
+	if err := os.Chtimes(filepath.Join(s.dir, "checkpoint"), time.Time{}, time.Now().AddDate(-5, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, numbered(0, 20)...)
+	if res := s.verify(t); res.Entries != 1 || res.Pending != 20 {
+		t.Errorf("verified %d entries with %d pending, want 1 and 20", res.Entries, res.Pending)
+	}
+}
+
 func TestARecordOpenedAgainContinues(t *testing.T) {
 	s := newSite(t)
 	for round := range 3 {

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	fnote "github.com/transparency-dev/formats/note"
@@ -145,9 +143,6 @@ func signatureLine(s note.Signature) string {
 func canonical(s note.Signature) error {
 	if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
 		return fmt.Errorf("signature of %s: %w", s.Name, err)
-	}
-	if strings.ContainsAny(s.Base64, "\r\n") {
-		return errors.New("signature of " + s.Name + " has a line break")
 	}
 	return nil
 }
