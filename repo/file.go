@@ -1,0 +1,76 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+)
+
+// SaveUnpacked stores a JSON document as a file of its own: a snapshot, lock or index. It returns the file's name.
+func (r *Repository) SaveUnpacked(ctx context.Context, t backend.Type, plain []byte) (blob.ID, error) {
+	if t != backend.Snapshot && t != backend.Lock && t != backend.Index {
+		return blob.ID{}, fmt.Errorf("save document: a %v is not one", t)
+	}
+	sealed := r.key.Seal(nil, r.codec.encodeFile(r.cfg.Version, plain))
+	id := blob.Hash(sealed)
+	err := r.be.Save(ctx, backend.Handle{Type: t, Name: id.String()}, bytes.NewReader(sealed))
+	if err != nil {
+		return blob.ID{}, err
+	}
+	return id, nil
+}
+
+// LoadUnpacked returns the document that a snapshot, lock or index file holds, at most 256 MiB.
+func (r *Repository) LoadUnpacked(ctx context.Context, t backend.Type, id blob.ID) ([]byte, error) {
+	h := backend.Handle{Type: t, Name: id.String()}
+	if t != backend.Snapshot && t != backend.Lock && t != backend.Index {
+		return nil, fmt.Errorf("load %v: a %v is not a document", h, t)
+	}
+	sealed, err := readFile(ctx, r.be, h, maxUnpacked)
+	if errors.Is(err, backend.ErrNotExist) {
+		return nil, fmt.Errorf("load %v: %w", h, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if blob.Hash(sealed) != id {
+		return nil, fmt.Errorf("load %v: %w", h, errDamaged)
+	}
+	plain, err := r.key.OpenInPlace(sealed)
+	if err != nil {
+		return nil, fmt.Errorf("load %v: %w", h, err)
+	}
+	doc, err := r.codec.decodeFile(r.cfg.Version, plain)
+	if err != nil {
+		return nil, fmt.Errorf("load %v: %w", h, err)
+	}
+	return doc, nil
+}
+
+// List calls fn for every file of type t with its name and size in bytes, in no order, until fn returns an error.
+func (r *Repository) List(ctx context.Context, t backend.Type, fn func(id blob.ID, size int64) error) error {
+	if t == backend.Config {
+		return errors.New("list: the config has no ID")
+	}
+	return r.be.List(ctx, t, func(info backend.FileInfo) error {
+		id, err := blob.ParseID(info.Name)
+		if err != nil {
+			return fmt.Errorf("list %s: %w", t.Dir(), err)
+		}
+		return fn(id, info.Size)
+	})
+}
+
+// Remove deletes a file. A file that is not there is ErrNotFound.
+func (r *Repository) Remove(ctx context.Context, t backend.Type, id blob.ID) error {
+	h := backend.Handle{Type: t, Name: id.String()}
+	err := r.be.Remove(ctx, h)
+	if errors.Is(err, backend.ErrNotExist) {
+		return fmt.Errorf("remove %v: %w", h, ErrNotFound)
+	}
+	return err
+}

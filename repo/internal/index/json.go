@@ -1,0 +1,91 @@
+package index
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+// Encode returns the document of an index file that names packs.
+func Encode(packs []Pack) []byte {
+	size := 16
+	for _, p := range packs {
+		size += 96 + 160*len(p.Blobs)
+	}
+	dst := make([]byte, 0, size)
+	dst = append(dst, `{"packs":[`...)
+	for i, p := range packs {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"id":"`...)
+		dst = hex.AppendEncode(dst, p.ID[:])
+		dst = append(dst, `","blobs":[`...)
+		for j, b := range p.Blobs {
+			if j > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendBlob(dst, b)
+		}
+		dst = append(dst, `]}`...)
+	}
+	return append(dst, `]}`...)
+}
+
+func appendBlob(dst []byte, b pack.Blob) []byte {
+	dst = append(dst, `{"id":"`...)
+	dst = hex.AppendEncode(dst, b.ID[:])
+	dst = append(dst, `","type":"`...)
+	dst = append(dst, b.Type.String()...)
+	dst = append(dst, `","offset":`...)
+	dst = strconv.AppendUint(dst, uint64(b.Offset), 10)
+	dst = append(dst, `,"length":`...)
+	dst = strconv.AppendUint(dst, uint64(b.Length), 10)
+	if b.Uncompressed != 0 {
+		dst = append(dst, `,"uncompressed_length":`...)
+		dst = strconv.AppendUint(dst, uint64(b.Uncompressed), 10)
+	}
+	return append(dst, '}')
+}
+
+// document is an index file as encoding/json reads it. The list "supersedes" is not looked at: what a superseded file
+// names stands where it says until a prune removes both.
+type document struct {
+	Packs []struct {
+		ID    blob.ID `json:"id"`
+		Blobs []struct {
+			ID           blob.ID   `json:"id"`
+			Type         blob.Type `json:"type"`
+			Offset       uint32    `json:"offset"`
+			Length       uint32    `json:"length"`
+			Uncompressed uint32    `json:"uncompressed_length"`
+		} `json:"blobs"`
+	} `json:"packs"`
+}
+
+// Decode reads the document of an index file. Memory is bounded by a small multiple of len(data).
+func Decode(data []byte) ([]Pack, error) {
+	var doc document
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("parse index: %w", err)
+	}
+	packs := make([]Pack, len(doc.Packs))
+	for i, p := range doc.Packs {
+		if p.ID.IsZero() {
+			return nil, fmt.Errorf("parse index: pack %d has no ID", i)
+		}
+		packs[i] = Pack{p.ID, make([]pack.Blob, len(p.Blobs))}
+		for j, b := range p.Blobs {
+			read := pack.Blob{Handle: blob.Handle{ID: b.ID, Type: b.Type}, Offset: b.Offset, Length: b.Length, Uncompressed: b.Uncompressed}
+			if err := read.Validate(); err != nil {
+				return nil, fmt.Errorf("parse index: pack %v: %w", p.ID, err)
+			}
+			packs[i].Blobs[j] = read
+		}
+	}
+	return packs, nil
+}

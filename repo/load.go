@@ -1,0 +1,210 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo/internal/index"
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+// maxGap is how many unwanted bytes between two wanted blobs are read rather than skipped by another request: what
+// a link of 50 Mbit/s carries in the time of one round trip of 40 ms.
+const maxGap = 256 << 10
+
+// Location is where a blob is stored.
+type Location struct {
+	Pack   blob.ID
+	Offset uint32 // bytes from the start of the pack
+	Length uint32 // stored bytes, with what encryption adds
+	Plain  uint32 // bytes of the blob itself
+}
+
+// Has tells whether the blob is stored and named by an index file.
+func (r *Repository) Has(h blob.Handle) bool { return r.idx.Has(h) }
+
+// Locate returns where the blob is stored.
+func (r *Repository) Locate(h blob.Handle) (Location, bool) {
+	e, ok := r.idx.Lookup(h)
+	if !ok {
+		return Location{}, false
+	}
+	return Location{Pack: e.Pack, Offset: e.Offset, Length: e.Length, Plain: e.Plain()}, true
+}
+
+// LoadBlob returns the blob, compared with its ID, in buf if it is large enough. If its pack is damaged and
+// another pack holds the blob too, it comes from there.
+func (r *Repository) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
+	e, ok := r.idx.Lookup(h)
+	if !ok {
+		return nil, fmt.Errorf("load %v: %w", h, ErrNotFound)
+	}
+	sealed := r.sealed.Get().(*[]byte)
+	defer r.sealed.Put(sealed)
+	plain, err := r.loadFrom(ctx, e, sealed, buf)
+	if err == nil {
+		return plain, nil
+	}
+	return r.loadElsewhere(ctx, h, sealed, buf, err)
+}
+
+func (r *Repository) loadElsewhere(ctx context.Context, h blob.Handle, sealed *[]byte, buf []byte, cause error) ([]byte, error) {
+	for _, e := range r.idx.Others(h) {
+		plain, err := r.loadFrom(ctx, e, sealed, buf)
+		if err == nil {
+			return plain, nil
+		}
+		cause = errors.Join(cause, err)
+	}
+	return nil, cause
+}
+
+func (r *Repository) loadFrom(ctx context.Context, e index.Entry, sealed *[]byte, buf []byte) ([]byte, error) {
+	h := backend.Handle{Type: backend.Pack, Name: e.Pack.String()}
+	rd, err := r.be.Open(ctx, h, int64(e.Offset), int64(e.Length))
+	if err != nil {
+		return nil, fmt.Errorf("load %v: %w", e.Handle, err)
+	}
+	defer rd.Close()
+	room(sealed, e.Length)
+	if _, err := io.ReadFull(rd, *sealed); err != nil {
+		return nil, fmt.Errorf("load %v from %v: %w", e.Handle, h, err)
+	}
+	plain, err := r.codec.unpack(r.key, e.Blob, *sealed, buf)
+	if err != nil {
+		return nil, fmt.Errorf("load %v from %v: %w", e.Handle, h, err)
+	}
+	return plain, nil
+}
+
+// LoadBlobs reads the wanted blobs pack by pack, each pack in as few parts as sensible and at ascending offsets,
+// several packs side by side, and calls fn once for each distinct blob, from several goroutines. The packs come in the
+// order in which handles first asks for them. data is valid only during the call; err says what is wrong with that one
+// blob, and ErrNotFound is one such. An error that fn returns ends the loading and is returned.
+func (r *Repository) LoadBlobs(ctx context.Context, handles []blob.Handle, fn func(h blob.Handle, data []byte, err error) error) error {
+	var packs []index.Pack
+	number := make(map[blob.ID]int)
+	seen := make(map[blob.Handle]struct{}, len(handles))
+	for _, h := range handles {
+		if _, again := seen[h]; again {
+			continue
+		}
+		seen[h] = struct{}{}
+		e, ok := r.idx.Lookup(h)
+		if !ok {
+			if err := fn(h, nil, fmt.Errorf("load %v: %w", h, ErrNotFound)); err != nil {
+				return err
+			}
+			continue
+		}
+		n, ok := number[e.Pack]
+		if !ok {
+			n = len(packs)
+			number[e.Pack] = n
+			packs = append(packs, index.Pack{ID: e.Pack})
+		}
+		packs[n].Blobs = append(packs[n].Blobs, e.Blob)
+	}
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(max(loaders, runtime.GOMAXPROCS(0)))
+	for _, p := range packs {
+		if inner.Err() != nil {
+			break
+		}
+		g.Go(func() error { return r.loadPack(inner, p, fn) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// loadPack loads blobs of one pack.
+func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Handle, []byte, error) error) error {
+	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
+	var buf []byte
+	for rest := p.Blobs; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
+			n++
+		}
+		var err error
+		if buf, err = r.loadRun(ctx, p.ID, rest[:n], buf, fn); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+func end(b pack.Blob) int64 { return int64(b.Offset) + int64(b.Length) }
+
+// loadRun loads blobs that stand close together through one reader. It returns buf, which it may have grown.
+func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, buf []byte, fn func(blob.Handle, []byte, error) error) ([]byte, error) {
+	h := backend.Handle{Type: backend.Pack, Name: id.String()}
+	at, last := int64(blobs[0].Offset), int64(0)
+	for _, b := range blobs {
+		last = max(last, end(b))
+	}
+	rd, broken := r.be.Open(ctx, h, at, last-at)
+	if broken == nil {
+		defer rd.Close()
+	}
+	sealed := r.sealed.Get().(*[]byte)
+	defer r.sealed.Put(sealed)
+	for _, b := range blobs {
+		var plain []byte
+		err := broken
+		if err == nil && int64(b.Offset) < at {
+			err = errors.New("the index lets two blobs overlap")
+		}
+		if err == nil {
+			room(sealed, b.Length)
+			if broken = readAt(rd, int64(b.Offset)-at, *sealed); broken == nil {
+				at = end(b)
+				plain, err = r.codec.unpack(r.key, b, *sealed, buf)
+			} else {
+				err = broken
+			}
+		}
+		if ctx.Err() != nil {
+			return buf, context.Cause(ctx)
+		}
+		if err != nil {
+			plain, err = r.loadElsewhere(ctx, b.Handle, sealed, buf, fmt.Errorf("load %v from %v: %w", b.Handle, h, err))
+		}
+		if err := fn(b.Handle, plain, err); err != nil {
+			return buf, err
+		}
+		if cap(plain) > cap(buf) {
+			buf = plain
+		}
+	}
+	return buf, nil
+}
+
+// room makes *buf n bytes long.
+func room(buf *[]byte, n uint32) {
+	if cap(*buf) < int(n) {
+		*buf = make([]byte, n)
+	}
+	*buf = (*buf)[:n]
+}
+
+// readAt skips some bytes and fills data with the next.
+func readAt(rd io.Reader, skip int64, data []byte) error {
+	if _, err := io.CopyN(io.Discard, rd, skip); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(rd, data)
+	return err
+}

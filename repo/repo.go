@@ -1,0 +1,312 @@
+// Package repo keeps blobs and small files in a repository of the restic format: version 2 is written, versions 1
+// and 2 are read.
+//
+// It promises that what it returns is what was stored: every blob is compared with its ID and every file with its
+// name. An index file is written only once the packs that it names are durable, so that a repository is sound at
+// every moment, whenever the process or the machine stops. Whatever a repository's files hold, they cause an
+// error that names the file, never a panic or memory without bound.
+//
+// Source: the restic repository format ("References" in restic's documentation).
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/repo/internal/crypto"
+	"github.com/kedge-project/kedge/repo/internal/index"
+)
+
+var (
+	// ErrNoRepository is returned by Open if the storage holds no repository.
+	ErrNoRepository = errors.New("no repository")
+	// ErrWrongPassword is returned by Open if no key of the repository opens with the password.
+	ErrWrongPassword = errors.New("wrong password")
+	// ErrLocked is returned by WithLock if another process holds a lock that excludes the one asked for.
+	ErrLocked = errors.New("repository is locked")
+	// ErrNotFound is returned for a blob or file that is not in the repository.
+	ErrNotFound = errors.New("not in the repository")
+)
+
+const (
+	// DefaultPackSize is the size at which a pack is closed, in bytes.
+	DefaultPackSize = 16 << 20
+
+	// passwordTime is what a try of a password should cost whoever guesses, on the machine that makes the key.
+	passwordTime = 200 * time.Millisecond
+
+	// maxKeys bounds how often Open tries the password: each try costs what passwordTime says, or more.
+	maxKeys = 20
+
+	// loaders is how many files or packs are read side by side: more than processors, since storage may be far away.
+	loaders = 4
+)
+
+// Options are what a user may choose. The zero value is right for almost everyone.
+type Options struct {
+	PackSize int // bytes; 0 means DefaultPackSize; 4 to 128 MiB is what restic allows
+	ScryptN  int // cost of a new key's password, a power of two; 0 means calibrated to this machine. For tests.
+}
+
+// Config is the repository's own file of that name.
+type Config struct {
+	Version    uint        // of the format: 1 or 2
+	ID         string      // 64 hexadecimal digits, random
+	Polynomial chunker.Pol // cuts files into chunks
+}
+
+type configJSON struct {
+	Version    uint        `json:"version"`
+	ID         string      `json:"id"`
+	Polynomial chunker.Pol `json:"chunker_polynomial"`
+}
+
+// Repository is an open repository. It is safe for concurrent use.
+type Repository struct {
+	be       backend.Backend
+	key      *crypto.Key
+	cfg      Config
+	idx      *index.Index
+	codec    *codec
+	sealed   sync.Pool // *[]byte: memory that stored blobs are read into
+	packSize int
+}
+
+// Init makes a new repository in be, with one key that password opens.
+func Init(ctx context.Context, be backend.Backend, password string, opt Options) (*Repository, error) {
+	if _, err := be.Stat(ctx, backend.Handle{Type: backend.Config}); err == nil {
+		return nil, errors.New("create repository: there is one already; choose another place")
+	} else if !errors.Is(err, backend.ErrNotExist) {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	if password == "" {
+		return nil, errors.New("create repository: an empty password protects nothing")
+	}
+	pol, err := chunker.RandomPolynomial()
+	if err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	key, err := crypto.NewKey()
+	if err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	var id blob.ID
+	rand.Read(id[:])
+	r, err := newRepository(be, key, Config{Version: 2, ID: id.String(), Polynomial: pol}, opt)
+	if err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	if err := r.addKey(ctx, password, opt.ScryptN); err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	plain, err := json.Marshal(configJSON(r.cfg))
+	if err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	// The config is never compressed: it is what tells whether anything is.
+	err = be.Save(ctx, backend.Handle{Type: backend.Config}, strings.NewReader(string(key.Seal(nil, plain))))
+	if err != nil {
+		return nil, fmt.Errorf("create repository: %w", err)
+	}
+	return r, nil
+}
+
+func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options) (*Repository, error) {
+	c, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
+	r := &Repository{be: be, key: key, cfg: cfg, idx: index.New(), codec: c, packSize: opt.PackSize}
+	r.sealed.New = func() any { return new([]byte) }
+	if r.packSize == 0 {
+		r.packSize = DefaultPackSize
+	}
+	if r.packSize < 1<<10 || r.packSize > 512<<20 {
+		return nil, fmt.Errorf("pack size of %d bytes; choose 4 to 128 MiB", r.packSize)
+	}
+	return r, nil
+}
+
+func (r *Repository) addKey(ctx context.Context, password string, n int) error {
+	if n == 0 {
+		var err error
+		if n, err = crypto.CalibrateN(passwordTime); err != nil {
+			return fmt.Errorf("calibrate key: %w", err)
+		}
+	}
+	host, username := origin()
+	data, err := crypto.SealFile(r.key, password, username, host, n)
+	if err != nil {
+		return fmt.Errorf("seal key: %w", err)
+	}
+	h := backend.Handle{Type: backend.Key, Name: blob.Hash(data).String()}
+	return r.be.Save(ctx, h, strings.NewReader(string(data)))
+}
+
+// origin returns what keys and locks say about where they come from, for people and for the search of dead
+// locks; an unknown name is left empty.
+func origin() (host, username string) {
+	host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		username = u.Username
+	}
+	return host, username
+}
+
+// Open opens the repository in be: it tries every key, and loads all index files.
+func Open(ctx context.Context, be backend.Backend, password string, opt Options) (*Repository, error) {
+	sealed, err := readFile(ctx, be, backend.Handle{Type: backend.Config}, crypto.MaxFileSize)
+	if errors.Is(err, backend.ErrNotExist) {
+		return nil, fmt.Errorf("open repository: %w here; create one with kedge init, or check the location", ErrNoRepository)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	key, err := findKey(ctx, be, password)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	cfg, err := parseConfig(key, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: config: %w", err)
+	}
+	r, err := newRepository(be, key, cfg, opt)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	if err := r.loadIndex(ctx); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	return r, nil
+}
+
+func findKey(ctx context.Context, be backend.Backend, password string) (*crypto.Key, error) {
+	var names []string
+	err := be.List(ctx, backend.Key, func(info backend.FileInfo) error {
+		names = append(names, info.Name)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var broken error
+	for i, name := range names {
+		if i == maxKeys {
+			broken = errors.Join(broken, fmt.Errorf("there are %d keys and only the first %d were tried", len(names), maxKeys))
+			break
+		}
+		h := backend.Handle{Type: backend.Key, Name: name}
+		data, err := readFile(ctx, be, h, crypto.MaxFileSize)
+		if err == nil && blob.Hash(data).String() != name {
+			err = fmt.Errorf("%v: %w", h, errDamaged)
+		}
+		if err == nil {
+			var key *crypto.Key
+			if key, err = crypto.OpenFile(data, password); err == nil {
+				return key, nil
+			}
+			err = fmt.Errorf("%v: %w", h, err)
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if !errors.Is(err, crypto.ErrPassword) {
+			broken = errors.Join(broken, err) // another key may still open
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return nil, errors.New("the repository has no key; bring the directory keys back from a copy")
+	case broken != nil:
+		return nil, fmt.Errorf("%w, or its key is damaged: %w", ErrWrongPassword, broken)
+	default:
+		return nil, fmt.Errorf("%w: none of its %d keys opens", ErrWrongPassword, len(names))
+	}
+}
+
+func parseConfig(key *crypto.Key, sealed []byte) (Config, error) {
+	plain, err := key.Open(nil, sealed)
+	if err != nil {
+		return Config{}, err
+	}
+	var doc configJSON
+	if err := json.Unmarshal(plain, &doc); err != nil {
+		return Config{}, err
+	}
+	cfg := Config(doc)
+	if cfg.Version != 1 && cfg.Version != 2 {
+		return Config{}, fmt.Errorf("format version %d is not known, want 1 or 2", cfg.Version)
+	}
+	if id, err := hex.DecodeString(cfg.ID); err != nil || len(id) != 32 {
+		return Config{}, fmt.Errorf("invalid repository ID %.80q", cfg.ID)
+	}
+	if !cfg.Polynomial.Irreducible() {
+		return Config{}, errors.New("the chunker polynomial is not irreducible")
+	}
+	return cfg, nil
+}
+
+func (r *Repository) loadIndex(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(loaders, runtime.GOMAXPROCS(0)))
+	err := r.List(ctx, backend.Index, func(id blob.ID, _ int64) error {
+		g.Go(func() error {
+			plain, err := r.LoadUnpacked(ctx, backend.Index, id)
+			if errors.Is(err, ErrNotFound) {
+				return nil // a prune replaced it since it was listed; what it named is in its successor
+			}
+			if err != nil {
+				return fmt.Errorf("%w; bring the file back from a copy, or run restic rebuild-index", err)
+			}
+			packs, err := index.Decode(plain)
+			if err != nil {
+				return fmt.Errorf("%v: %w", backend.Handle{Type: backend.Index, Name: id.String()}, err)
+			}
+			r.idx.Add(packs)
+			return nil
+		})
+		return ctx.Err()
+	})
+	return errors.Join(g.Wait(), err)
+}
+
+// Config returns the repository's config.
+func (r *Repository) Config() Config { return r.cfg }
+
+// Backend returns the storage that the repository is in.
+func (r *Repository) Backend() backend.Backend { return r.be }
+
+// readFile reads a whole file of at most limit bytes.
+func readFile(ctx context.Context, be backend.Backend, h backend.Handle, limit int64) ([]byte, error) {
+	rd, err := be.Open(ctx, h, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	data, err := io.ReadAll(io.LimitReader(rd, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %v: %w", h, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("read %v: larger than %d bytes", h, limit)
+	}
+	return data, nil
+}
