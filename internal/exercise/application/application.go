@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -115,7 +116,7 @@ func connect(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	config.ConnConfig.Password = strings.TrimSpace(string(password))
 	config.MaxConns = 4
 	// Without prepared statements an application goes on after its database was brought back from a backup.
-	config.ConnConfig.StatementCacheCapacity = 0
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	db, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

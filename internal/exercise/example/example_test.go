@@ -1,0 +1,194 @@
+package example
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/probe"
+)
+
+func TestNumbersOfKnownShipsAndCompanies(t *testing.T) {
+	for _, imo := range []int{9074729, 7625811, 9176187, 7654329} {
+		if got := ShipNumber(imo / 10); got != imo {
+			t.Errorf("ship number of %d is %d, want %d", imo/10, got, imo)
+		}
+	}
+	if got := CompanyNumber(204199); got != 2041999 {
+		t.Errorf("company number of 204199 is %d, want 2041999", got)
+	}
+}
+
+func TestNumbersOfTheRegisterAreDistinctAndValid(t *testing.T) {
+	g := register{seed: 1}
+	g.size(200_000)
+	seen := map[int]bool{}
+	for n := range g.ships {
+		imo := g.shipNumber(n)
+		sum := 0
+		for i, digit := range strconv.Itoa(imo)[:6] {
+			sum += int(digit-'0') * (7 - i)
+		}
+		if imo < 1_000_000 || imo > 9_999_999 || sum%10 != imo%10 {
+			t.Fatalf("ship %d has number %d: its check digit should be %d", n, imo, sum%10)
+		}
+		if seen[imo] {
+			t.Fatalf("number %d is given twice", imo)
+		}
+		seen[imo] = true
+	}
+	if total := g.companies + g.ships + g.facilities + g.casualties + g.inspections; total < 200_000 {
+		t.Errorf("the register has %d rows, want 200,000", total)
+	}
+}
+
+// buildSmall builds and starts an estate, and stops it at the end of the test.
+func buildSmall(t *testing.T) *Estate {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	e, err := Build(t.Context(), Options{Dir: dir, Seed: 1, Files: 300, Bytes: 8 << 20, Rows: 2000, Kedge: self})
+	if err != nil {
+		t.Fatalf("%v (if software is missing, run make test: it installs it)", err)
+	}
+	t.Cleanup(func() {
+		if err := e.Stop(context.Background()); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	if err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestAnEstateIsBuiltAnswersAndIsWorkedWith(t *testing.T) {
+	e := buildSmall(t)
+
+	for _, s := range e.Config.Services {
+		for _, p := range s.Probes {
+			if r := probe.Ask(t.Context(), p); !r.OK {
+				t.Errorf("service %s, probe %s: %s", s.Name, r.Probe, r.Detail)
+			}
+		}
+	}
+	checkSize(t, e)
+	checkPrivate(t, e)
+
+	w, err := e.NewWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	for range 2 {
+		if _, err := e.Work(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The writer keeps on while the comparison runs.
+	for deadline := time.Now().Add(20 * time.Second); w.Acknowledged() < 20; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the writer did %d transactions in 20 s", w.Acknowledged())
+		}
+		if _, err := os.ReadFile(e.Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result, err := e.Reference.Compare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("writer: %v", err)
+	}
+	if !result.Clean() || result.RowsLost != 0 || result.FilesLost != 0 {
+		t.Errorf("an untouched estate does not compare clean: %+v", result)
+	}
+	if result.RowsCompared < 2000+20 || result.FilesCompared < 300 {
+		t.Errorf("too little was compared: %+v", result)
+	}
+}
+
+// checkSize counts what the file server and the web site hold.
+func checkSize(t *testing.T, e *Estate) {
+	t.Helper()
+	files, bytes := 0, int64(0)
+	if err := filepath.WalkDir(e.Departments(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if !d.Type().IsRegular() {
+			t.Errorf("%s is no regular file", path)
+		}
+		info, err := d.Info()
+		files++
+		bytes += info.Size()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if files < 300 || bytes < 8<<20 {
+		t.Errorf("the file server has %d files and %d bytes, want 300 and 8 MiB", files, bytes)
+	}
+	site, err := e.Config.Service("website")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(site.Watch.Pages) < 60 {
+		t.Errorf("the web site has %d pages, want 60", len(site.Watch.Pages))
+	}
+}
+
+// checkPrivate looks at the modes of files with passwords, and that none of their contents is declared.
+func checkPrivate(t *testing.T, e *Estate) {
+	t.Helper()
+	declared, err := os.ReadFile(e.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, pattern := range []string{"london/*.password", "london/*/conf/*"} {
+		secrets, err := filepath.Glob(filepath.Join(e.Dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range secrets {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != 0o600 {
+				t.Errorf("%s has mode %v", path, info.Mode())
+			}
+			if filepath.Ext(path) != ".password" {
+				continue
+			}
+			found++
+			secret, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(declared), strings.TrimSpace(string(secret))) {
+				t.Errorf("the password in %s stands in kedge.yaml", path)
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d password files were found: the check proves little", found)
+	}
+}
