@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,6 +69,11 @@ func (r *run) path(elements ...string) string {
 	return filepath.Join(append([]string{r.opt.Dir}, elements...)...)
 }
 
+// state returns a path below london's state directory.
+func (r *run) state(elements ...string) string {
+	return filepath.Join(append([]string{r.opt.Dir, "london", "state"}, elements...)...)
+}
+
 func (r *run) enter(stage string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,23 +131,22 @@ func (r *run) close() error {
 	return errors.Join(errs...)
 }
 
-// kept are the parts of the directory that stay without Keep: what an auditor asks for.
-var kept = map[string]bool{"record": true, "record.pub": true, "report": true, "status": true, "repository": true, "vault": true}
-
-// removeLiveData leaves the repositories, the record and the reports.
+// removeLiveData leaves what an auditor asks for: the repositories, the record, what was put in quarantine, the status
+// page and the reports.
 func (r *run) removeLiveData() error {
-	var errs []error
-	for _, dir := range []string{r.path("reference"), r.path("sandbox"), r.path("bin")} {
-		errs = append(errs, os.RemoveAll(dir))
-	}
+	remove := []string{r.path("reference"), r.path("sandbox"), r.path("bin"), r.state("spool")}
 	london, err := os.ReadDir(r.path("london"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
+		return err
 	}
 	for _, entry := range london {
-		if !kept[entry.Name()] {
-			errs = append(errs, os.RemoveAll(r.path("london", entry.Name())))
+		if name := entry.Name(); name != "state" && !strings.HasPrefix(name, "repository") {
+			remove = append(remove, r.path("london", name))
 		}
+	}
+	var errs []error
+	for _, path := range remove {
+		errs = append(errs, os.RemoveAll(path))
 	}
 	return errors.Join(errs...)
 }

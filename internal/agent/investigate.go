@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/assess"
+	"github.com/kedge-project/kedge/internal/contain"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/investigate"
+)
+
+// Findings are what an investigation found: the fact on the record, and per file what to bring back from where.
+type Findings struct {
+	event.InvestigationFinished
+	Files map[string][]assess.Damaged // by service/asset: all of them, where the fact's lists are bounded
+}
+
+// cleanPoint returns the point to bring a cluster back to, if it was damaged.
+func (f Findings) cleanPoint(service, name string) (event.CleanPoint, bool) {
+	for _, p := range f.CleanPoints {
+		if p.Service == service && p.Asset == name && p.XID != 0 {
+			return p, true
+		}
+	}
+	return event.CleanPoint{}, false
+}
+
+// Affected returns the services and those that need them, in the order in which they are shut.
+func (a *Agent) Affected(services []string) []string {
+	order, _ := contain.Affected(a.estate, services)
+	return order
+}
+
+// Investigate reads the history of the services' assets in the copy, and the access logs: what was damaged, when each
+// asset was last clean, and how they got in. signals are what was raised, if anything was: a file that one names is
+// looked at whatever it looks like.
+func (a *Agent) Investigate(ctx context.Context, incident string, services []string, signals []event.Signal) (Findings, error) {
+	f := Findings{Files: map[string][]assess.Damaged{}}
+	var shells []investigate.Shell
+	var logs []string
+	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
+		if declared.Kind == "postgres" {
+			f.addCluster(service, declared, signals)
+			return nil
+		}
+		series, err := a.assessTree(ctx, service, declared, signals)
+		if err != nil {
+			return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
+		}
+		f.addTree(service, declared, series)
+		shells = append(shells, shellsOf(service, signals)...)
+		return nil
+	})
+	if err != nil {
+		return Findings{}, err
+	}
+	for _, name := range services {
+		service, err := a.estate.Service(name)
+		if err != nil {
+			return Findings{}, err
+		}
+		logs = append(logs, service.Watch.AccessLogs...)
+	}
+	if len(shells) > 0 && len(logs) > 0 {
+		found, err := investigate.Entry(ctx, logs, shells)
+		if err != nil {
+			return Findings{}, err
+		}
+		found.Fill(&f.InvestigationFinished)
+	}
+	return f, a.append(ctx, f.InvestigationFinished, about{incident: incident})
+}
+
+// assessTree judges the history of one file asset. The newest snapshot is what the adversary left.
+func (a *Agent) assessTree(ctx context.Context, service *estate.Service, declared estate.Asset, signals []event.Signal) (assess.Series, error) {
+	r, _, err := a.copyOf(ctx, service.Repository)
+	if err != nil {
+		return assess.Series{}, err
+	}
+	var hints []event.Signal
+	for _, s := range signals {
+		if s.Service == service.Name {
+			hints = append(hints, s)
+		}
+	}
+	result, err := assess.History(ctx, r, assetFilter(service.Name, declared.Name), hints)
+	if err != nil {
+		return assess.Series{}, err
+	}
+	if len(result.Series) != 1 {
+		return assess.Series{}, fmt.Errorf("the copy holds %d series of snapshots, want 1", len(result.Series))
+	}
+	return result.Series[0], nil
+}
+
+func (f *Findings) addTree(service *estate.Service, declared estate.Asset, series assess.Series) {
+	if len(series.Damaged) > 0 {
+		f.Files[assetKey(service.Name, declared.Name)] = series.Damaged
+	}
+	if series.LastClean != nil {
+		point := event.CleanPoint{Service: service.Name, Asset: declared.Name, Snapshot: series.LastClean.String()}
+		for _, sn := range series.Snapshots {
+			if sn.ID == *series.LastClean {
+				point.Time = sn.Time.UTC()
+			}
+		}
+		f.CleanPoints = append(f.CleanPoints, point)
+	}
+	for _, d := range series.Damaged {
+		if d.LastClean == nil {
+			f.AddedN++
+			f.Added = appendBounded(f.Added, d.Path)
+			continue
+		}
+		f.DamagedN++
+		f.InvestigationFinished.Damaged = appendBounded(f.InvestigationFinished.Damaged, d.Path)
+		if d.Now != nil && *d.Now != d.Path {
+			f.AddedN++
+			f.Added = appendBounded(f.Added, *d.Now)
+		}
+	}
+}
+
+// addCluster takes the first bad transaction from the signals about a cluster.
+func (f *Findings) addCluster(service *estate.Service, declared estate.Asset, signals []event.Signal) {
+	point := event.CleanPoint{Service: service.Name, Asset: declared.Name, Time: time.Now().UTC()}
+	for _, s := range signals {
+		if s.Service != service.Name || s.Asset != declared.Name || s.Kind != "rows.altered" {
+			continue
+		}
+		xid, lsn, commit, ok := transactionOf(s)
+		if ok && (point.XID == 0 || commit.Before(point.Time)) {
+			point.XID, point.LSN, point.Time = xid, lsn, commit
+		}
+	}
+	f.CleanPoints = append(f.CleanPoints, point)
+}
+
+// transactionOf reads which transaction a signal is about. Evidence that came from the record went through JSON.
+func transactionOf(s event.Signal) (xid uint32, lsn string, commit time.Time, ok bool) {
+	switch n := s.Evidence["xid"].(type) {
+	case uint32:
+		xid = n
+	case float64:
+		xid = uint32(n)
+	}
+	lsn, _ = s.Evidence["lsn"].(string)
+	switch at := s.Evidence["commit"].(type) {
+	case time.Time:
+		commit = at
+	case string:
+		commit, _ = time.Parse(time.RFC3339Nano, at)
+	}
+	return xid, lsn, commit, xid != 0 && !commit.IsZero()
+}
+
+// shellsOf lists the web shells that signals about a service name.
+func shellsOf(service *estate.Service, signals []event.Signal) []investigate.Shell {
+	var shells []investigate.Shell
+	for _, s := range signals {
+		if s.Service != service.Name || s.Technique != "T1505.003" {
+			continue
+		}
+		for _, path := range s.Touched {
+			shell := investigate.Shell{Path: path, Born: s.Time}
+			if rel, err := filepath.Rel(service.Watch.DocumentRoot, path); err == nil && !strings.HasPrefix(rel, "..") {
+				shell.URLPath = "/" + filepath.ToSlash(rel)
+			}
+			shells = append(shells, shell)
+		}
+	}
+	return shells
+}
+
+func appendBounded(list []string, s string) []string {
+	if len(list) < event.MaxTouched {
+		list = append(list, s)
+	}
+	return list
+}

@@ -1,0 +1,239 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/detect"
+	"github.com/kedge-project/kedge/internal/detect/database"
+	"github.com/kedge-project/kedge/internal/detect/ransom"
+	"github.com/kedge-project/kedge/internal/detect/web"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Watch looks again and again at an estate's assets: each cycle takes an incremental snapshot of every file tree, stores
+// the WAL of every cluster, and asks the detectors what they make of it. A Watch is used by one goroutine at a time.
+type Watch struct {
+	agent     *Agent
+	trees     []*watchedTree
+	clusters  []watchedCluster
+	detectors []detect.Detector
+}
+
+// watchedTree is a file asset and who learns of its changes.
+type watchedTree struct {
+	service  *estate.Service
+	declared estate.Asset
+	last     blob.ID // tree of the snapshot before
+	observer archive.Observer
+	takers   []changeTaker
+}
+
+// changeTaker is a detector that judges the differences between snapshots.
+type changeTaker interface {
+	Changes(changes []snapshot.Change)
+}
+
+type watchedCluster struct {
+	service  *estate.Service
+	declared estate.Asset
+}
+
+// NewWatch prepares a watch of every service. What pages show and what transactions do at this moment is what it takes
+// for ordinary. Every asset must have been protected by this Agent before. Detectors whose name begins with one of off
+// are left out.
+func (a *Agent) NewWatch(ctx context.Context, off ...string) (*Watch, error) {
+	w := &Watch{agent: a}
+	err := a.eachAsset(nil, func(service *estate.Service, declared estate.Asset) error {
+		if declared.Kind == "postgres" {
+			return w.addCluster(ctx, service, declared)
+		}
+		return w.addTree(ctx, service, declared)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare watch: %w", err)
+	}
+	for i := range a.estate.Services {
+		service := &a.estate.Services[i]
+		if len(service.Watch.Pages) == 0 {
+			continue
+		}
+		pages := web.NewPages(service.Name, service.Watch.Pages, nil)
+		if err := pages.Approve(ctx); err != nil {
+			return nil, fmt.Errorf("prepare watch: approve pages of %s: %w", service.Name, err)
+		}
+		w.detectors = append(w.detectors, pages)
+	}
+	w.detectors = slices.DeleteFunc(w.detectors, func(d detect.Detector) bool { return beginsWithAny(d.Name(), off) })
+	return w, nil
+}
+
+func beginsWithAny(s string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared estate.Asset) error {
+	r, err := w.agent.repository(ctx, service.Repository)
+	if err != nil {
+		return err
+	}
+	newest, err := snapshot.Find(ctx, r, "latest", assetFilter(service.Name, declared.Name))
+	if err != nil {
+		return fmt.Errorf("find the last snapshot of %s: %w", assetKey(service.Name, declared.Name), err)
+	}
+	files := ransom.New(service.Name, declared.Name, r)
+	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, observer: files, takers: []changeTaker{files}}
+	w.detectors = append(w.detectors, files)
+	if root := service.Watch.DocumentRoot; root != "" && belowAny(root, declared.Paths) {
+		documents := web.NewRoot(service.Name, declared.Name, root, service.Watch.AccessLogs, r)
+		tree.takers = append(tree.takers, documents)
+		w.detectors = append(w.detectors, documents)
+	}
+	w.trees = append(w.trees, tree)
+	return nil
+}
+
+func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declared estate.Asset) error {
+	s := w.agent.streams[assetKey(service.Name, declared.Name)]
+	if s == nil {
+		return fmt.Errorf("the WAL of %s is not being streamed: protect it first", assetKey(service.Name, declared.Name))
+	}
+	names, err := asset.RelationNames(ctx, declared.Connect, declared.PasswordFile)
+	if err != nil {
+		return err
+	}
+	reader, err := asset.ReadTransactions(declared.Bin, s.postgres.WAL(), "")
+	if err != nil {
+		return err
+	}
+	rows := database.New(service.Name, declared.Name, func(ctx context.Context) ([]database.Transaction, error) {
+		return namedTransactions(ctx, reader, names)
+	})
+	if _, err := rows.Detect(ctx); err != nil {
+		return fmt.Errorf("learn what transactions do: %w", err)
+	}
+	w.clusters = append(w.clusters, watchedCluster{service, declared})
+	w.detectors = append(w.detectors, rows)
+	return nil
+}
+
+// namedTransactions gives the tables of transactions their names; one that is not known keeps its number.
+func namedTransactions(ctx context.Context, reader *asset.Transactions, names map[asset.Relation]string) ([]database.Transaction, error) {
+	committed, err := reader.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	named := make([]database.Transaction, 0, len(committed))
+	for _, tx := range committed {
+		tables := make(map[string]database.Counts, len(tx.Changes))
+		for relation, changes := range tx.Changes {
+			name, known := names[relation]
+			if !known {
+				name = fmt.Sprintf("%d/%d", relation.Database, relation.RelFile)
+			}
+			tables[name] = database.Counts(changes)
+		}
+		named = append(named, database.Transaction{XID: tx.XID, LSN: tx.LSN, Commit: tx.Commit, Tables: tables})
+	}
+	return named, nil
+}
+
+// Cycle looks once at everything and returns the signals that are new. They are on the record.
+func (w *Watch) Cycle(ctx context.Context) ([]event.Signal, error) {
+	for _, tree := range w.trees {
+		if err := w.lookAtTree(ctx, tree); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", assetKey(tree.service.Name, tree.declared.Name), err)
+		}
+	}
+	for _, c := range w.clusters {
+		if err := w.storeWAL(ctx, c); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", assetKey(c.service.Name, c.declared.Name), err)
+		}
+	}
+	var signals []event.Signal
+	var errs []error
+	for _, d := range w.detectors {
+		found, err := d.Detect(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("detector %s: %w", d.Name(), err))
+		}
+		for _, s := range found {
+			if err := w.agent.append(ctx, event.SignalRaised{Signal: s}, about{service: s.Service, asset: s.Asset}); err != nil {
+				return signals, err
+			}
+		}
+		signals = append(signals, found...)
+	}
+	return signals, errors.Join(errs...)
+}
+
+// Run watches every interval until ctx ends or a cycle fails. seen is called after each cycle.
+func (w *Watch) Run(ctx context.Context, interval time.Duration, seen func([]event.Signal)) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		signals, err := w.Cycle(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		seen(signals)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Watch) lookAtTree(ctx context.Context, tree *watchedTree) error {
+	r, err := w.agent.repository(ctx, tree.service.Repository)
+	if err != nil {
+		return err
+	}
+	captured, err := w.agent.capture(ctx, tree.service, tree.declared, []archive.Observer{tree.observer})
+	if err != nil {
+		return err
+	}
+	changes, err := differences(ctx, r, tree.last, captured.Snapshot.Tree)
+	if err != nil {
+		return err
+	}
+	tree.last = captured.Snapshot.Tree
+	for _, t := range tree.takers {
+		t.Changes(changes)
+	}
+	return nil
+}
+
+func differences(ctx context.Context, r *repo.Repository, before, now blob.ID) ([]snapshot.Change, error) {
+	var changes []snapshot.Change
+	err := snapshot.Diff(ctx, r, before, now, func(c snapshot.Change) error {
+		changes = append(changes, c)
+		return nil
+	})
+	return changes, err
+}
+
+func (w *Watch) storeWAL(ctx context.Context, c watchedCluster) error {
+	r, err := w.agent.repository(ctx, c.service.Repository)
+	if err != nil {
+		return err
+	}
+	return r.WithLock(ctx, false, func(ctx context.Context) error {
+		_, err := w.agent.flush(ctx, r, c.service, c.declared)
+		return err
+	})
+}
