@@ -21,6 +21,7 @@ import (
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sys/unix"
 
 	"github.com/kedge-project/kedge/internal/evidence"
 )
@@ -29,6 +30,7 @@ const (
 	maxRequest = 32 << 10 // bytes of an add-checkpoint request
 	maxProof   = 63       // its lines, as c2sp.org/tlog-witness says
 	stateFile  = "checkpoint"
+	lockFile   = ".lock"
 )
 
 // witness cosigns the checkpoints of one record: each only if it continues the one before. The last checkpoint,
@@ -40,7 +42,7 @@ type witness struct {
 	log    *slog.Logger
 
 	mu     sync.Mutex
-	last   log.Checkpoint // Size 0: none yet
+	last   log.Checkpoint // as kept; Size 0: none yet
 	status WitnessStatus
 }
 
@@ -67,24 +69,43 @@ func newWitness(dir, keyFile, logKey string, logger *slog.Logger) (*witness, err
 	if w.record, err = note.NewVerifier(logKey); err != nil {
 		return nil, fmt.Errorf("witness: public key of the record %.100q: %w", logKey, err)
 	}
-	w.last = log.Checkpoint{Origin: w.record.Name(), Hash: rfc6962.DefaultHasher.EmptyRoot()}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("witness: %w", err)
 	}
-	path := filepath.Join(dir, stateFile)
-	switch raw, err := os.ReadFile(path); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	if w.last, err = w.recall(); err != nil {
 		return nil, fmt.Errorf("witness: %w", err)
-	default:
-		cp, _, _, err := log.ParseCheckpoint(raw, w.record.Name(), w.record)
-		if err != nil {
-			return nil, fmt.Errorf("witness: %s is not a checkpoint of %s: %w; put it aside only if you know why: the witness then believes any history", path, w.record.Name(), err)
-		}
-		w.last = *cp
 	}
 	w.status = WitnessStatus{Origin: w.last.Origin, Size: w.last.Size}
 	return w, nil
+}
+
+// recall reads the checkpoint that was kept last: of no entries, if none was.
+func (w *witness) recall() (log.Checkpoint, error) {
+	path := filepath.Join(w.dir, stateFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return log.Checkpoint{Origin: w.record.Name(), Hash: rfc6962.DefaultHasher.EmptyRoot()}, nil
+	}
+	if err != nil {
+		return log.Checkpoint{}, err
+	}
+	cp, _, _, err := log.ParseCheckpoint(raw, w.record.Name(), w.record)
+	if err != nil {
+		return log.Checkpoint{}, fmt.Errorf("%s is not a checkpoint of %s: %w; put it aside only if you know why: the witness then believes any history", path, w.record.Name(), err)
+	}
+	return *cp, nil
+}
+
+// exclude keeps other processes from cosigning with the same memory until the file is closed.
+func (w *witness) exclude() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(w.dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func (w *witness) report() WitnessStatus {
@@ -146,6 +167,19 @@ func (w *witness) add(body []byte) ([]byte, error) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	lock, err := w.exclude()
+	if err != nil {
+		return nil, fmt.Errorf("keep other witnesses out: %w", err)
+	}
+	defer lock.Close()
+	known, err := w.recall()
+	if err != nil {
+		return nil, fmt.Errorf("recall the last checkpoint: %w", err)
+	}
+	if known.Size < w.last.Size {
+		return nil, fmt.Errorf("recall the last checkpoint: %s has %d entries, but %d were cosigned: put back the newer one", stateFile, known.Size, w.last.Size)
+	}
+	w.last = known
 	if err := w.continues(req, cp); err != nil {
 		var no *refusal
 		if errors.As(err, &no) && no.alarm {

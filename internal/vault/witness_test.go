@@ -186,6 +186,32 @@ func TestTheWitnessRemembersAcrossARestart(t *testing.T) {
 	}
 }
 
+func TestAWitnessWhoseMemoryWasTakenAwayDoesNotCosign(t *testing.T) {
+	c := newCourt(t)
+	if code, _, reply := c.post(t, "old 0\n\n"+c.checkpoint(t, 5, 7)); code != http.StatusOK {
+		t.Fatalf("first checkpoint: %d %s", code, reply)
+	}
+	if err := os.Remove(filepath.Join(c.dir, stateFile)); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, reply := c.post(t, "old 0\n\n"+c.checkpoint(t, 4, 8)); code != http.StatusInternalServerError {
+		t.Errorf("another history after the memory was removed: %d %s", code, reply)
+	}
+}
+
+func TestTwoWitnessesWithOneMemoryAgree(t *testing.T) {
+	c := newCourt(t)
+	first := c.url
+	c.restart(t) // the first still runs
+	if code, _, reply := c.post(t, "old 0\n\n"+c.checkpoint(t, 5, 7)); code != http.StatusOK {
+		t.Fatalf("first checkpoint: %d %s", code, reply)
+	}
+	c.url = first
+	if code, _, reply := c.post(t, "old 0\n\n"+c.checkpoint(t, 5, 8)); code != http.StatusConflict || reply != "5\n" {
+		t.Errorf("the other witness answers a fork with %d %q, want 409 and the size 5", code, reply)
+	}
+}
+
 func TestAWitnessWithDamagedMemoryDoesNotStart(t *testing.T) {
 	c := newCourt(t)
 	if err := os.WriteFile(filepath.Join(c.dir, stateFile), []byte("garbage"), 0o600); err != nil {
