@@ -175,13 +175,13 @@ func each(ctx context.Context, tasks []task, concurrency int, do func(context.Co
 	if concurrency <= 0 {
 		concurrency = defaultConcurrency
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
 	for _, t := range tasks {
-		if ctx.Err() != nil {
+		if groupCtx.Err() != nil {
 			break
 		}
-		group.Go(func() error { return do(ctx, t) })
+		group.Go(func() error { return do(groupCtx, t) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
