@@ -82,8 +82,8 @@ max_connections = 40
 		t.Fatal(err)
 	}
 	c.start(t, freePort(t))
-	c.exec(t, "postgres", "CREATE ROLE kedge LOGIN REPLICATION PASSWORD 'anchor and chain'")
-	c.exec(t, "postgres", "CREATE DATABASE app OWNER kedge")
+	c.exec(t, "postgres", "postgres", "CREATE ROLE kedge LOGIN REPLICATION PASSWORD 'anchor and chain'")
+	c.exec(t, "postgres", "postgres", "CREATE DATABASE app OWNER kedge")
 	return c
 }
 
@@ -205,9 +205,15 @@ func (c *Cluster) dial(ctx context.Context, role, database string) (*pgconn.PgCo
 	return pgconn.ConnectConfig(ctx, config)
 }
 
-func (c *Cluster) exec(t testing.TB, role, sql string) {
+// Superuser runs commands in database app as role postgres.
+func (c *Cluster) Superuser(t testing.TB, sql string) {
 	t.Helper()
-	conn, err := c.dial(t.Context(), role, "postgres")
+	c.exec(t, "postgres", "app", sql)
+}
+
+func (c *Cluster) exec(t testing.TB, role, database, sql string) {
+	t.Helper()
+	conn, err := c.dial(t.Context(), role, database)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,5 +47,5 @@ func TestStoppedServerComesBackOnItsPort(t *testing.T) {
 	if c.Port != port {
 		t.Errorf("port changed from %d to %d", port, c.Port)
 	}
-	c.exec(t, "kedge", "SELECT 1")
+	c.exec(t, "kedge", "app", "SELECT 1")
 }

@@ -23,10 +23,6 @@ import (
 	"github.com/kedge-project/kedge/internal/process"
 )
 
-// maxDir bounds the length of the estate's directory: Dovecot's sockets stand below it, twice as deep in a drill,
-// and the kernel allows a socket's path 107 bytes.
-const maxDir = 60
-
 // Options of Build. Zero sizes are taken as they are: every service still gets a few files and rows.
 type Options struct {
 	Dir   string // absolute; made if it is not there. Build makes london, reference, state and kedge.yaml in it
@@ -169,9 +165,6 @@ func prepare(opt Options) (*builder, error) {
 	}
 	if !filepath.IsAbs(opt.Dir) || !filepath.IsAbs(opt.Kedge) {
 		return nil, fmt.Errorf("directory %q and program %q must be absolute paths", opt.Dir, opt.Kedge)
-	}
-	if len(opt.Dir) > maxDir {
-		return nil, fmt.Errorf("the path of directory %s is longer than %d bytes, too long for the sockets below it: choose a shorter one", opt.Dir, maxDir)
 	}
 	p, err := findPrograms()
 	if err != nil {

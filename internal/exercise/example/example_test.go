@@ -54,7 +54,8 @@ func buildSmall(t *testing.T) *Estate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "e")
+	// As long a path as people have: sockets below it must not need a short one.
+	dir, err := os.MkdirTemp("", "the-estate-of-an-organisation-with-a-very-long-name-and-two-sites")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ tls_advertise_hosts =
 host_lookup =
 keep_environment =
 message_size_limit = 25M
+notifier_socket =
 acl_smtp_rcpt = recipients
 acl_smtp_data = accept
 
@@ -67,9 +68,14 @@ begin retry
 * * F,1h,5s
 `
 
+// dovecotStart starts Dovecot in the directory of its sockets. The kernel allows a socket's path 107 bytes, fewer than
+// an estate's directory may have; all of Dovecot's processes stay where they are started, so that /proc/self/cwd is
+// a short name of it.
+const dovecotStart = `mkdir -p run/d && cd run/d && exec "$0" -F -c "$1"`
+
 // dovecotConfig is for a Dovecot that runs as one unprivileged user: without chroot and without other accounts.
 const dovecotConfig = `protocols = imap lmtp
-base_dir = %[1]s/run/d
+base_dir = /proc/self/cwd
 state_dir = %[1]s/run/state
 log_path = /dev/stderr
 default_internal_user = %[2]s
@@ -158,7 +164,7 @@ func (b *builder) mail() (estate.Service, error) {
 			return s, err
 		}
 	}
-	imapServer := b.process(name, "dovecot", []string{b.programs.dovecot, "-F", "-c", dovecot}, []string{imapAddress, lmtpAddress})
+	imapServer := b.process(name, "dovecot", []string{"/bin/sh", "-c", dovecotStart, b.programs.dovecot, dovecot}, []string{imapAddress, lmtpAddress})
 	imapServer.Relocate = []string{dovecot}
 	smtpServer := b.process(name, "exim", []string{b.programs.exim, "-C", exim, "-bdf", "-q5s"}, []string{smtpAddress})
 	smtpServer.Relocate = []string{exim}

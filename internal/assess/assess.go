@@ -1,0 +1,155 @@
+// Package assess reads the history of a repository: which snapshots are clean, when damage began, what it touched, and
+// where the last clean version of each file is.
+//
+// The first look at a change reads trees and the index alone: names, sizes, and how well content could be compressed before
+// and after. Only what is suspect then is read, and of that a bounded sample. A file counts as damaged if at
+// least two independent things speak against it, or if a live signal named it. The first snapshot of a series has
+// nothing before it to be compared with, and is taken as it is.
+package assess
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Verdict is what a snapshot holds.
+type Verdict string
+
+// The verdicts. A snapshot is judged by what it holds, not by what changed in it: damage that is still there counts.
+const (
+	Clean       Verdict = "clean"
+	Suspect     Verdict = "suspect"     // something is there that a person should look at
+	Compromised Verdict = "compromised" // damage that no ordinary work explains
+)
+
+// Result is the assessment of some series of snapshots.
+type Result struct {
+	Series []Series `json:"series"`
+	Read   Read     `json:"read"`
+}
+
+// Read tells what the assessment cost.
+type Read struct {
+	Bytes      int64   `json:"bytes"`            // stored bytes of blobs that were read
+	Repository int64   `json:"repository_bytes"` // of all packs
+	Seconds    float64 `json:"seconds"`
+}
+
+// Series are the snapshots of the same paths on the same host, oldest first.
+type Series struct {
+	Host      string     `json:"host"`
+	Paths     []string   `json:"paths"`
+	Snapshots []Snapshot `json:"snapshots"`
+	FirstBad  *blob.ID   `json:"first_bad"`  // the oldest snapshot that holds damage; nil if none does
+	LastClean *blob.ID   `json:"last_clean"` // the newest clean snapshot; nil if none is
+	Damaged   []Damaged  `json:"damaged"`    // as of the newest snapshot, by path
+}
+
+// Snapshot is the verdict on one snapshot.
+type Snapshot struct {
+	ID         blob.ID   `json:"id"`
+	Time       time.Time `json:"time"`
+	Verdict    Verdict   `json:"verdict"`
+	Confidence float64   `json:"confidence"` // 0 to 1
+	Signals    []Signal  `json:"signals"`
+}
+
+// Signal is one reason for a verdict.
+type Signal struct {
+	Kind      string         `json:"kind"`      // as those of live detection
+	Technique string         `json:"technique"` // ATT&CK ID
+	Strength  float64        `json:"strength"`
+	Evidence  map[string]any `json:"evidence"`
+}
+
+// Damaged is one file that is not as it should be in the newest snapshot.
+type Damaged struct {
+	Path      string   `json:"path"`       // where the last clean version stood
+	Now       *string  `json:"now"`        // where the damaged one stands, Path if in place; nil if it is gone
+	FirstBad  blob.ID  `json:"first_bad"`  // the snapshot in which it first was damaged
+	LastClean *blob.ID `json:"last_clean"` // the newest snapshot with the clean version; nil: there never was one, the attacker added it
+	Signals   []string `json:"signals"`    // kinds
+}
+
+// Leftover returns the path of what the attacker put there and no clean version overwrites: a note, a shell, an
+// encrypted file under another name.
+func (d Damaged) Leftover() (string, bool) {
+	if d.Now == nil || d.LastClean != nil && *d.Now == d.Path {
+		return "", false
+	}
+	return *d.Now, true
+}
+
+// History assesses the snapshots that filter selects. Hints are signals raised by live detection: files that they name count as
+// damaged from the newest change before the signal. The repository is only read.
+func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hints []event.Signal) (Result, error) {
+	began := time.Now()
+	all, err := snapshot.List(ctx, r)
+	if err != nil {
+		return Result{}, fmt.Errorf("assess history: %w", err)
+	}
+	src := &source{Repository: r}
+	result := Result{Series: []Series{}}
+	for _, snapshots := range group(all, filter) {
+		w := newWalk(src, snapshots, hints)
+		series, err := w.run(ctx)
+		if err != nil {
+			return Result{}, fmt.Errorf("assess history of %s on %s: %w", strings.Join(snapshots[0].Paths, " "), snapshots[0].Hostname, err)
+		}
+		result.Series = append(result.Series, series)
+	}
+	err = r.List(ctx, backend.Pack, func(_ blob.ID, size int64) error {
+		result.Read.Repository += size
+		return nil
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("assess history: %w", err)
+	}
+	result.Read.Bytes = src.read.Load()
+	result.Read.Seconds = time.Since(began).Seconds()
+	return result, nil
+}
+
+// group sorts snapshots into series, in order of their first snapshots.
+func group(all []*snapshot.Snapshot, filter snapshot.Filter) [][]*snapshot.Snapshot {
+	var groups [][]*snapshot.Snapshot
+	at := map[string]int{}
+	for _, sn := range all {
+		if !filter.Match(sn) {
+			continue
+		}
+		key := sn.Hostname + "\x00" + strings.Join(slices.Sorted(slices.Values(sn.Paths)), "\x00")
+		i, ok := at[key]
+		if !ok {
+			i = len(groups)
+			at[key] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], sn)
+	}
+	return groups
+}
+
+// source counts what is read of a repository.
+type source struct {
+	*repo.Repository
+	read atomic.Int64
+}
+
+// LoadBlob implements snapshot.TreeLoader.
+func (s *source) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
+	if at, ok := s.Locate(h); ok {
+		s.read.Add(int64(at.Length))
+	}
+	return s.Repository.LoadBlob(ctx, h, buf)
+}
