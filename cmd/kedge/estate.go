@@ -28,26 +28,42 @@ func withAgent(ctx context.Context, estateFile string, fn func(context.Context, 
 	if err != nil {
 		return err
 	}
-	record, err := openRecord(ctx, e)
+	record, witnessed, err := openRecord(ctx, e)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 	a := agent.Open(e, openBackend, record)
 	defer a.Close()
-	return fn(ctx, e, a)
+	if err := fn(ctx, e, a); err != nil {
+		return err
+	}
+	if !witnessed {
+		return nil
+	}
+	if err := record.Checkpoint(ctx); err != nil {
+		return fmt.Errorf("have the record cosigned: %w (nothing is lost: the next command that succeeds makes up for it)", err)
+	}
+	return nil
 }
 
-// openRecord opens the estate's record for appending. Its checkpoints are made where a witness is declared.
-func openRecord(ctx context.Context, e *estate.Estate) (*evidence.Log, error) {
-	key := filepath.Join(e.State, "record.key")
-	if _, err := os.Stat(key); errors.Is(err, os.ErrNotExist) {
+// openRecord opens the estate's record for appending, with the first vault that is a witness.
+func openRecord(ctx context.Context, e *estate.Estate) (record *evidence.Log, witnessed bool, err error) {
+	opt := evidence.Options{SignerKey: filepath.Join(e.State, "record.key")}
+	if _, err := os.Stat(opt.SignerKey); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(e.State, 0o700); err != nil {
-			return nil, fmt.Errorf("make state directory: %w", err)
+			return nil, false, fmt.Errorf("make state directory: %w", err)
 		}
-		if _, err := evidence.GenerateKey(key, "kedge/"+e.Name); err != nil {
-			return nil, err
+		if _, err := evidence.GenerateKey(opt.SignerKey, "kedge/"+e.Name); err != nil {
+			return nil, false, err
 		}
 	}
-	return evidence.Open(ctx, filepath.Join(e.State, "record"), evidence.Options{SignerKey: key})
+	for _, site := range e.Sites {
+		if site.WitnessKey != "" && !witnessed {
+			opt.Witness = evidence.WitnessOptions{URL: site.Vault, VerifierKey: site.WitnessKey}
+			witnessed = true
+		}
+	}
+	record, err = evidence.Open(ctx, filepath.Join(e.State, "record"), opt)
+	return record, witnessed, err
 }

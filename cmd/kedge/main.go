@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kedge-project/kedge/internal/evidence"
 )
 
 // version is what `kedge --version` and every snapshot's program_version tell.
@@ -26,6 +29,8 @@ func main() {
 
 // run is main without the process: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	// Errors of the record's storage are returned; what its driver says besides is of no use to an operator.
+	evidence.DriverLog(slog.New(slog.DiscardHandler))
 	root := newRootCommand(&terminal{stdout: stdout, stderr: stderr})
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -23,6 +23,9 @@ type Estate struct {
 type Site struct {
 	Name string `yaml:"name"`
 	Role string `yaml:"role"` // "headquarters" or "vault"
+	// Vault is where a vault's witness is asked to cosign the record, http://host:port, and WitnessKey its public key.
+	Vault      string `yaml:"vault,omitempty"`
+	WitnessKey string `yaml:"witness_key,omitempty"`
 }
 
 // Repository is where an estate's snapshots go, and where their copy stands.

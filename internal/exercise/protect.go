@@ -224,7 +224,7 @@ func (r *run) breakBeforeDrill() error {
 func (r *run) flipBitOfCopy() error {
 	var largest string
 	var size int64
-	err := filepath.WalkDir(r.path("geneva", "vault"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(r.path("geneva", "repository"), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}

@@ -69,9 +69,9 @@ func (r *run) path(elements ...string) string {
 	return filepath.Join(append([]string{r.opt.Dir}, elements...)...)
 }
 
-// state returns a path below london's state directory.
+// state returns a path below the state directory of headquarters.
 func (r *run) state(elements ...string) string {
-	return filepath.Join(append([]string{r.opt.Dir, "london", "state"}, elements...)...)
+	return filepath.Join(append([]string{r.opt.Dir, "state"}, elements...)...)
 }
 
 func (r *run) enter(stage string) {
@@ -140,7 +140,7 @@ func (r *run) removeLiveData() error {
 		return err
 	}
 	for _, entry := range london {
-		if name := entry.Name(); name != "state" && !strings.HasPrefix(name, "repository") {
+		if name := entry.Name(); !strings.HasPrefix(name, "repository") {
 			remove = append(remove, r.path("london", name))
 		}
 	}

@@ -37,7 +37,7 @@ func (r *run) startSites(ctx context.Context, kedge string) error {
 		r.site("serve", kedge, s.repositoryAddress, "serve",
 			"--dir", r.path("london", "repository"), "--listen", s.repositoryAddress, "--token-file", s.sourceToken),
 		r.site("vault", kedge, s.vaultAddress, "vault",
-			"--dir", r.path("geneva", "vault"), "--listen", s.vaultAddress, "--interval", "0",
+			"--dir", r.path("geneva"), "--listen", s.vaultAddress, "--interval", "0",
 			"--source", repositoryName+"=rest:http://"+s.repositoryAddress+"/", "--source-token-file", s.sourceToken,
 			"--read-token-file", s.readToken, "--operator-token-file", s.operatorToken,
 			"--witness-key-file", r.path("geneva", "witness.key"), "--log-key-file", r.state("record.pub")),
@@ -50,6 +50,11 @@ func (r *run) startSites(ctx context.Context, kedge string) error {
 		r.sites = append(r.sites, spec)
 	}
 	r.vault = vault.Client{URL: "http://" + s.vaultAddress, TokenFile: s.operatorToken}
+	for i := range r.estate.Sites {
+		if site := &r.estate.Sites[i]; site.Name == "geneva" {
+			site.Vault, site.WitnessKey = r.vault.URL, r.keys.witness
+		}
+	}
 	declared, err := r.estate.Repository(repositoryName)
 	if err != nil {
 		return err

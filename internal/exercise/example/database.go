@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -141,6 +142,9 @@ func (b *builder) load(ctx context.Context, c *cluster, reg register, lib librar
 	// It must not stay behind, whatever happened.
 	defer func() { err = errors.Join(err, process.Stop(context.WithoutCancel(ctx), spec)) }()
 
+	if err := c.awaitReady(ctx); err != nil {
+		return err
+	}
 	if err := c.createRoles(ctx); err != nil {
 		return fmt.Errorf("create roles: %w", err)
 	}
@@ -248,6 +252,24 @@ func (c *cluster) open(ctx context.Context, role, database string) (*pgconn.PgCo
 	}
 	config.Password = c.roles[role]
 	return pgconn.ConnectConfig(ctx, config)
+}
+
+// awaitReady waits until the server, which accepts connections a little earlier, takes them in.
+func (c *cluster) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	for {
+		err := c.run(ctx, "postgres", "postgres", "SELECT 1")
+		var starting *pgconn.PgError
+		if err == nil || !errors.As(err, &starting) || starting.Code != "57P03" { // cannot_connect_now
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(readyPoll):
+		}
+	}
 }
 
 func (c *cluster) run(ctx context.Context, role, database, script string) error {

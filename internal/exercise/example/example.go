@@ -20,7 +20,14 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/exercise/reference"
+	"github.com/kedge-project/kedge/internal/probe"
 	"github.com/kedge-project/kedge/internal/process"
+)
+
+const (
+	// readyWait bounds the time from a service's start to its right answers, and readyPoll is how often it is asked.
+	readyWait = 30 * time.Second
+	readyPoll = 50 * time.Millisecond
 )
 
 // Options of Build. Zero sizes are taken as they are: every service still gets a few files and rows.
@@ -211,7 +218,8 @@ func (b *builder) declare(e *Estate, services []estate.Service) error {
 	return err
 }
 
-// Start starts all services in the order in which they are declared, needs first.
+// Start starts all services in the order in which they are declared, needs first. It returns when every probe has
+// been answered rightly once: a server that accepts connections may not serve yet.
 func (e *Estate) Start(ctx context.Context) error {
 	for _, s := range e.Config.Services {
 		for _, p := range s.Processes {
@@ -221,6 +229,28 @@ func (e *Estate) Start(ctx context.Context) error {
 			}
 			if err := process.Start(ctx, spec); err != nil {
 				return fmt.Errorf("start service %s: %w", s.Name, err)
+			}
+		}
+		if err := awaitProbes(ctx, s); err != nil {
+			return fmt.Errorf("start service %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func awaitProbes(ctx context.Context, s estate.Service) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	for _, p := range s.Probes {
+		for {
+			result := probe.Ask(ctx, p)
+			if result.OK {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("probe %s: %s: %w", p.Name, result.Detail, ctx.Err())
+			case <-time.After(readyPoll):
 			}
 		}
 	}

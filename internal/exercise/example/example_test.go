@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kedge-project/kedge/internal/exercise/attack"
 	"github.com/kedge-project/kedge/internal/probe"
 )
 
@@ -60,6 +61,9 @@ func buildSmall(t *testing.T) *Estate {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := attack.Mark(dir); err != nil {
+		t.Fatal(err)
+	}
 	e, err := Build(t.Context(), Options{Dir: dir, Seed: 1, Files: 300, Bytes: 8 << 20, Rows: 2000, Kedge: self})
 	if err != nil {
 		t.Fatalf("%v (if software is missing, run make test: it installs it)", err)
