@@ -1,0 +1,149 @@
+package repo
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/repo/internal/crypto"
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+func newTestCodec(t testing.TB) (*codec, *crypto.Key) {
+	t.Helper()
+	c, err := newCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := crypto.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, key
+}
+
+// TestABlobNeverUnpacksPastItsDeclaredLength uses a bomb: 64 MiB of zeros in a few kilobytes.
+func TestABlobNeverUnpacksPastItsDeclaredLength(t *testing.T) {
+	c, key := newTestCodec(t)
+	zeros := make([]byte, 64<<20)
+	bomb := c.enc.EncodeAll(zeros, nil)
+	var streamed bytes.Buffer // its frame does not tell the length
+	w, err := zstd.NewWriter(&streamed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(zeros); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range [][]byte{bomb, streamed.Bytes()} {
+		b := pack.Blob{Handle: blob.Handle{ID: blob.Hash(zeros), Type: blob.Data}, Length: uint32(len(body) + crypto.Overhead), Uncompressed: 1000}
+		buf := make([]byte, 128<<20) // room enough, but not allowed
+		if plain, err := c.unpack(key, b, key.Seal(nil, body), buf); err == nil {
+			t.Errorf("declared as 1000 bytes, unpacked to %d", len(plain))
+		}
+		b.Uncompressed = uint32(len(zeros))
+		if plain, err := c.unpack(key, b, key.Seal(nil, body), nil); err != nil || !bytes.Equal(plain, zeros) {
+			t.Errorf("declared as it is: %d bytes, %v", len(plain), err)
+		}
+		b.Uncompressed++
+		if _, err := c.unpack(key, b, key.Seal(nil, body), nil); err == nil {
+			t.Error("declared a byte too long: no error")
+		}
+	}
+}
+
+func TestADocumentNeverUnpacksPastItsBound(t *testing.T) {
+	c, _ := newTestCodec(t)
+	var bomb []byte
+	part := c.enc.EncodeAll(make([]byte, 32<<20), nil)
+	for range maxUnpacked/(32<<20) + 1 {
+		bomb = append(bomb, part...) // frames follow one another
+	}
+	if doc, err := c.decodeFile(2, append([]byte{encodingZstd}, bomb...)); err == nil {
+		t.Errorf("unpacked to %d bytes", len(doc))
+	}
+}
+
+func TestDocumentsAreReadAsTheirFirstByteSays(t *testing.T) {
+	c, _ := newTestCodec(t)
+	const doc = `{"a":1}`
+	for _, version := range []uint{1, 2} {
+		got, err := c.decodeFile(version, c.encodeFile(version, []byte(doc)))
+		if err != nil || string(got) != doc {
+			t.Errorf("version %d: %q, %v", version, got, err)
+		}
+	}
+	if got, err := c.decodeFile(2, []byte(doc)); err != nil || string(got) != doc {
+		t.Errorf("a plain document in version 2: %q, %v", got, err)
+	}
+	for _, bad := range []string{"", "\x01{}", "\x02", "\x02{}", "x"} {
+		if got, err := c.decodeFile(2, []byte(bad)); err == nil && len(got) > 0 {
+			t.Errorf("%q is read as %q", bad, got)
+		}
+	}
+	if _, err := c.decodeFile(1, c.encodeFile(2, []byte(doc))); err == nil {
+		t.Error("a compressed document in version 1 is read")
+	}
+}
+
+func TestABlobThatIsNotItsIDIsDamaged(t *testing.T) {
+	c, key := newTestCodec(t)
+	b := pack.Blob{Handle: blob.Handle{ID: blob.Hash([]byte("one")), Type: blob.Data}, Length: 3 + crypto.Overhead}
+	if plain, err := c.unpack(key, b, key.Seal(nil, []byte("two")), nil); err == nil {
+		t.Errorf("got %q", plain)
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	c, key := newTestCodec(f)
+	f.Add(c.enc.EncodeAll([]byte("some text"), nil), uint32(9), []byte("some text"))
+	f.Add([]byte("raw"), uint32(0), []byte("raw"))
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 255, 255, 255, 255, 255, 255, 255, 255}, uint32(1000), []byte{})
+	f.Fuzz(func(t *testing.T, body []byte, declared uint32, content []byte) {
+		b := pack.Blob{Handle: blob.Handle{ID: blob.Hash(content), Type: blob.Data}, Length: uint32(len(body) + crypto.Overhead), Uncompressed: declared % (1 << 20)}
+		plain, err := c.unpack(key, b, key.Seal(nil, body), nil)
+		if err == nil && (!bytes.Equal(plain, content) || len(plain) != int(b.Plain()) || cap(plain) > int(b.Plain())) {
+			t.Errorf("unpacked %q in %d bytes of memory", plain, cap(plain))
+		}
+	})
+}
+
+func FuzzDecodeFile(f *testing.F) {
+	c, _ := newTestCodec(f)
+	f.Add(uint(2), c.encodeFile(2, []byte(`{"packs":[]}`)))
+	f.Add(uint(1), []byte(`[]`))
+	f.Fuzz(func(t *testing.T, version uint, plain []byte) {
+		if doc, err := c.decodeFile(version, plain); err == nil && len(doc) > maxUnpacked {
+			t.Errorf("%d bytes", len(doc))
+		}
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	_, key := newTestCodec(f)
+	pol, err := chunker.RandomPolynomial()
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := json.Marshal(configJSON{2, strings.Repeat("ab", 32), pol})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"version":3,"id":"","chunker_polynomial":"0"}`))
+	f.Add([]byte(`{"version":2,"id":"` + strings.Repeat("ab", 32) + `","chunker_polynomial":"25b468838dcb75"}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		cfg, err := parseConfig(key, key.Seal(nil, doc))
+		if err == nil && (cfg.Version < 1 || cfg.Version > 2 || len(cfg.ID) != 64 || !cfg.Polynomial.Irreducible()) {
+			t.Errorf("%q is read as %+v", doc, cfg)
+		}
+	})
+}
