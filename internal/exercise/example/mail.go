@@ -112,6 +112,9 @@ service imap-login {
     port = 0
   }
 }
+service imap {
+  executable = imap -a /proc/self/cwd/auth-master
+}
 service lmtp {
   inet_listener lmtp {
     address = 127.0.0.1
