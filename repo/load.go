@@ -180,7 +180,8 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 			return buf, context.Cause(ctx)
 		}
 		if err != nil {
-			plain, err = r.loadElsewhere(ctx, b.Handle, sealed, buf, fmt.Errorf("load %v from %v: %w", b.Handle, h, err))
+			// Alone: the reader may have broken, or the index may be wrong about a neighbour.
+			plain, err = r.LoadBlob(ctx, b.Handle, buf)
 		}
 		if err := fn(b.Handle, plain, err); err != nil {
 			return buf, err

@@ -32,6 +32,12 @@ func TestAnIndexFileComesBack(t *testing.T) {
 	}
 }
 
+func TestTheUsualSpellingIsScanned(t *testing.T) {
+	if got, ok := scan(Encode(sample())); !ok || !reflect.DeepEqual(got, sample()) {
+		t.Errorf("got %v, %t", got, ok)
+	}
+}
+
 // TestTheDocumentedExampleIsRead reads what the format's documentation prints, without its comments and ellipsis.
 func TestTheDocumentedExampleIsRead(t *testing.T) {
 	got, err := Decode([]byte(`{"supersedes":["ed54ae36197f4745ebc4b54d10e0f623eaaaedd03013eb7ae90df881b7781452"],"packs":[{
@@ -104,6 +110,12 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q comes back as %v, %v; want %v", data, again, err, packs)
 		}
 		New().Add(packs)
+		if fast, ok := scan(data); ok {
+			slow, err := unmarshal(data)
+			if err != nil || !reflect.DeepEqual(fast, slow) {
+				t.Errorf("%q is scanned as %v; encoding/json says %v, %v", data, fast, slow, err)
+			}
+		}
 	})
 }
 

@@ -69,22 +69,37 @@ type document struct {
 
 // Decode reads the document of an index file. Memory is bounded by a small multiple of len(data).
 func Decode(data []byte) ([]Pack, error) {
-	var doc document
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("parse index: %w", err)
+	packs, ok := scan(data)
+	if !ok {
+		var err error
+		if packs, err = unmarshal(data); err != nil {
+			return nil, fmt.Errorf("parse index: %w", err)
+		}
 	}
-	packs := make([]Pack, len(doc.Packs))
-	for i, p := range doc.Packs {
+	for i, p := range packs {
 		if p.ID.IsZero() {
 			return nil, fmt.Errorf("parse index: pack %d has no ID", i)
 		}
-		packs[i] = Pack{p.ID, make([]pack.Blob, len(p.Blobs))}
-		for j, b := range p.Blobs {
-			read := pack.Blob{Handle: blob.Handle{ID: b.ID, Type: b.Type}, Offset: b.Offset, Length: b.Length, Uncompressed: b.Uncompressed}
-			if err := read.Validate(); err != nil {
+		for _, b := range p.Blobs {
+			if err := b.Validate(); err != nil {
 				return nil, fmt.Errorf("parse index: pack %v: %w", p.ID, err)
 			}
-			packs[i].Blobs[j] = read
+		}
+	}
+	return packs, nil
+}
+
+// unmarshal reads a document in any spelling.
+func unmarshal(data []byte) ([]Pack, error) {
+	var doc document
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	packs := make([]Pack, len(doc.Packs))
+	for i, p := range doc.Packs {
+		packs[i] = Pack{p.ID, make([]pack.Blob, len(p.Blobs))}
+		for j, b := range p.Blobs {
+			packs[i].Blobs[j] = pack.Blob{Handle: blob.Handle{ID: b.ID, Type: b.Type}, Offset: b.Offset, Length: b.Length, Uncompressed: b.Uncompressed}
 		}
 	}
 	return packs, nil
