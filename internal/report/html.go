@@ -21,6 +21,9 @@ var style string
 //go:embed incident.html
 var incidentPage string
 
+//go:embed record.html
+var recordPart string
+
 //go:embed iso27001.html
 var isoPage string
 
@@ -37,7 +40,7 @@ func (r IncidentReport) HTML() ([]byte, error) { return render("incident", incid
 func (r ISOReport) HTML() ([]byte, error) { return render("iso27001", isoPage, r) }
 
 func render(name, text string, report any) ([]byte, error) {
-	page, err := template.New(name).Funcs(words).Parse(text)
+	page, err := template.New(name).Funcs(words).Parse(recordPart + text)
 	if err != nil {
 		return nil, fmt.Errorf("parse page %s: %w", name, err)
 	}
@@ -69,6 +72,7 @@ var words = template.FuncMap{
 	"right":   right,
 	"figures": figures,
 	"bars":    bars,
+	"height":  func(all []bar) int { return max(1, len(all)) * barStep },
 	"first":   first[string],
 	"heads":   first[Directory],
 	"calls":   first[event.Request],

@@ -108,18 +108,18 @@ func ISO27001(e *estate.Estate, events []event.Event, opt Options) ISOReport {
 // settle computes the status from the checks, and gathers their gaps.
 func (c *Control) settle() Status {
 	c.Missing = []Gap{}
-	met := 0
+	if c.Numbers2013 == nil {
+		c.Numbers2013 = []string{}
+	}
 	for _, check := range c.Checks {
-		if check.Met {
-			met++
-		} else if check.Gap != nil {
+		if check.Gap != nil {
 			c.Missing = append(c.Missing, *check.Gap)
 		}
 	}
-	switch {
-	case met == 0:
+	switch c.Met() {
+	case 0:
 		c.Status = NotShown
-	case met == len(c.Checks):
+	case len(c.Checks):
 		c.Status = Shown
 	default:
 		c.Status = PartlyShown
@@ -143,4 +143,15 @@ func check(text string, facts []Fact, missing, remedy string) Check {
 		c.Gap = &Gap{What: missing, Close: remedy}
 	}
 	return c
+}
+
+// Met counts the checks that have their facts.
+func (c Control) Met() int {
+	n := 0
+	for _, check := range c.Checks {
+		if check.Met {
+			n++
+		}
+	}
+	return n
 }
