@@ -1,0 +1,283 @@
+// Package archive backs up files: it walks, compares with the snapshot before, cuts what is new into chunks and stores
+// chunks and trees in a repository.
+//
+// It promises that a snapshot is saved only when all that it refers to is stored, that what could not be read is left out
+// and said, and that memory is bounded whatever the number and size of files. Observers see every byte that is
+// read as it streams by.
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// programVersion is what a snapshot says it was written by.
+const programVersion = "kedge 0.1.0"
+
+// Observer watches content as it is read.
+type Observer interface {
+	// Observe is called for each file whose content is about to be read, because it is new or seems changed, with its
+	// absolute path and its metadata; old is nil if it is new. Content and size of new are not known yet. It may return nil: not
+	// interested. The writer gets the content in order, from one goroutine, and is closed at the end of the file or
+	// where reading failed. Several files may be observed at once. An error of the writer ends the backup.
+	Observe(path string, old, new *snapshot.Node) io.WriteCloser
+}
+
+// Options say how to back up. The zero value is right but for the paths.
+type Options struct {
+	Host     string    // empty: this machine's name
+	Username string    // empty: the user's name
+	Tags     []string  // of the snapshot
+	Time     time.Time // of the snapshot; zero: now
+
+	Parent   *snapshot.Snapshot // what to compare with; nil: the newest of the same host and paths
+	NoParent bool               // read every file
+
+	Exclude   func(path string) bool // leave out this absolute path and what is below it; may be nil
+	Observers []Observer
+	Progress  func(Progress) // may be nil; called from one goroutine at a time, after each file and every few MiB
+
+	ReadConcurrency int // files read side by side; 0: as many as processors, at least 2
+}
+
+// Progress says how far a backup is.
+type Progress struct {
+	Files   int64  // done
+	Bytes   int64  // of files done or being read
+	Current string // path
+}
+
+// FileError says what is wrong with one file.
+type FileError struct {
+	Path string // absolute
+	Err  error
+}
+
+// Error returns path and cause.
+func (e FileError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e FileError) Unwrap() error { return e.Err }
+
+// Result is what a backup made.
+type Result struct {
+	Snapshot   *snapshot.Snapshot // with ID and Summary
+	Unreadable []FileError        // left out, in order of paths
+}
+
+// Run backs up the paths, made absolute, with all that is below them, and saves a snapshot of it. The tree begins at the
+// root of the file system and holds the directories above each path. The caller holds a lock on the repository.
+func Run(ctx context.Context, r *repo.Repository, paths []string, opt Options) (*Result, error) {
+	sn, err := describe(paths, &opt)
+	if err != nil {
+		return nil, err
+	}
+	parent, err := findParent(ctx, r, sn, opt)
+	if err != nil {
+		return nil, err
+	}
+	if parent != nil {
+		sn.Parent = &parent.ID
+	}
+	a := &archiver{r: r, opt: opt, names: newNames()}
+	a.summary.BackupStart = time.Now()
+	err = r.Upload(ctx, func(ctx context.Context, up *repo.Uploader) error {
+		a.up = up
+		return a.run(ctx, newTargets(sn.Paths), parent)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("back up: %w", err)
+	}
+	slices.SortFunc(a.unreadable, func(x, y FileError) int { return strings.Compare(x.Path, y.Path) })
+	if a.root.IsZero() {
+		return &Result{Unreadable: a.unreadable}, errors.Join(errors.New("back up: nothing could be read"), firstOf(a.unreadable))
+	}
+	a.summary.BackupEnd = time.Now()
+	sn.Tree, sn.Summary = a.root, &a.summary
+	if _, err := snapshot.Save(ctx, r, sn); err != nil {
+		return nil, fmt.Errorf("back up: %w", err)
+	}
+	return &Result{Snapshot: sn, Unreadable: a.unreadable}, nil
+}
+
+func firstOf(list []FileError) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
+}
+
+// describe fills what the snapshot says of itself before anything is read.
+func describe(paths []string, opt *Options) (*snapshot.Snapshot, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("back up: no path named")
+	}
+	sn := &snapshot.Snapshot{
+		Time: opt.Time, Hostname: opt.Host, Username: opt.Username, Tags: opt.Tags,
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), ProgramVersion: programVersion,
+	}
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, fmt.Errorf("back up %s: %w", p, err)
+		}
+		sn.Paths = append(sn.Paths, abs)
+	}
+	slices.Sort(sn.Paths)
+	sn.Paths = slices.Compact(sn.Paths)
+	if !slices.ContainsFunc(sn.Paths, exists) {
+		return nil, fmt.Errorf("back up %s: there is no such file or directory", strings.Join(sn.Paths, ", "))
+	}
+	if sn.Time.IsZero() {
+		sn.Time = time.Now()
+	}
+	if sn.Hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("back up: read this machine's name: %w; name the host", err)
+		}
+		sn.Hostname = name
+	}
+	if sn.Username == "" {
+		// The name is for people; a user without one may back up all the same.
+		if u, err := user.Current(); err == nil {
+			sn.Username = u.Username
+		}
+	}
+	return sn, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// findParent returns the snapshot to compare with, nil for none.
+func findParent(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, opt Options) (*snapshot.Snapshot, error) {
+	if opt.NoParent || opt.Parent != nil {
+		return opt.Parent, nil
+	}
+	list, err := snapshot.List(ctx, r)
+	if err != nil && len(list) == 0 {
+		return nil, fmt.Errorf("back up: find the snapshot before: %w", err)
+	}
+	// A damaged snapshot among others is for check to report: without it more is read, and nothing is lost.
+	for _, p := range slices.Backward(list) {
+		if p.Hostname == sn.Hostname && slices.Equal(slices.Sorted(slices.Values(p.Paths)), sn.Paths) {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// archiver is one run.
+type archiver struct {
+	r     *repo.Repository
+	up    *repo.Uploader
+	opt   Options
+	names *names
+
+	walkers *errgroup.Group
+	files   chan *file
+	chunks  chan chunk
+	buffers chan []byte
+	zeros   zeros
+
+	mu         sync.Mutex // guards what follows, and is held while Progress runs
+	summary    snapshot.Summary
+	done       Progress
+	unreadable []FileError
+	root       blob.ID // of the whole tree, once it is stored
+}
+
+// run stores the trees and all below them. Directories are walked ahead of the files, as far as the queue of files holds;
+// readers cut the files into chunks, and workers store the chunks of large ones. Whoever completes the last
+// entry of a directory stores its tree.
+func (a *archiver) run(ctx context.Context, top *target, parent *snapshot.Snapshot) error {
+	procs := runtime.GOMAXPROCS(0)
+	readers := a.opt.ReadConcurrency
+	if readers <= 0 {
+		readers = max(2, procs)
+	}
+	const queued = 256
+	a.files = make(chan *file, queued)
+	a.chunks = make(chan chunk)
+	a.buffers = newBuffers(readers + 2*procs)
+
+	work, ctx := errgroup.WithContext(ctx)
+	for range procs {
+		work.Go(func() error { return a.storeChunks(ctx) })
+	}
+	work.Go(func() error {
+		defer close(a.chunks)
+		reading, ctx := errgroup.WithContext(ctx)
+		for range readers {
+			reading.Go(func() error { return a.readFiles(ctx) })
+		}
+		reading.Go(func() error {
+			defer close(a.files)
+			walking, ctx := errgroup.WithContext(ctx)
+			walking.SetLimit(max(2, procs))
+			a.walkers = walking
+			d := &dir{path: "/", left: 1}
+			if parent != nil {
+				d.before = a.loadBefore(ctx, parent.Tree)
+			}
+			walking.Go(func() error { return a.walk(ctx, d, top) })
+			return walking.Wait()
+		})
+		return reading.Wait()
+	})
+	return work.Wait()
+}
+
+// leaveOut notes a file that cannot be read.
+func (a *archiver) leaveOut(path string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unreadable = append(a.unreadable, FileError{path, err})
+}
+
+// progress counts files done and bytes read.
+func (a *archiver) progress(path string, files, bytes int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done.Files += files
+	a.done.Bytes += bytes
+	a.done.Current = path
+	if a.opt.Progress != nil {
+		a.opt.Progress(a.done)
+	}
+}
+
+// stored counts a blob.
+func (a *archiver) stored(t blob.Type, s repo.Saved, plain int) {
+	if !s.New {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t == blob.Tree {
+		a.summary.TreeBlobs++
+	} else {
+		a.summary.DataBlobs++
+	}
+	a.summary.DataAdded += uint64(plain)
+	a.summary.DataAddedPacked += uint64(s.Stored)
+}
