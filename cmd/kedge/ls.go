@@ -60,7 +60,7 @@ func runLs(cmd *cobra.Command, term *terminal, flags *repositoryFlags, spec, bel
 			if strings.HasPrefix(below, p+"/") {
 				return nil
 			}
-			if n.Type == snapshot.TypeDir {
+			if n.Type == snapshot.Dir {
 				return snapshot.SkipDir
 			}
 			return nil

@@ -63,7 +63,7 @@ func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *reco
 	if flags.dryRun {
 		return term.object(map[string]any{"message_type": "plan", "steps": plan, "damaged": findings.DamagedN, "added": findings.AddedN})
 	}
-	if _, err := a.Shut(ctx, flags.incident, affected); err != nil {
+	if err := a.Shut(ctx, flags.incident, affected); err != nil {
 		return err
 	}
 	if err := a.Recover(ctx, flags.incident, flags.approver, affected, findings); err != nil {

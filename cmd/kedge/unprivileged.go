@@ -32,7 +32,7 @@ func (u unprivileged) become(dir string) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("make the process readable to itself: %w", err)
 	}
-	for name, value := range map[string]string{"HOME": dir, "USER": "", "LOGNAME": "", "XDG_RUNTIME_DIR": ""} {
+	for name, value := range map[string]string{"HOME": "/nonexistent", "USER": "", "LOGNAME": "", "XDG_RUNTIME_DIR": ""} {
 		if err := os.Setenv(name, value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}

@@ -39,6 +39,7 @@ type Agent struct {
 	copies       map[string]*repo.Repository // by the repository's name
 	streams      map[string]*stream          // by service/asset
 	lost         map[string]bool             // repositories declared lost
+	shutAt       map[string]time.Time        // when services were contained
 }
 
 // Open returns an Agent for the estate. Repositories are opened when they are first needed.
@@ -49,6 +50,7 @@ func Open(e *estate.Estate, open OpenBackend, record Recorder) *Agent {
 		copies:       map[string]*repo.Repository{},
 		streams:      map[string]*stream{},
 		lost:         map[string]bool{},
+		shutAt:       map[string]time.Time{},
 	}
 }
 

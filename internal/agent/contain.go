@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/kedge-project/kedge/internal/contain"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -19,15 +18,23 @@ func (a *Agent) Contain(ctx context.Context, incident string, signals []event.Si
 	if err := a.flushAll(ctx, order); err != nil {
 		return nil, err
 	}
-	events, err := contain.Shut(ctx, a.estate, order, a.journal(incident, "contain"), false)
-	if recordErr := a.appendAll(ctx, incident, events); recordErr != nil {
-		return order, errors.Join(err, recordErr)
+	if err := a.Shut(ctx, incident, order); err != nil {
+		return order, err
 	}
-	if err != nil {
-		return order, fmt.Errorf("contain: %w", err)
+	return order, a.storeEvidence(ctx, incident, order)
+}
+
+// Shut stops the services' processes, in the given order, and nothing else. Services that do not run stay as they are.
+func (a *Agent) Shut(ctx context.Context, incident string, order []string) error {
+	events, err := contain.Shut(ctx, a.estate, order, a.journal(incident, "contain"), false)
+	for _, e := range events {
+		a.shutAt[e.Service] = e.Time
+	}
+	if err := errors.Join(err, a.appendAll(ctx, incident, events)); err != nil {
+		return fmt.Errorf("contain: %w", err)
 	}
 	a.stopStreams(order)
-	return order, a.storeEvidence(ctx, incident, order)
+	return nil
 }
 
 // hitServices lists the services that signals name, each once, in the order of their signals.
@@ -125,6 +132,3 @@ func (a *Agent) ClassifyIncident(ctx context.Context, incident string, signals [
 	c := Classify(signals)
 	return c, a.append(ctx, c, about{incident: incident})
 }
-
-// sinceSeconds is how long ago t was.
-func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

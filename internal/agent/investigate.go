@@ -112,16 +112,13 @@ func (f *Findings) addTree(service *estate.Service, declared estate.Asset, serie
 		f.CleanPoints = append(f.CleanPoints, point)
 	}
 	for _, d := range series.Damaged {
-		if d.LastClean == nil {
-			f.AddedN++
-			f.Added = appendBounded(f.Added, d.Path)
-			continue
+		if d.LastClean != nil {
+			f.DamagedN++
+			f.Damaged = appendBounded(f.Damaged, d.Path)
 		}
-		f.DamagedN++
-		f.InvestigationFinished.Damaged = appendBounded(f.InvestigationFinished.Damaged, d.Path)
-		if d.Now != nil && *d.Now != d.Path {
+		if path, left := d.Leftover(); left {
 			f.AddedN++
-			f.Added = appendBounded(f.Added, *d.Now)
+			f.Added = appendBounded(f.Added, path)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,14 +27,11 @@ func (a *Agent) Recover(ctx context.Context, incident, approver string, services
 	if err != nil {
 		return err
 	}
-	_, site, err := a.copySite(ctx, services)
+	site, err := a.copySite(ctx, services)
 	if err != nil {
 		return err
 	}
-	planned := event.RecoveryPlanned{Copy: site, Approver: approver}
-	for _, s := range plan.Steps {
-		planned.Steps = append(planned.Steps, s.Name)
-	}
+	planned := event.RecoveryPlanned{Copy: site, Approver: approver, Steps: stepNames(plan)}
 	if err := a.append(ctx, planned, about{incident: incident, site: site}); err != nil {
 		return err
 	}
@@ -42,6 +40,33 @@ func (a *Agent) Recover(ctx context.Context, incident, approver string, services
 		e.Incident = incident
 		return a.record.Append(ctx, e)
 	})
+}
+
+// Plan returns the names of the steps that Recover would take.
+func (a *Agent) Plan(incident string, services []string, f Findings) ([]string, error) {
+	plan, err := a.plan(incident, services, f)
+	return stepNames(plan), err
+}
+
+func stepNames(plan recovery.Plan) []string {
+	names := make([]string, 0, len(plan.Steps))
+	for _, s := range plan.Steps {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// copySite returns the site from whose copy the services are brought back.
+func (a *Agent) copySite(ctx context.Context, services []string) (string, error) {
+	if len(services) == 0 {
+		return "", errors.New("no service is named")
+	}
+	service, err := a.estate.Service(services[0])
+	if err != nil {
+		return "", err
+	}
+	_, site, err := a.copyOf(ctx, service.Repository)
+	return site, err
 }
 
 // plan makes the steps of a recovery.
@@ -113,7 +138,7 @@ func (a *Agent) startStep(incident string, service *estate.Service, ready []stri
 			if declared.Kind != "postgres" {
 				continue
 			}
-			if err := asset.WaitPromoted(ctx, declared); err != nil {
+			if err := asset.WaitPromoted(ctx, declared.Connect, declared.PasswordFile); err != nil {
 				return event.RecoveryStepDone{}, err
 			}
 		}
@@ -134,7 +159,7 @@ func (a *Agent) probeStep(incident string, service *estate.Service) recovery.Ste
 			reopened.Probes = append(reopened.Probes, result)
 		}
 		reopened.Seconds = time.Since(started).Seconds()
-		if at, ok := a.containedAt[service.Name]; ok {
+		if at, ok := a.shutAt[service.Name]; ok {
 			reopened.Outage = time.Since(at).Seconds()
 		}
 		return event.RecoveryStepDone{}, a.append(ctx, reopened, about{incident: incident, service: service.Name})
@@ -164,7 +189,7 @@ func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versi
 			return done, err
 		}
 		result, err := restore.Run(ctx, r, sn.Tree, restore.Options{
-			Target: "/", Overwrite: restore.OverwriteAlways,
+			Target: "/", Overwrite: restore.Always,
 			Select: func(path string, _ *snapshot.Node) bool { return paths[path] },
 		})
 		if err != nil {
@@ -205,11 +230,8 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 func toQuarantine(damage []assess.Damaged) []string {
 	var aside []string
 	for _, d := range damage {
-		switch {
-		case d.LastClean == nil:
-			aside = append(aside, d.Path)
-		case d.Now != nil && *d.Now != d.Path:
-			aside = append(aside, *d.Now)
+		if path, left := d.Leftover(); left {
+			aside = append(aside, path)
 		}
 	}
 	return aside

@@ -157,9 +157,11 @@ func Run(ctx context.Context, opt Options) (result Result, err error) {
 	if opt.Scale <= 0 || opt.Scale > 100 {
 		return Result{}, fmt.Errorf("scale %g: want more than 0 and at most 100", opt.Scale)
 	}
-	if err := prepareDirectory(ctx, opt.Dir); err != nil {
+	release, err := prepareDirectory(ctx, opt.Dir)
+	if err != nil {
 		return Result{}, err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := newRun(opt, cancel)

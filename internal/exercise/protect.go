@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/internal/agent"
@@ -169,7 +170,7 @@ func (r *run) pull(ctx context.Context) (event.CopyVerified, error) {
 		return fact, fmt.Errorf("pull to geneva: %w", err)
 	}
 	r.agent.ForgetCopies()
-	e := event.New(r.now(), fact)
+	e := event.New(time.Now(), fact)
 	e.Site = "geneva"
 	return fact, r.record.Append(ctx, e)
 }

@@ -145,7 +145,7 @@ func (r *run) tell(ctx context.Context) error {
 		return err
 	}
 	opt := report.Options{
-		Incident: incident, Now: time.Now(),
+		Incident: incident, Generated: time.Now(),
 		Checkpoint: &report.Checkpoint{
 			Origin: proven.Origin, Size: proven.Entries, Root: fmt.Sprintf("%x", proven.Root), Cosigner: "geneva", Time: proven.Time,
 		},

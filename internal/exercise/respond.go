@@ -94,13 +94,11 @@ func (r *run) compareFindings() error {
 	damaged, added := map[string]bool{}, map[string]bool{}
 	for _, list := range r.findings.Files {
 		for _, d := range list {
-			if d.LastClean == nil {
-				added[d.Path] = true
-				continue
+			if d.LastClean != nil {
+				damaged[d.Path] = true
 			}
-			damaged[d.Path] = true
-			if d.Now != nil && *d.Now != d.Path {
-				added[*d.Now] = true
+			if path, left := d.Leftover(); left {
+				added[path] = true
 			}
 		}
 	}
@@ -113,8 +111,8 @@ func (r *run) compareFindings() error {
 	if r.findings.Entry == nil {
 		return fmt.Errorf("the request that brought the shell was not found")
 	}
-	if r.findings.Source != r.done.Source || r.findings.Entry.Path != r.done.UploadPath {
-		return fmt.Errorf("the way in was taken for %s from %s, and was %s from %s", r.findings.Entry.Path, r.findings.Source, r.done.UploadPath, r.done.Source)
+	if r.findings.Source != r.done.Source || r.findings.Entry.Path != r.done.Upload {
+		return fmt.Errorf("the way in was taken for %s from %s, and was %s from %s", r.findings.Entry.Path, r.findings.Source, r.done.Upload, r.done.Source)
 	}
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
-	"github.com/kedge-project/kedge/internal/exercise/attack"
 	"github.com/kedge-project/kedge/internal/exercise/example"
 	"github.com/kedge-project/kedge/internal/process"
 	"github.com/kedge-project/kedge/internal/vault"
@@ -45,10 +44,11 @@ type run struct {
 
 	monitor  *monitor
 	watching *watching
-	attacker *attack.Attacker
+	writer   *example.Writer
+	attacked time.Time // when the attack began
+	done     damage
 	findings agent.Findings
-	shut     []string // services contained, in the order they were shut
-	drills   []event.Event
+	shut     []string       // services contained, in the order they were shut
 	closers  []func() error // ended in reverse order
 }
 

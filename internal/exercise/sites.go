@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/evidence"
@@ -19,7 +18,7 @@ import (
 // repositoryName is the one repository of the example estate, and its name at the vault.
 const repositoryName = "london"
 
-// site is what the two sites need of one another.
+// sites is what the two sites need of one another.
 type sites struct {
 	repositoryAddress, vaultAddress string
 	sourceToken                     string // london's, for geneva to pull with
@@ -66,10 +65,10 @@ func (r *run) startSites(ctx context.Context, kedge string) error {
 }
 
 func (r *run) site(name, kedge, address string, args ...string) process.Spec {
-	return process.Spec{
-		Name: name, Argv: append([]string{kedge}, args...), Listen: []string{address},
-		PIDFile: r.path("run", name+".pid"), Log: r.path("run", name+".log"), Timeout: 20 * time.Second,
-	}
+	spec := siteSpec(r.opt.Dir, name)
+	spec.Argv = append([]string{kedge}, args...)
+	spec.Listen = []string{address}
+	return spec
 }
 
 // newSites makes the directories, tokens and keys of both sites, and opens the record.
