@@ -95,8 +95,8 @@ func (d Damaged) Leftover() (string, bool) {
 func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hints []event.Signal) (Result, error) {
 	began := time.Now()
 	all, err := snapshot.List(ctx, r)
-	if err != nil {
-		return Result{}, fmt.Errorf("assess history: %w", err)
+	if err != nil { // a history with holes would call damage too late
+		return Result{}, fmt.Errorf("assess history: %w; repair the repository, or assess its copy", err)
 	}
 	src := &source{Repository: r}
 	result := Result{Series: []Series{}}

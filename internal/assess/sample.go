@@ -51,7 +51,7 @@ func (s *source) sample(ctx context.Context, n *snapshot.Node) (content.Sample, 
 		if err != nil {
 			return content.Sample{}, err
 		}
-		sampler := content.NewSampler(int64(len(data)))
+		sampler := content.NewSampler()
 		sampler.Write(data)
 		return sampler.Sample(), nil
 	}

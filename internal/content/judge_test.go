@@ -82,7 +82,7 @@ func picture(encode func(*bytes.Buffer, image.Image) error) []byte {
 }
 
 func sampled(data []byte) Sample {
-	s := NewSampler(int64(len(data)))
+	s := NewSampler()
 	for chunk := range bytesChunk(data, 1000) {
 		s.Write(chunk)
 	}
@@ -206,16 +206,29 @@ func TestNoiseThatIsMeantIsLeftAlone(t *testing.T) {
 
 func TestSamplerSeesTheSameHoweverItIsWritten(t *testing.T) {
 	data := encrypt(prose(20000))
-	whole := NewSampler(int64(len(data)))
+	whole := NewSampler()
 	whole.Write(data)
 	got, want := sampled(data), whole.Sample()
-	if fmt.Sprint(got) != fmt.Sprint(want) || len(want.Windows) != windows || want.Size != int64(len(data)) {
+	if fmt.Sprint(got) != fmt.Sprint(want) || want.Size != int64(len(data)) {
 		t.Errorf("in pieces %+v\nat once   %+v", got, want)
 	}
-	longer := NewSampler(100) // a log that grew while it was read
-	longer.Write(data)
-	if s := longer.Sample(); len(s.Windows) != 1 || s.Size != int64(len(data)) {
-		t.Errorf("a file that grew gave %+v", s)
+}
+
+func TestSamplerSeesHeadMiddleAndTailOfFilesOfEveryLength(t *testing.T) {
+	noise := encrypt(bytes.Repeat([]byte("plain "), 1<<18)) // 1.5 MiB
+	for size, want := range map[int]int{
+		0: 0, 31: 0, 32: 1, WindowSize: 1, WindowSize + 31: 1, WindowSize + 100: 2, 5 * WindowSize: 5, 5*WindowSize + 1: 6,
+		64 << 10: 6, 64<<10 + 50: 6, 70 << 10: 7, 1 << 20: 8, len(noise): 9,
+	} {
+		text := bytes.Repeat([]byte("plain "), size/6+1)[:size]
+		copy(text[max(0, size-WindowSize):], noise) // noise at the end alone
+		s := sampled(text)
+		if len(s.Windows) != want || s.Size != int64(size) {
+			t.Errorf("%d bytes gave %d windows of %d bytes, want %d", size, len(s.Windows), s.Size, want)
+		}
+		if size >= 32 && !s.Windows[len(s.Windows)-1].Random() && size%WindowSize == 0 {
+			t.Errorf("noise at the end of %d bytes was not seen", size)
+		}
 	}
 }
 
@@ -274,7 +287,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add("b.docx.locked", encrypt(prose(10)), int64(0), false)
 	f.Add("", []byte("\xff\xfe"), int64(-5), true)
 	f.Fuzz(func(t *testing.T, name string, data []byte, size int64, renamed bool) {
-		s := NewSampler(size)
+		s := NewSampler()
 		s.Write(data)
 		found := Judge(name, Former{Plain: size, Stored: size / 2}, s.Sample(), renamed)
 		if found.Entropy < 0 || found.Entropy > 8.001 || found.Encrypted() && !found.Noise() {

@@ -2,9 +2,6 @@ package content
 
 import "slices"
 
-// windows is how many pieces of a file are looked at: head, quarters and tail.
-const windows = 5
-
 // headSize is how much of a file's beginning a Sampler keeps until the sample is made.
 const headSize = 16 << 10
 
@@ -16,32 +13,20 @@ type Sample struct {
 	Note    []string // what makes it a ransom note, see Note; nil if it is not one
 }
 
-// Sampler makes a Sample of a file that streams by. It holds at most 36 KiB. It is not safe for concurrent use.
+// Sampler makes a Sample of a file that streams by, whatever its length: of its first 20 KiB, of windows ever further
+// apart (at 64 KiB, 256 KiB, 1 MiB and so on), and of its end. It holds at most 24 KiB. It is not safe for concurrent use.
 type Sampler struct {
-	offsets []int64
-	windows [windows][]byte
-	head    []byte
-	pos     int64
+	pos    int64
+	next   int64 // where the window that is being filled begins
+	until  int64 // where the last full one ended
+	window []byte
+	done   []Stats
+	head   []byte
+	tail   []byte // the last bytes, at most a window
 }
 
-// NewSampler expects a file of about size bytes. A file that turns out longer or shorter is sampled where it overlaps.
-func NewSampler(size int64) *Sampler { return &Sampler{offsets: Offsets(size)} }
-
-// Offsets says where in a file of size bytes the windows begin.
-func Offsets(size int64) []int64 {
-	var at []int64
-	if size <= windows*WindowSize {
-		for o := int64(0); o < size; o += WindowSize {
-			at = append(at, o)
-		}
-		return at
-	}
-	last := size - WindowSize
-	for i := range int64(windows) {
-		at = append(at, last*i/(windows-1))
-	}
-	return at
-}
+// NewSampler returns a Sampler that has seen nothing yet.
+func NewSampler() *Sampler { return &Sampler{} }
 
 // Write takes the next bytes of the file. It never fails.
 func (s *Sampler) Write(p []byte) (int, error) {
@@ -49,33 +34,61 @@ func (s *Sampler) Write(p []byte) (int, error) {
 		s.head = append(s.head, p[:min(room, len(p))]...)
 	}
 	end := s.pos + int64(len(p))
-	for i, o := range s.offsets {
-		from, to := max(o+int64(len(s.windows[i])), s.pos), min(o+WindowSize, end)
-		if from < to {
-			s.windows[i] = append(s.windows[i], p[from-s.pos:to-s.pos]...)
+	for s.next < end {
+		from := max(s.next+int64(len(s.window)), s.pos)
+		s.window = append(s.window, p[from-s.pos:min(s.next+WindowSize, end)-s.pos]...)
+		if len(s.window) < WindowSize {
+			break
 		}
+		s.done, s.window, s.until = append(s.done, Measure(s.window)), s.window[:0], s.next+WindowSize
+		if s.next < 4*WindowSize {
+			s.next += WindowSize
+		} else {
+			s.next *= 4
+		}
+	}
+	if keep := WindowSize - len(p); keep > 0 {
+		s.tail = append(s.tail[max(0, len(s.tail)-keep):], p...)
+	} else {
+		s.tail = append(s.tail[:0], p[len(p)-WindowSize:]...)
 	}
 	s.pos = end
 	return len(p), nil
 }
 
 // Sample returns what was seen.
-func (s *Sampler) Sample() Sample { return newSample(s.pos, s.head, s.windows[:]) }
+func (s *Sampler) Sample() Sample {
+	sample := newSample(s.pos, s.head)
+	sample.Windows = append(sample.Windows, s.done...)
+	last := s.window
+	if len(last) == 0 && s.pos > s.until {
+		last = s.tail
+	}
+	sample.add(last)
+	return sample
+}
 
 // SampleOf makes the sample of a file of which some pieces are at hand: the first bytes as head, others in order.
-func SampleOf(size int64, head []byte, pieces [][]byte) Sample { return newSample(size, head, pieces) }
-
-func newSample(size int64, head []byte, pieces [][]byte) Sample {
-	sample := Sample{Size: size, Format: Sniff(head)}
+func SampleOf(size int64, head []byte, pieces [][]byte) Sample {
+	sample := newSample(size, head)
 	for _, piece := range pieces {
-		if st := Measure(piece[:min(len(piece), WindowSize)]); st.N >= minWindow {
-			sample.Windows = append(sample.Windows, st)
-		}
+		sample.add(piece)
 	}
+	return sample
+}
+
+func newSample(size int64, head []byte) Sample {
+	sample := Sample{Size: size, Format: Sniff(head)}
 	if sample.Format == Text && size <= headSize {
 		sample.Note = Note(head)
 	}
 	return sample
+}
+
+func (s *Sample) add(piece []byte) {
+	if st := Measure(piece[:min(len(piece), WindowSize)]); st.N >= minWindow {
+		s.Windows = append(s.Windows, st)
+	}
 }
 
 // Random returns the share of windows that cannot be told from noise, 0 to 1.

@@ -21,7 +21,7 @@ func Script(name string, data []byte) bool {
 	return base == ".htaccess" || bytes.HasPrefix(data, []byte("#!")) || phpTag.Match(data)
 }
 
-var phpTag = regexp.MustCompile(`<\?(php\b|=)`)
+var phpTag = regexp.MustCompile(php)
 
 // shellSize is how much of a script is looked at, in bytes.
 const shellSize = 1 << 20
@@ -41,21 +41,23 @@ func rule(what string, all ...string) shellRule {
 
 const (
 	phpRun   = `(?i)\b(eval|assert|system|passthru|shell_exec|exec|popen|proc_open|pcntl_exec|create_function|preg_replace_callback)`
+	php      = `<\?(php\b|=)`
+	asp      = `<%|<jsp:|runat\s*=|@WebServlet`
 	phpInput = `\$(_(GET|POST|REQUEST|COOKIE|SERVER|FILES)\b|HTTP_RAW_POST_DATA)|php://input`
 )
 
 // shellRules tell code that runs what a visitor sends, or hides what it runs.
 var shellRules = []shellRule{
-	rule("php runs input", phpRun+`\s*\(\s*[^;]{0,120}(`+phpInput+`)`),
-	rule("php runs input in steps", `(?i)\b(system|passthru|shell_exec|popen|proc_open|pcntl_exec|eval|assert)\s*\(\s*[^)]{0,40}\$\w`, phpInput),
-	rule("php runs input in backticks", "`[^`]{0,80}\\$[^`]{0,80}`", phpInput, phpTag.String()),
-	rule("php calls a function named by input", `\$_(GET|POST|REQUEST|COOKIE)\s*\[[^\]]{0,40}\]\s*\(`),
-	rule("php runs decoded code", phpRun+`\s*\(\s*(@?\s*(gzinflate|gzuncompress|gzdecode|base64_decode|str_rot13|strrev|hex2bin|rawurldecode)\s*\(\s*)+`),
-	rule("php writes uploaded or sent code", `(?i)\b(move_uploaded_file|file_put_contents|fwrite)\s*\(`, phpInput, `(?i)\b(chmod|\.php|eval|unlink|copy)\b`, `(?i)\b(phpinfo|php_uname|posix_getpwuid|disable_functions|getcwd)\b`),
-	rule("java runs input", `Runtime\s*\.\s*getRuntime\s*\(\s*\)\s*\.\s*exec|new\s+ProcessBuilder|defineClass`, `getParameter|getHeader|getInputStream|getReader|getCookies`),
-	rule("asp runs input", `(?i)\b(eval|execute|executeglobal)\s*\(?\s*request\b`),
-	rule("asp starts processes for input", `(?i)Process\s*\.\s*Start|ProcessStartInfo|WScript\.Shell|Assembly\s*\.\s*Load`, `(?i)\bRequest\b\s*[\[.(]`),
-	rule("cgi runs input", `(?i)\b(os\.system|os\.popen|subprocess\.|exec\s*\(|eval\b|system\s*\(|qx\s*[{(/]|open\s*\([^)]*\|)`, `QUERY_STRING|FieldStorage|\bparam\s*\(|CONTENT_LENGTH|cgi\.parse`),
+	rule("php runs input", phpRun+`\s*\(\s*[^;]{0,120}(`+phpInput+`)`, php),
+	rule("php runs input in steps", `(?i)\b(system|passthru|shell_exec|popen|proc_open|pcntl_exec|eval|assert)\s*\(\s*[^)]{0,40}\$\w`, phpInput, php),
+	rule("php runs input in backticks", "`[^`]{0,80}\\$[^`]{0,80}`", phpInput, php),
+	rule("php calls a function named by input", `\$_(GET|POST|REQUEST|COOKIE)\s*\[[^\]]{0,40}\]\s*\(`, php),
+	rule("php runs decoded code", phpRun+`\s*\(\s*(@?\s*(gzinflate|gzuncompress|gzdecode|base64_decode|str_rot13|strrev|hex2bin|rawurldecode)\s*\(\s*)+`, php),
+	rule("php writes uploaded or sent code", `(?i)\b(move_uploaded_file|file_put_contents|fwrite)\s*\(`, phpInput, `(?i)\b(chmod|\.php|eval|unlink|copy)\b`, `(?i)\b(phpinfo|php_uname|posix_getpwuid|disable_functions|getcwd)\b`, php),
+	rule("java runs input", `Runtime\s*\.\s*getRuntime\s*\(\s*\)\s*\.\s*exec|new\s+ProcessBuilder|defineClass`, `getParameter|getHeader|getInputStream|getReader|getCookies`, asp),
+	rule("asp runs input", `(?i)\b(eval|execute|executeglobal)\s*\(?\s*request\b`, asp),
+	rule("asp starts processes for input", `(?i)Process\s*\.\s*Start|ProcessStartInfo|WScript\.Shell|Assembly\s*\.\s*Load`, `(?i)\bRequest\b\s*[\[.(]`, asp),
+	rule("cgi runs input", `(?i)\b(os\.system|os\.popen|subprocess\.|exec\s*\(|eval\b|system\s*\(|qx\s*[{(/]|open\s*\([^)]*\|)`, `QUERY_STRING|FieldStorage|\bparam\s*\(|CONTENT_LENGTH|cgi\.parse`, `^#!`),
 	rule("htaccess makes files run", `(?im)^\s*(AddType|AddHandler|SetHandler)\b.*\b(php|x-httpd|cgi-script)`),
 }
 

@@ -37,6 +37,8 @@ const (
 	remember = 15 * time.Minute
 	// maxRemembered bounds the files that are remembered so.
 	maxRemembered = 200000
+	// overhead is what encryption adds to each stored blob: nonce and authentication code.
+	overhead = 32
 	// maxLookups bounds the former contents that one Detect reads.
 	maxLookups = 500
 )
@@ -87,8 +89,8 @@ func New(service, asset string, former Former) *Watcher {
 func (w *Watcher) Name() string { return "ransom " + w.service + "/" + w.asset }
 
 // Observe implements archive.Observer: it takes a sample of the file as it streams by.
-func (w *Watcher) Observe(path string, _, now *snapshot.Node) io.WriteCloser {
-	return &stream{Sampler: content.NewSampler(int64(now.Size)), watcher: w, path: path}
+func (w *Watcher) Observe(path string, _, _ *snapshot.Node) io.WriteCloser {
+	return &stream{Sampler: content.NewSampler(), watcher: w, path: path}
 }
 
 type stream struct {
@@ -194,7 +196,7 @@ func (w *Watcher) formerOf(n *snapshot.Node) content.Former {
 			return content.Former{}
 		}
 		was.Plain += int64(at.Plain)
-		was.Stored += int64(at.Length)
+		was.Stored += int64(at.Length) - overhead
 	}
 	return was
 }
