@@ -89,8 +89,7 @@ func (b *builder) addFiles(ctx context.Context, group *errgroup.Group, root stri
 	files, bytes := offices+1, int64(0)
 	var chosen []source
 	for _, s := range b.shuffled(ctx) {
-		few := files < b.opt.Files && s.size < largeFile
-		if few || bytes < b.opt.Bytes && (s.size >= largeFile || files >= b.opt.Files) {
+		if files < b.opt.Files || bytes < b.opt.Bytes && s.size >= largeFile {
 			chosen = append(chosen, s)
 			files++
 			bytes += s.size
