@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/timeline"
 )
 
 //go:embed style.css
@@ -134,7 +135,7 @@ type bar struct {
 // barRoom is the width of the longest bar, of the picture's 760 units: names stand left of it, figures right.
 const barRoom, barLeft, barStep = 520.0, 120.0, 30
 
-func bars(stages []Stage) []bar {
+func bars(stages []timeline.Stage) []bar {
 	longest := 0.0
 	for _, s := range stages {
 		longest = max(longest, s.Seconds)

@@ -11,23 +11,11 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/kedge-project/kedge/internal/event"
-	"github.com/kedge-project/kedge/internal/timeline"
 )
-
-// withTimeline gives the options what package timeline makes, by the conversions that callers use.
-func withTimeline(opt Options, events []event.Event) Options {
-	for _, entry := range timeline.Entries(storyEstate(), events) {
-		opt.Timeline = append(opt.Timeline, Entry(entry))
-	}
-	for _, stage := range timeline.Stages(events, newest(events)) {
-		opt.Stages = append(opt.Stages, Stage(stage))
-	}
-	return opt
-}
 
 func pages(t *testing.T, events []event.Event) map[string][]byte {
 	t.Helper()
-	opt := withTimeline(storyOptions(), events)
+	opt := storyOptions()
 	incident, err := Incident(storyEstate(), events, opt).HTML()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +27,7 @@ func pages(t *testing.T, events []event.Event) map[string][]byte {
 	return map[string][]byte{"incident": incident, "iso27001": iso}
 }
 
-// TestWritesPagesForPeople writes the story's pages to a directory named in the environment, to be looked at.
+// With KEDGE_TEST_PAGES the pages are also written there, to be looked at.
 func TestPagesHoldNoScriptAndNothingFromOutside(t *testing.T) {
 	for name, page := range pages(t, story()) {
 		if dir := os.Getenv("KEDGE_TEST_PAGES"); dir != "" {

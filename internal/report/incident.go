@@ -6,6 +6,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/timeline"
 )
 
 // The results of an incident.
@@ -31,8 +32,8 @@ type IncidentReport struct {
 	Steps        []StepRow              `json:"steps"`
 	Proof        *ProofRow              `json:"proof"` // nil: none
 	Notices      []NoticeRow            `json:"notices"`
-	Stages       []Stage                `json:"stages"`
-	Timeline     []Entry                `json:"timeline"`
+	Stages       []timeline.Stage       `json:"stages"`
+	Timeline     []timeline.Entry       `json:"timeline"`
 	Events       int                    `json:"events"` // in the record
 	Checkpoint   *Checkpoint            `json:"checkpoint"`
 }
@@ -117,12 +118,21 @@ func Incident(e *estate.Estate, events []event.Event, opt Options) IncidentRepor
 	r := IncidentReport{
 		Organisation: organisation(e), Incident: opt.Incident, Generated: opt.Generated.UTC(),
 		Signals: []SignalRow{}, Preserved: []PreservedRow{}, Steps: []StepRow{}, Notices: []NoticeRow{},
-		Stages: append([]Stage{}, opt.Stages...), Timeline: append([]Entry{}, opt.Timeline...),
+		Stages: append([]timeline.Stage{}, timeline.Stages(events, opt.Incident)...), Timeline: []timeline.Entry{},
 		Events: len(events), Checkpoint: opt.Checkpoint,
 	}
 	sc := scopeOf(events, opt.Incident)
 	for _, i := range sc.indexes {
 		r.read(e, i, events[i])
+	}
+	mine := map[int]bool{}
+	for _, i := range sc.indexes {
+		mine[i] = true
+	}
+	for _, entry := range timeline.Entries(e, events) {
+		if mine[entry.Index] {
+			r.Timeline = append(r.Timeline, entry)
+		}
 	}
 	r.Services = services(e, events, sc)
 	r.Drills = drills(e, events, sc)

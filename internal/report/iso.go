@@ -78,7 +78,7 @@ const drillAge = 32 * 24 * time.Hour
 // clockSlack is by how much an entry may be older than the one before it: writers run side by side.
 const clockSlack = time.Minute
 
-// ISO27001 reads a whole record in its order. opt.Incident and opt.Timeline are not used: all incidents count.
+// ISO27001 reads a whole record in its order. All its incidents count, whatever opt.Incident says.
 func ISO27001(e *estate.Estate, events []event.Event, opt Options) ISOReport {
 	l := newLedger(e, events, opt.Checkpoint)
 	r := ISOReport{

@@ -20,9 +20,6 @@ type Options struct {
 	Generated time.Time
 	// Checkpoint is the record's newest signed size and root; nil if there is none.
 	Checkpoint *Checkpoint
-	// Timeline and Stages are shown as they are given. package timeline makes both.
-	Timeline []Entry
-	Stages   []Stage
 }
 
 // Checkpoint pins a record: who holds it can tell whether one byte of it was changed since.
@@ -37,24 +34,6 @@ type Checkpoint struct {
 // covers says whether a witness vouches for every one of n entries.
 func (c *Checkpoint) covers(n int) bool {
 	return c != nil && c.Cosigner != "" && c.Root != "" && n > 0 && c.Size >= uint64(n)
-}
-
-// Entry is one line of the timeline. A timeline.Entry converts to it.
-type Entry struct {
-	Index    int       `json:"index"`
-	Time     time.Time `json:"time"`
-	What     string    `json:"what"`
-	Service  string    `json:"service,omitempty"`
-	Severity string    `json:"severity"`
-	Detail   string    `json:"detail,omitempty"`
-}
-
-// Stage is one bar of the stage durations. A timeline.Stage converts to it.
-type Stage struct {
-	Name    string    `json:"name"`
-	From    time.Time `json:"from,omitzero"`
-	To      time.Time `json:"to,omitzero"`
-	Seconds float64   `json:"seconds"`
 }
 
 // newest returns the ID of the incident that was opened last, or "".

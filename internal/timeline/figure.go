@@ -77,8 +77,13 @@ func span(seconds float64) string {
 		return fmt.Sprintf("%.1f s", seconds)
 	case whole < 120:
 		return fmt.Sprintf("%d s", whole)
-	case whole < 2*3600:
+	case whole < 3600:
+		if whole%60 == 0 {
+			return fmt.Sprintf("%d min", whole/60)
+		}
 		return fmt.Sprintf("%d min %02d s", whole/60, whole%60)
+	case whole < 48*3600 && whole%3600 < 60:
+		return fmt.Sprintf("%d h", whole/3600)
 	case whole < 48*3600:
 		return fmt.Sprintf("%d h %02d min", whole/3600, whole%3600/60)
 	}
