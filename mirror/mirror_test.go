@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/kedge-project/kedge/backend"
@@ -17,215 +16,219 @@ import (
 	"github.com/kedge-project/kedge/mirror"
 )
 
-// put stores content under its own name and returns the handle.
-func put(t *testing.T, be backend.Backend, kind backend.Type, content string) backend.Handle {
+func save(t *testing.T, be backend.Backend, kind backend.Type, data []byte) backend.Handle {
 	t.Helper()
-	h := backend.Handle{Type: kind, Name: blob.Hash([]byte(content)).String()}
-	if kind == backend.Config {
-		h.Name = ""
+	h := backend.Handle{Type: kind}
+	if kind != backend.Config {
+		h.Name = blob.Hash(data).String()
 	}
-	save(t, be, h, content)
+	saveAs(t, be, h, data)
 	return h
 }
 
-func save(t *testing.T, be backend.Backend, h backend.Handle, content string) {
+func saveAs(t *testing.T, be backend.Backend, h backend.Handle, data []byte) {
 	t.Helper()
-	if err := be.Save(t.Context(), h, strings.NewReader(content)); err != nil {
-		t.Fatalf("save %v: %v", h, err)
+	if err := be.Save(t.Context(), h, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func read(t *testing.T, be backend.Backend, h backend.Handle) string {
+func load(t *testing.T, be backend.Backend, h backend.Handle) []byte {
 	t.Helper()
 	rd, err := be.Open(t.Context(), h, 0, 0)
 	if err != nil {
 		t.Fatalf("open %v: %v", h, err)
 	}
 	defer rd.Close()
-	content, err := io.ReadAll(rd)
+	data, err := io.ReadAll(rd)
 	if err != nil {
-		t.Fatalf("read %v: %v", h, err)
+		t.Fatal(err)
 	}
-	return string(content)
+	return data
 }
 
-// source is a repository's worth of files, whose contents mean nothing.
-func source(t *testing.T) (be backend.Backend, handles []backend.Handle) {
-	be = memory.New()
-	handles = append(handles, put(t, be, backend.Config, "config"), put(t, be, backend.Key, "key"))
-	for i := range 20 {
-		handles = append(handles, put(t, be, backend.Pack, strings.Repeat(fmt.Sprint("pack ", i), 1000)))
+func random(seed uint64, n int) []byte {
+	data := make([]byte, n)
+	src := rand.NewChaCha8([32]byte{byte(seed)})
+	if _, err := src.Read(data); err != nil {
+		panic(err)
 	}
-	return be, append(handles, put(t, be, backend.Index, "index"), put(t, be, backend.Snapshot, "snapshot"))
+	return data
 }
 
-func TestACopyHoldsEveryFileButLocks(t *testing.T) {
-	from, handles := source(t)
-	lock := put(t, from, backend.Lock, "lock")
+// filled returns storage with a file of each type, and some packs.
+func filled(t *testing.T) (*memory.Backend, []backend.Handle) {
+	t.Helper()
+	be := memory.New()
+	var all []backend.Handle
+	for i, kind := range backend.Types {
+		all = append(all, save(t, be, kind, random(uint64(i), 1000+i)))
+	}
+	for i := range 10 {
+		all = append(all, save(t, be, backend.Pack, random(uint64(20+i), 100_000)))
+	}
+	save(t, be, backend.Lock, []byte("not to be copied"))
+	return be, all
+}
+
+func TestPullCopiesEveryFileOnce(t *testing.T) {
+	from, all := filled(t)
 	to := memory.New()
-
-	result, err := mirror.Pull(t.Context(), from, to, mirror.Options{})
+	calls := int64(0)
+	res, err := mirror.Pull(t.Context(), from, to, mirror.Options{Progress: func(done, total int64) {
+		if calls++; done != calls || total != int64(len(all)) {
+			t.Errorf("progress said %d of %d at call %d", done, total, calls)
+		}
+	}})
 	if err != nil {
-		t.Fatalf("pull: %v", err)
+		t.Fatal(err)
 	}
-	for _, h := range handles {
-		if got, want := read(t, to, h), read(t, from, h); got != want {
-			t.Errorf("%v differs in the copy", h)
+	if res.Files != int64(len(all)) || res.NewFiles != res.Files || res.NewBytes != res.Bytes || res.Bytes < 1_000_000 {
+		t.Errorf("first pull: %+v, want %d files, all new", res, len(all))
+	}
+	for _, h := range all {
+		if !bytes.Equal(load(t, to, h), load(t, from, h)) {
+			t.Errorf("%v differs at the copy", h)
 		}
 	}
-	if _, err := to.Stat(t.Context(), lock); !errors.Is(err, backend.ErrNotExist) {
-		t.Errorf("the lock was copied too: %v", err)
+	if err := to.List(t.Context(), backend.Lock, func(backend.FileInfo) error { return errors.New("a lock was copied") }); err != nil {
+		t.Error(err)
 	}
-	if n := int64(len(handles)); result.Files != n || result.NewFiles != n {
-		t.Errorf("result tells of %d files, %d new; want %d of each", result.Files, result.NewFiles, n)
-	}
-
-	again, err := mirror.Pull(t.Context(), from, to, mirror.Options{})
+	save(t, from, backend.Pack, []byte("one more"))
+	again, err := mirror.Pull(t.Context(), from, to, mirror.Options{Verify: true})
 	if err != nil {
-		t.Fatalf("second pull: %v", err)
+		t.Fatal(err)
 	}
-	if again.NewFiles != 0 || again.Files != result.Files || again.Bytes != result.Bytes {
-		t.Errorf("second pull: %+v, want nothing new and the same held as %+v", again, result)
+	if again.NewFiles != 1 || again.NewBytes != 8 || again.Files != res.Files+1 || again.Bytes != res.Bytes+8 {
+		t.Errorf("second pull: %+v, want one file of 8 bytes", again)
 	}
 }
 
-func TestWhatIsRemovedAtTheSourceStaysInTheCopy(t *testing.T) {
-	from, handles := source(t)
+func TestADamagedFileIsRefusedAndAllElseCopied(t *testing.T) {
+	from, all := filled(t)
+	bad := backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte("as it was")).String()}
+	saveAs(t, from, bad, []byte("as it is "))
+	to := memory.New()
+	res, err := mirror.Pull(t.Context(), from, to, mirror.Options{})
+	if !errors.Is(err, mirror.ErrDamaged) || !strings.Contains(err.Error(), bad.Name) {
+		t.Fatalf("pull of a damaged pack returned %v, want an error that names it", err)
+	}
+	if !slices.Equal(res.Damaged, []string{bad.String()}) || res.NewFiles != int64(len(all)) {
+		t.Errorf("result %+v, want one damaged and %d copied", res, len(all))
+	}
+	if _, err := to.Stat(t.Context(), bad); !errors.Is(err, backend.ErrNotExist) {
+		t.Errorf("the damaged file stands at the copy: %v", err)
+	}
+	for _, h := range all {
+		load(t, to, h)
+	}
+}
+
+func TestDamageAtTheCopyIsFoundByReadingAgain(t *testing.T) {
+	from, all := filled(t)
+	to := memory.New()
+	h := all[len(all)-1]
+	data := load(t, from, h)
+	data[77] ^= 1
+	saveAs(t, to, h, data)
+	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err != nil {
+		t.Fatalf("a pull that does not read again: %v", err)
+	}
+	res, err := mirror.Pull(t.Context(), from, to, mirror.Options{Verify: true})
+	if !errors.Is(err, mirror.ErrDamaged) || !slices.Equal(res.Damaged, []string{h.String()}) {
+		t.Errorf("pull with Verify returned %v, damaged %q; want %v", err, res.Damaged, h)
+	}
+	res, err = mirror.Verify(t.Context(), to, nil)
+	if !errors.Is(err, mirror.ErrDamaged) || !slices.Equal(res.Damaged, []string{h.String()}) || res.Files != int64(len(all)-2) {
+		t.Errorf("verify returned %v, %+v; want %v damaged and the others counted, but for the config", err, res, h)
+	}
+	if !bytes.Equal(load(t, to, h), data) {
+		t.Error("what the copy held was changed")
+	}
+	if res, err := mirror.Verify(t.Context(), from, nil); err != nil || res.Files != int64(len(all)-1) {
+		t.Errorf("verify of a sound repository: %v, %+v", err, res)
+	}
+}
+
+func TestWhatTheSourceRemovedStaysAndIsSaid(t *testing.T) {
+	from, all := filled(t)
 	to := memory.New()
 	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range handles {
-		if err := from.Remove(t.Context(), h); err != nil {
-			t.Fatal(err)
-		}
+	gone := all[len(all)-2]
+	if err := from.Remove(t.Context(), gone); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err != nil {
-		t.Fatalf("pull from the emptied source: %v", err)
+	res, err := mirror.Pull(t.Context(), from, to, mirror.Options{})
+	if err != nil || !slices.Equal(res.Removed, []string{gone.String()}) {
+		t.Errorf("pull returned %v, removed %q; want %v", err, res.Removed, gone)
 	}
-	for _, h := range handles {
-		if _, err := to.Stat(t.Context(), h); err != nil {
-			t.Errorf("the copy lost %v: %v", h, err)
-		}
-	}
+	load(t, to, gone)
 }
 
-func TestADamagedFileIsRefusedAndTheOthersAreCopied(t *testing.T) {
-	from, handles := source(t)
-	damaged := backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte("as it was")).String()}
-	save(t, from, damaged, "as it is")
+func TestAnotherRepositoryIsRefused(t *testing.T) {
+	from, _ := filled(t)
 	to := memory.New()
-
-	result, err := mirror.Pull(t.Context(), from, to, mirror.Options{})
-	if !errors.Is(err, mirror.ErrDamaged) {
-		t.Fatalf("pull: %v, want ErrDamaged", err)
+	save(t, to, backend.Config, []byte("another"))
+	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err == nil || !strings.Contains(err.Error(), "another repository") {
+		t.Fatalf("pull onto another repository returned %v", err)
 	}
-	if want := []string{damaged.String()}; !slices.Equal(result.Damaged, want) {
-		t.Errorf("named as damaged: %v, want %v", result.Damaged, want)
-	}
-	if _, err := to.Stat(t.Context(), damaged); !errors.Is(err, backend.ErrNotExist) {
-		t.Errorf("the damaged file stands in the copy: %v", err)
-	}
-	for _, h := range handles {
-		if _, err := to.Stat(t.Context(), h); err != nil {
-			t.Errorf("%v was not copied: %v", h, err)
-		}
-	}
-}
-
-func TestDamageInTheCopyIsFoundByVerifyingOnly(t *testing.T) {
-	from, _ := source(t)
-	to := memory.New()
-	rotten := backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte("once")).String()}
-	save(t, to, rotten, "now")
-
-	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err != nil {
-		t.Fatalf("pull without verifying: %v", err)
-	}
-	for name, run := range map[string]func() (mirror.Result, error){
-		"Pull": func() (mirror.Result, error) {
-			return mirror.Pull(t.Context(), from, to, mirror.Options{Verify: true})
-		},
-		"Verify": func() (mirror.Result, error) { return mirror.Verify(t.Context(), to, nil) },
-	} {
-		result, err := run()
-		if !errors.Is(err, mirror.ErrDamaged) || !slices.Equal(result.Damaged, []string{rotten.String()}) {
-			t.Errorf("%s: %v, damaged %v; want %v named", name, err, result.Damaged, rotten)
-		}
-	}
-}
-
-// failing refuses to save once a number of files was saved.
-type failing struct {
-	backend.Backend
-	left atomic.Int64
-}
-
-var errDiskFull = errors.New("no space left")
-
-func (f *failing) Save(ctx context.Context, h backend.Handle, content io.ReadSeeker) error {
-	if f.left.Add(-1) < 0 {
-		return errDiskFull
-	}
-	return f.Backend.Save(ctx, h, content)
-}
-
-func TestACopyThatWasCutShortHoldsNoSnapshotItCannotRestore(t *testing.T) {
-	from, handles := source(t)
-	for n := range len(handles) {
-		held := memory.New()
-		to := &failing{Backend: held}
-		to.left.Store(int64(n))
-		if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); !errors.Is(err, errDiskFull) {
-			t.Fatalf("pull that fails after %d files: %v", n, err)
-		}
-		snapshot := handles[len(handles)-1]
-		if _, err := held.Stat(t.Context(), snapshot); err == nil {
-			t.Errorf("after %d files of %d the snapshot stands in the copy", n, len(handles))
-		}
-		if result, err := mirror.Pull(t.Context(), from, held, mirror.Options{}); err != nil || result.Files != int64(len(handles)) {
-			t.Errorf("the pull after that: %v, %d files of %d", err, result.Files, len(handles))
-		}
-	}
-}
-
-// short tells of more bytes than it gives.
-type short struct{ backend.Backend }
-
-func (s short) Open(ctx context.Context, h backend.Handle, offset, length int64) (io.ReadCloser, error) {
-	rd, err := s.Backend.Open(ctx, h, offset, length)
-	if err != nil || h.Type != backend.Pack {
-		return rd, err
-	}
-	content, err := io.ReadAll(rd)
-	return io.NopCloser(bytes.NewReader(content[:len(content)/2])), err
-}
-
-func TestAFileThatEndsEarlyIsNotKept(t *testing.T) {
-	from, _ := source(t)
-	to := memory.New()
-	if _, err := mirror.Pull(t.Context(), short{from}, to, mirror.Options{}); err == nil {
-		t.Fatal("a pull of half files succeeded")
-	}
-	err := to.List(t.Context(), backend.Pack, func(info backend.FileInfo) error {
-		return fmt.Errorf("half of %s was kept", info.Name)
-	})
-	if err != nil {
+	if err := to.List(t.Context(), backend.Pack, func(backend.FileInfo) error { return errors.New("a pack was copied") }); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestProgressReachesItsTotal(t *testing.T) {
-	from, handles := source(t)
-	var highest, total atomic.Int64
-	_, err := mirror.Pull(t.Context(), from, memory.New(), mirror.Options{Progress: func(done, all int64) {
-		total.Store(all)
-		highest.Store(max(highest.Load(), done))
-	}, Concurrency: 1})
-	if err != nil {
+func TestAPackLargerThanMemoryAllowsGoesThroughAFile(t *testing.T) {
+	from := memory.New()
+	save(t, from, backend.Config, []byte("config"))
+	big := save(t, from, backend.Pack, random(9, 33<<20))
+	to := memory.New()
+	if _, err := mirror.Pull(t.Context(), from, to, mirror.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if n := int64(len(handles)); highest.Load() != n || total.Load() != n {
-		t.Errorf("progress ended at %d of %d, want %d of %d", highest.Load(), total.Load(), n, n)
+	if !bytes.Equal(load(t, to, big), load(t, from, big)) {
+		t.Error("the large pack differs at the copy")
+	}
+}
+
+// busy is storage that a backup writes to while it is being listed.
+type busy struct {
+	*memory.Backend
+	t    *testing.T
+	done bool
+}
+
+func (b *busy) List(ctx context.Context, kind backend.Type, fn func(backend.FileInfo) error) error {
+	if err := b.Backend.List(ctx, kind, fn); err != nil {
+		return err
+	}
+	if !b.done {
+		b.done = true
+		save(b.t, b.Backend, backend.Pack, []byte("late pack"))
+		save(b.t, b.Backend, backend.Snapshot, []byte("late snapshot"))
+	}
+	return nil
+}
+
+func TestABackupThatEndsMeanwhileIsCopiedWholeOrNotAtAll(t *testing.T) {
+	from, _ := filled(t)
+	to := memory.New()
+	if _, err := mirror.Pull(t.Context(), &busy{Backend: from, t: t}, to, mirror.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	_, packErr := to.Stat(t.Context(), backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte("late pack")).String()})
+	_, snapshotErr := to.Stat(t.Context(), backend.Handle{Type: backend.Snapshot, Name: blob.Hash([]byte("late snapshot")).String()})
+	if packErr != nil && snapshotErr == nil {
+		t.Error("the copy holds a snapshot without the pack that it needs")
+	}
+}
+
+func TestACancelledPullStops(t *testing.T) {
+	from, _ := filled(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := mirror.Pull(ctx, from, memory.New(), mirror.Options{}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a cancelled pull returned %v", err)
 	}
 }
