@@ -25,7 +25,8 @@ var pageStyle string
 // page is the status page, read from a record.
 type page struct {
 	Name       string
-	Updated    time.Time // of the newest event that changed the page; zero: none did
+	Began      time.Time // of the record's first event; zero: it is empty
+	Updated    time.Time // of the newest event that changed the page; Began: none did
 	Indicator  string    // "none", "major", "critical", as common status pages have it
 	Summary    string
 	Components []component
@@ -70,6 +71,10 @@ func (in incident) last() time.Time { return in.Updates[0].Time }
 // read makes the page from a record in its order.
 func read(e *estate.Estate, events []event.Event) page {
 	p := page{Name: e.Name}
+	if len(events) > 0 {
+		p.Began = events[0].Time.UTC()
+		p.Updated = p.Began
+	}
 	for _, s := range e.Services {
 		p.Components = append(p.Components, component{ID: hash("component", e.Name, s.Name), Name: s.Name, Title: titleOf(s), Status: operational})
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // The shapes below are those of Statuspage's public API, version 2, which monitoring tools read:
-// https://support.atlassian.com/statuspage/docs/get-data-with-the-public-api/. Its summary holds the incidents that go
+// https://confluence.status.atlassian.com/api. Its summary holds the incidents that go
 // on; all of them are in incidents.json.
 
 type jsonPage struct {
@@ -100,8 +100,12 @@ func (p page) jsonComponents(names []string) []jsonComponent {
 		if names != nil && !slices.Contains(names, c.Name) {
 			continue
 		}
+		updated := c.Updated
+		if updated.IsZero() {
+			updated = p.Began
+		}
 		out = append(out, jsonComponent{
-			ID: c.ID, Name: c.Title, Status: c.Status, Created: moment(c.Updated), Updated: moment(c.Updated), Position: i + 1,
+			ID: c.ID, Name: c.Title, Status: c.Status, Created: moment(p.Began), Updated: moment(updated), Position: i + 1,
 			Showcase: true, PageID: hash("page", p.Name),
 		})
 	}
