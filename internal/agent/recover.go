@@ -134,15 +134,7 @@ func (a *Agent) startStep(incident string, service *estate.Service, ready []stri
 		if err := contain.Open(ctx, a.estate, service.Name, a.journal(incident, "contain")); err != nil {
 			return event.RecoveryStepDone{}, err
 		}
-		for _, declared := range service.Assets {
-			if declared.Kind != "postgres" {
-				continue
-			}
-			if err := asset.WaitPromoted(ctx, declared.Connect, declared.PasswordFile); err != nil {
-				return event.RecoveryStepDone{}, err
-			}
-		}
-		return event.RecoveryStepDone{}, nil
+		return event.RecoveryStepDone{}, awaitClusters(ctx, service)
 	}}
 }
 

@@ -1,6 +1,7 @@
 package exercise
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
+	"github.com/kedge-project/kedge/internal/notice"
 	"github.com/kedge-project/kedge/internal/probe"
 	"github.com/kedge-project/kedge/internal/report"
 )
@@ -47,7 +49,7 @@ func (r *run) prove(ctx context.Context) error {
 	if !proof.OK {
 		return errors.New(proof.Reason)
 	}
-	if err := r.publish(ctx, "resolved"); err != nil {
+	if err := r.publish(ctx, notice.Resolved); err != nil {
 		return err
 	}
 	r.conclude("%d files and %d rows compared: %d files lost, %d rows lost (%.1f s of writing); %d probes asked all along, %d failed",
@@ -159,7 +161,7 @@ func (r *run) tell(ctx context.Context) error {
 		return err
 	}
 	if err := r.checkStatusPage(); err != nil {
-		return err
+		return fmt.Errorf("status page: %w", err)
 	}
 	r.result.Report = r.path("report", "incident.html")
 	r.conclude("incident report, ISO/IEC 27001 report (%d controls shown, %d partly, %d not), status page and feed", iso.Shown, iso.PartlyShown, iso.NotShown)
@@ -180,4 +182,24 @@ func writeReport(path string, r interface{ HTML() ([]byte, error) }) error {
 		return err
 	}
 	return os.WriteFile(path+".json", append(data, '\n'), 0o644)
+}
+
+// checkStatusPage reads the page and the feed as the public does: each must hold all three notices.
+func (r *run) checkStatusPage() error {
+	for _, name := range []string{"index.html", "feed.atom"} {
+		content, err := os.ReadFile(r.path("status", name))
+		if err != nil {
+			return err
+		}
+		at := 0
+		// Newest first.
+		for _, said := range []string{"restored", "an attack", "technical problems"} {
+			next := bytes.Index(bytes.ToLower(content[at:]), []byte(said))
+			if next < 0 {
+				return fmt.Errorf("%s does not say %q in its place", name, said)
+			}
+			at += next
+		}
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
 	"github.com/kedge-project/kedge/internal/notice"
 	"github.com/kedge-project/kedge/internal/process"
@@ -32,7 +33,7 @@ func (r *run) contain(ctx context.Context) error {
 	if slices.Contains(r.shut, "mail") {
 		return fmt.Errorf("mail was shut, though nothing hit it")
 	}
-	if err := r.publish(ctx, "investigating"); err != nil {
+	if err := r.publish(ctx, notice.Investigating); err != nil {
 		return err
 	}
 	if _, err := r.pull(ctx); err != nil {
@@ -44,22 +45,20 @@ func (r *run) contain(ctx context.Context) error {
 
 // publish tells the public where the incident stands.
 func (r *run) publish(ctx context.Context, stage string) error {
-	titles := map[string]string{}
-	for _, s := range r.estate.Services {
-		titles[s.Name] = s.Title
-	}
-	fact, err := notice.Compose(stage, r.shut, titles)
-	if err != nil {
-		return err
-	}
-	if err := r.appendEvent(ctx, fact); err != nil {
-		return err
-	}
 	events, err := evidence.Read(ctx, r.state("record"))
 	if err != nil {
 		return err
 	}
-	return notice.Publish(r.path("status"), r.estate, events)
+	fact, err := notice.Compose(stage, notice.Read(r.estate, events, incident))
+	if err != nil {
+		return err
+	}
+	e := event.New(time.Now(), fact)
+	e.Incident = incident
+	if err := r.record.Append(ctx, e); err != nil {
+		return err
+	}
+	return notice.Publish(r.path("status"), r.estate, append(events, e))
 }
 
 func (r *run) investigate(ctx context.Context) error {
@@ -71,7 +70,7 @@ func (r *run) investigate(ctx context.Context) error {
 	if class.Class != "attack" {
 		return fmt.Errorf("the incident was classified as %s: %s", class.Class, class.Reason)
 	}
-	if err := r.publish(ctx, "identified"); err != nil {
+	if err := r.publish(ctx, notice.Identified); err != nil {
 		return err
 	}
 	if r.findings, err = r.agent.Investigate(ctx, incident, r.shut, signals); err != nil {

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/drill"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/probe"
+	"github.com/kedge-project/kedge/restore"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// ErrDrillFailed is returned by Drill when a service could not be shown to come back.
+var ErrDrillFailed = errors.New("the drill failed")
+
+// Drill restores the named services, or all, from the copy to a sandbox at dir, starts them there and asks their probes.
+// Each service's result is on the record and returned, whether it passed or not.
+func (a *Agent) Drill(ctx context.Context, dir string, services []string, progress func(what string)) ([]event.Event, error) {
+	events, err := drill.Run(ctx, a.estate, drill.Options{
+		Dir: dir, Only: services, Restore: a.bring, After: awaitClusters, Ask: probe.Ask, Progress: progress,
+	})
+	if recordErr := a.appendAll(ctx, "", events); err == nil {
+		err = recordErr
+	}
+	if err != nil {
+		return events, err
+	}
+	for _, e := range events {
+		if fact, ok := e.Fact.(event.DrillFinished); ok && !fact.Passed {
+			return events, fmt.Errorf("%w: %s: %s", ErrDrillFailed, e.Service, fact.Reason)
+		}
+	}
+	return events, nil
+}
+
+// bring restores an asset's newest state from the copy below target.
+func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.Asset, target string) (drill.Brought, error) {
+	r, _, err := a.copyOf(ctx, s.Repository)
+	if err != nil {
+		return drill.Brought{}, err
+	}
+	if declared.Kind == "postgres" {
+		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, filepath.Join(target, declared.Data), asset.Target{Latest: true})
+		if err != nil {
+			return drill.Brought{}, err
+		}
+		return drill.Brought{
+			Files: restored.Files, Bytes: restored.Bytes, Time: restored.Time,
+			Snapshots: []string{restored.Base.String(), restored.WAL.String()},
+		}, nil
+	}
+	newest, err := snapshot.Find(ctx, r, "latest", assetFilter(s.Name, declared.Name))
+	if err != nil {
+		return drill.Brought{}, fmt.Errorf("find the newest snapshot of %s: %w", assetKey(s.Name, declared.Name), err)
+	}
+	result, err := restore.Run(ctx, r, newest.Tree, restore.Options{Target: target, Overwrite: restore.Always})
+	if err != nil {
+		return drill.Brought{}, err
+	}
+	if len(result.Errors) > 0 {
+		first := result.Errors[0]
+		return drill.Brought{}, fmt.Errorf("%d files could not be restored, the first %s: %w", len(result.Errors), first.Path, first.Err)
+	}
+	return drill.Brought{Files: result.Files, Bytes: result.Bytes, Snapshots: []string{newest.ID.String()}, Time: newest.Time}, nil
+}
+
+// awaitClusters waits until a service's clusters have replayed their WAL and take writes.
+func awaitClusters(ctx context.Context, s *estate.Service) error {
+	for _, declared := range s.Assets {
+		if declared.Kind != "postgres" {
+			continue
+		}
+		if err := asset.WaitPromoted(ctx, declared.Connect, declared.PasswordFile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
