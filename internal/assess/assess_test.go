@@ -236,6 +236,9 @@ func (o *office) ordinary(day int) {
 	o.write(fmt.Sprintf("dept1/contract%d.pdf.gpg", day), encrypt("owner", prose(uint64(day), 3000)))
 	o.write("dept2/service.log", prose(5, 200*day))
 	o.write(fmt.Sprintf("dept2/cache%d", day), encrypt("cache", prose(uint64(day), 500)))
+	if day == 1 {
+		o.write("dept2/article.txt", []byte("An example of a ransom note: "+noteText))
+	}
 	if day == 2 {
 		for _, name := range o.glob("dept3/src*.go") {
 			data := o.read(name)
@@ -361,6 +364,35 @@ func TestEachFileHasItsOwnLastCleanSnapshot(t *testing.T) {
 	if *s.FirstBad != o.ids[1] || *s.LastClean != o.ids[0] {
 		t.Errorf("first bad is snapshot %d, last clean %d, want 1 and 0", slices.Index(o.ids, *s.FirstBad), slices.Index(o.ids, *s.LastClean))
 	}
+}
+
+func TestASnapshotTakenInTheMiddleOfAWriteIsNoCleanVersion(t *testing.T) {
+	o := newOffice(t)
+	names := o.glob("dept1/minutes*.txt")
+	index := "www/index.html"
+	good := map[string][]byte{index: o.read(index)}
+	for _, name := range names {
+		good[name] = o.read(name)
+	}
+	for name := range good {
+		o.write(name, nil)
+	}
+	o.snapshot()
+	for _, name := range names[1:] {
+		o.write(name, encrypt(name, good[name]))
+	}
+	o.remove(names[0])
+	o.write(names[0]+".locked", encrypt(names[0], good[names[0]]))
+	o.write(index, bytes.Replace(good[index], []byte("</body>"), []byte("<script src=http://203.0.113.66/a.js></script></body>"), 1))
+	o.write("dept2/empty.txt", nil)
+	o.snapshot()
+	want := []string{fmt.Sprintf("%s now %s.locked clean 0: file.renamed", names[0], names[0]), "www/index.html now www/index.html clean 0: page.injected"}
+	for _, name := range names[1:] {
+		want = append(want, fmt.Sprintf("%s now %s clean 0: file.encrypted", name, name))
+	}
+	s := o.assess()
+	o.verdicts(s, "cXX")
+	o.wantDamage(s, want...)
 }
 
 func TestAfterRecoveryTheSeriesIsCleanAgain(t *testing.T) {

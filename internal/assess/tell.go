@@ -141,7 +141,7 @@ func (w *walk) judgeNotes(ctx context.Context) error {
 		for _, n := range all {
 			dir := path.Dir(n.change.Path)
 			dirs[dir] = true
-			beside = beside || damaged[dir] && n.first >= began-1
+			beside = beside || damaged[dir] && n.first >= began
 		}
 		if len(dirs) < 3 && !beside {
 			continue

@@ -54,6 +54,7 @@ type walk struct {
 	moved     map[string]*entry // those that do not stand at their path any more, by path
 	copies    map[string]*entry // those whose original was still there when they appeared, by its path
 	lost      map[string]lost
+	emptied   map[string]lost         // the same of files that stand there without content
 	notes     map[string][]*candidate // small new texts, by file name
 	newest    map[string]*candidate   // the same by path
 	origins   map[string]bool         // kind and origin of what pages referred to before
@@ -71,7 +72,7 @@ type hint struct {
 func newWalk(src *source, snapshots []*snapshot.Snapshot, signals []event.Signal) *walk {
 	w := &walk{
 		src: src, snapshots: snapshots, at: map[string]*entry{}, moved: map[string]*entry{}, copies: map[string]*entry{},
-		lost: map[string]lost{}, injected: map[string]bool{},
+		lost: map[string]lost{}, emptied: map[string]lost{}, injected: map[string]bool{},
 		notes: map[string][]*candidate{}, newest: map[string]*candidate{}, origins: map[string]bool{}, hints: map[string][]hint{},
 	}
 	for _, s := range signals {
@@ -134,6 +135,11 @@ func (w *walk) step(ctx context.Context, i int) error {
 		}
 	}
 	w.judgePages(pages, i)
+	for _, c := range changes {
+		if isFile(c.New) && c.New.Size > 0 {
+			delete(w.emptied, c.Path)
+		}
+	}
 	return nil
 }
 
@@ -142,6 +148,9 @@ func isFile(n *snapshot.Node) bool { return n != nil && n.Type == snapshot.File 
 // remove takes note that a file is gone.
 func (w *walk) remove(c snapshot.Change, i int) {
 	w.lost[c.Path] = lost{c.Old, i}
+	if before, ok := w.emptied[c.Path]; ok && c.Old.Size == 0 {
+		w.lost[c.Path] = before
+	}
 	if n := w.newest[c.Path]; n != nil {
 		n.until = i
 		delete(w.newest, c.Path)
@@ -166,6 +175,13 @@ func (w *walk) remove(c snapshot.Change, i int) {
 
 // change judges a file that is new or has new content.
 func (w *walk) change(ctx context.Context, c snapshot.Change, i, scripts int, pages map[string][]pageChange) error {
+	if before, ok := w.emptied[c.Path]; ok && isFile(c.Old) && c.Old.Size == 0 {
+		c.Old = before.node // a snapshot between truncation and writing shows an empty file: no version to go back to
+	}
+	if isFile(c.Old) && c.New.Size == 0 && w.at[c.Path] == nil {
+		w.emptied[c.Path] = lost{c.Old, i}
+		return nil
+	}
 	found, kind, original, err := w.encrypted(ctx, c)
 	if err != nil {
 		return err
@@ -207,12 +223,15 @@ func (w *walk) damage(c snapshot.Change, i int, kind, original string, weak bool
 		switch {
 		case original != "":
 			before = w.lost[original]
-			e.path, e.clean, e.good = original, before.node, before.at-1
+			e.path, e.clean, e.first, e.good = original, before.node, before.at, before.at-1
 			w.moved[original] = e
 		case isFile(c.Old):
 			e.clean, e.good = c.Old, i-1
+			if empty, ok := w.emptied[c.Path]; ok {
+				e.first, e.good = empty.at, empty.at-1
+			}
 		case had:
-			e.clean, e.good = before.node, before.at-1
+			e.clean, e.first, e.good = before.node, before.at, before.at-1
 		case kind == "file.renamed":
 			name, _ := content.Successor(c.Path)
 			w.copies[name] = e

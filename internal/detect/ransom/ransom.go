@@ -8,6 +8,8 @@ package ransom
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -108,7 +110,8 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// Changes takes the differences between the last two snapshots.
+// Changes takes the differences between the last two snapshots. It is called after the snapshot and before Detect, which
+// forgets what was observed.
 func (w *Watcher) Changes(changes []snapshot.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,7 +119,8 @@ func (w *Watcher) Changes(changes []snapshot.Change) {
 }
 
 // Detect judges what was observed and what changed since the last call. Signals are "file.encrypted", "file.renamed" and
-// "note.dropped", all T1486, at most one of each a call.
+// "note.dropped", all T1486, at most one of each a call. The error names former contents that could not be read; all
+// else was judged.
 func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,6 +134,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 		}
 	}
 	lookups := maxLookups
+	var errs []error
 	for _, c := range changes {
 		sample, ok := samples[c.Path]
 		if !ok || c.New == nil || c.New.Type != snapshot.File {
@@ -137,7 +142,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 		}
 		f, err := w.judge(ctx, c, sample, &lookups)
 		if err != nil {
-			return nil, err
+			errs = append(errs, fmt.Errorf("look at what %s was: %w", c.Path, err))
 		}
 		if f.Encrypted() {
 			w.found[c.Path] = f
@@ -148,7 +153,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 			w.keepNote(c.Path, sample.Note, now)
 		}
 	}
-	return w.raise(now), nil
+	return w.raise(now), errors.Join(errs...)
 }
 
 // judge tells what became of one file.

@@ -239,6 +239,30 @@ func TestEncryptionWithRenamingAndNotesIsNoticed(t *testing.T) {
 	}
 }
 
+func TestNotesAloneAreNoticedInThreeDirectoriesAndOneBesideDamage(t *testing.T) {
+	tr := newTree(t)
+	tr.fill()
+	tr.snapshot()
+	for i := range 3 {
+		tr.now[fmt.Sprintf("/srv/files/dept%d/HOW_TO.txt", i)] = []byte(noteText)
+		want := map[int]string{2: "note.dropped:3"}[i]
+		if got := kinds(tr.snapshot()); got != want {
+			t.Errorf("note %d raised %q, want %q", i+1, got, want)
+		}
+	}
+	tr = newTree(t)
+	tr.fill()
+	tr.snapshot()
+	for i := range 3 {
+		name := fmt.Sprintf("/srv/files/dept%d/minutes%d.txt", i, i)
+		tr.now[name] = encrypt(name, tr.now[name])
+	}
+	tr.now["/srv/files/HOW_TO.txt"] = []byte(noteText)
+	if got := kinds(tr.snapshot()); got != "file.encrypted:3 note.dropped:1" {
+		t.Errorf("raised %q", got)
+	}
+}
+
 func TestASlowEncryptorIsNoticedAtTheThirdFile(t *testing.T) {
 	tr := newTree(t)
 	tr.fill()

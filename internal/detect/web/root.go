@@ -99,13 +99,9 @@ func (r *Root) Detect(ctx context.Context) ([]event.Signal, error) {
 		}
 		data, err := r.load(ctx, c.New)
 		if err == nil {
-			if rules := content.Shell(c.Path, data); rules == nil {
-				delete(r.shells, c.Path)
-			} else if r.shells[c.Path] == nil {
-				r.shells[c.Path] = &shell{rules: rules, born: c.New.ChangeTime}
-				fresh[c.Path] = true
+			if err = r.script(ctx, c, data, fresh); err == nil {
+				err = r.page(ctx, c, data, pages)
 			}
-			err = r.page(ctx, c, data, pages)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("look at %s: %w", c.Path, err))
@@ -120,6 +116,27 @@ func (r *Root) Detect(ctx context.Context) ([]event.Signal, error) {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Subject, b.Subject))
 	})
 	return signals, errors.Join(append(errs, err)...)
+}
+
+// script looks whether a file became a web shell. One that already was like that, as some applications are, is known.
+func (r *Root) script(ctx context.Context, c snapshot.Change, data []byte, fresh map[string]bool) error {
+	rules := content.Shell(c.Path, data)
+	if rules == nil {
+		delete(r.shells, c.Path)
+		return nil
+	}
+	if r.shells[c.Path] != nil {
+		return nil
+	}
+	if c.Old != nil && c.Old.Type == snapshot.File {
+		before, err := r.load(ctx, c.Old)
+		if err != nil || content.Shell(c.Path, before) != nil {
+			return err
+		}
+	}
+	r.shells[c.Path] = &shell{rules: rules, born: c.New.ChangeTime}
+	fresh[c.Path] = true
+	return nil
 }
 
 // page compares a page with what it was, and adds it to the signal for what was brought in.

@@ -86,6 +86,16 @@ func line(at time.Duration, source, target string) string {
 	return fmt.Sprintf(`%s - - [%s] "GET %s HTTP/1.1" 200 10 "-" "x"`, source, born.Add(at).Format("02/Jan/2006:15:04:05 -0700"), target)
 }
 
+func TestAShellWrittenIntoAnOldScriptIsNoticed(t *testing.T) {
+	s := store{}
+	r := NewRoot("publications", "files", "/srv/www", nil, s)
+	form := `<?php mail('a@example.org', 'Form', $_POST['text']);`
+	r.Changes([]snapshot.Change{s.modified("/srv/www/form.php", form, form+" @eval($_POST['x']);")})
+	if signals := detectAll(t, r); len(signals) != 1 || signals[0].Subject != "/srv/www/form.php" {
+		t.Errorf("raised %+v", signals)
+	}
+}
+
 func TestInjectedPagesAreListedTogether(t *testing.T) {
 	s := store{}
 	r := NewRoot("website", "files", "/srv/www", nil, s)
@@ -123,7 +133,8 @@ func TestAnEditorsWorkRaisesNothing(t *testing.T) {
 		s.modified("/srv/www/site.js", "let a = 1", "let a = 2; eval(atob('x'))"),
 		{Path: "/srv/www/old.html", Kind: snapshot.Removed, Old: s.file(home)},
 		{Path: "/srv/www/dir", Kind: snapshot.Added, New: &snapshot.Node{Type: snapshot.Dir}},
-		{Path: "/srv/www/b.html", Kind: snapshot.Metadata, Old: s.file(home), New: s.file(home)},
+		s.modified("/srv/www/admin.php", webShellText, "<?php // version 2\n?>"+webShellText),
+		{Path: "/srv/www/run.php", Kind: snapshot.Metadata, New: s.file(webShellText)},
 	})
 	if signals := detectAll(t, r); len(signals) != 0 {
 		t.Errorf("raised %+v", signals)
