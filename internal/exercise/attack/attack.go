@@ -90,6 +90,19 @@ func check(dir string) error {
 	return nil
 }
 
+// Marked returns nil if Mark marked the directory, and else an error that says what speaks against it.
+func Marked(dir string) error {
+	if err := check(dir); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return checkMarker(root, dir)
+}
+
 // Attacker is the adversary, in one estate.
 type Attacker struct {
 	dir    string
