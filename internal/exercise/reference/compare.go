@@ -42,8 +42,13 @@ func (r Result) Clean() bool { return len(r.Unexpected) == 0 }
 // not be given legitimate changes. An error means that it could not be told.
 func (r *Reference) Compare(ctx context.Context) (Result, error) {
 	c := &comparison{}
+	content, err := r.store.open()
+	if err != nil {
+		return Result{}, fmt.Errorf("compare: %w", err)
+	}
+	defer content.Close()
 	for _, t := range r.kept.Trees {
-		if err := r.compareTree(ctx, t, c); err != nil {
+		if err := r.compareTree(ctx, t, content, c); err != nil {
 			return Result{}, fmt.Errorf("compare %s: %w", t.Path, err)
 		}
 	}
@@ -71,26 +76,30 @@ func (c *comparison) unexpected(format string, args ...any) {
 	c.result.Unexpected = append(c.result.Unexpected, fmt.Sprintf(format, args...))
 }
 
-func (r *Reference) compareTree(ctx context.Context, t Tree, c *comparison) error {
-	there, err := list(ctx, t, t.Path)
+func (r *Reference) compareTree(ctx context.Context, t Tree, content io.ReaderAt, c *comparison) error {
+	there, err := list(ctx, t)
 	if err != nil {
 		return err
 	}
-	place, err := r.place(t.Path)
+	top, err := r.relative(t.Path)
 	if err != nil {
 		return err
 	}
-	// The copy holds nothing that is excluded.
-	wanted, err := list(ctx, Tree{Mail: t.Mail}, place)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(copiers)
-	for name, want := range wanted {
+	for path, want := range r.store.entries {
+		if path != top && !strings.HasPrefix(path, top+string(filepath.Separator)) {
+			continue
+		}
+		name := t.name(filepath.Join(r.kept.Base, path))
 		got, found := there[name]
 		delete(there, name)
-		group.Go(func() error { return c.compareFile(ctx, name, want, got, found) })
+		group.Go(func() error {
+			if groupCtx.Err() != nil {
+				return groupCtx.Err()
+			}
+			return c.compareFile(name, want, io.NewSectionReader(content, want.Offset, want.Size), got, found)
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -103,47 +112,32 @@ func (r *Reference) compareTree(ctx context.Context, t Tree, c *comparison) erro
 	return nil
 }
 
+// found is what stands at a path.
 type found struct {
 	path string
-	mode fs.FileMode
-	size int64
+	info fs.FileInfo
 }
 
-// list returns what lies below top, by its name there. A message's name leaves out where in its maildir it
-// stands and its flags.
-func list(ctx context.Context, t Tree, top string) (map[string]found, error) {
+// list returns all that is in a tree, by name.
+func list(ctx context.Context, t Tree) (map[string]found, error) {
 	all := map[string]found{}
-	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if t.excludes(path) {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(top, path)
-		if err != nil {
-			return err
-		}
-		if t.Mail && inMaildir(path) {
-			name = messageName(name)
-		}
-		all[name] = found{path: path, mode: info.Mode(), size: info.Size()}
+	err := walk(ctx, t, t.Path, func(path string, info fs.FileInfo) error {
+		all[t.name(path)] = found{path, info}
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) && len(all) == 0 {
 		return all, nil // a tree that is gone has lost all its files
 	}
 	return all, err
+}
+
+// name is what is compared: the path, but for a message, whose name leaves out where in its maildir it stands and
+// its flags.
+func (t Tree) name(path string) string {
+	if t.Mail && inMaildir(path) {
+		return messageName(path)
+	}
+	return path
 }
 
 // inMaildir says whether path is something that mail servers make: a message, or their own files beside it.
@@ -160,67 +154,60 @@ func messageName(path string) string {
 	return path
 }
 
-// compareFile compares one file or directory. name is for people.
-func (c *comparison) compareFile(ctx context.Context, name string, want, got found, there bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	same := there && want.mode.Type() == got.mode.Type()
-	if same && want.mode.IsRegular() {
+// compareFile compares one file or directory with what was kept of it.
+func (c *comparison) compareFile(name string, want entry, content io.Reader, got found, there bool) error {
+	same := there && want.Mode.Type() == got.info.Mode().Type()
+	if same && want.Mode.IsRegular() {
 		var err error
-		if same, err = sameBytes(want, got); err != nil {
+		if same, err = sameBytes(want.Size, content, got); err != nil {
 			return err
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if want.mode.IsRegular() {
+	if want.Mode.IsRegular() {
 		c.result.FilesCompared++
 	}
 	switch {
-	case same && want.mode.IsRegular() && want.mode.Perm() != got.mode.Perm():
-		c.unexpected("%s has mode %v, not %v", got.path, got.mode.Perm(), want.mode.Perm())
+	case same && want.Mode.Perm() != got.info.Mode().Perm():
+		c.unexpected("%s has mode %v, not %v", got.path, got.info.Mode().Perm(), want.Mode.Perm())
 	case same:
-	case !want.mode.IsRegular():
+	case !want.Mode.IsRegular():
 		c.unexpected("directory %s is missing", name)
 	case !there:
 		c.result.FilesLost++
-		c.result.BytesLost += want.size
+		c.result.BytesLost += want.Size
 		c.unexpected("%s is missing", name)
 	default:
 		c.result.FilesDamaged++
-		c.result.BytesLost += want.size
+		c.result.BytesLost += want.Size
 		c.unexpected("%s is damaged", got.path)
 	}
 	return nil
 }
 
-func sameBytes(want, got found) (bool, error) {
-	if want.size != got.size {
+func sameBytes(size int64, content io.Reader, got found) (bool, error) {
+	if size != got.info.Size() {
 		return false, nil
 	}
-	a, err := os.Open(want.path)
+	f, err := os.Open(got.path)
 	if err != nil {
 		return false, err
 	}
-	defer a.Close()
-	b, err := os.Open(got.path)
-	if err != nil {
-		return false, err
-	}
-	defer b.Close()
-	size := int(min(want.size+1, 128<<10))
-	left, right := make([]byte, size), make([]byte, size)
+	defer f.Close()
+	// One byte more, to see that the file really ends there.
+	buffer := int(min(size+1, 128<<10))
+	want, is := make([]byte, buffer), make([]byte, buffer)
 	for {
-		n, errA := io.ReadFull(a, left)
-		m, errB := io.ReadFull(b, right)
-		if !bytes.Equal(left[:n], right[:m]) {
+		n, wantErr := io.ReadFull(content, want)
+		m, isErr := io.ReadFull(f, is)
+		if !bytes.Equal(want[:n], is[:m]) {
 			return false, nil
 		}
-		if ended(errA) && ended(errB) {
+		if ended(wantErr) && ended(isErr) {
 			return true, nil
 		}
-		if err := errors.Join(errA, errB); err != nil {
+		if err := errors.Join(wantErr, isErr); err != nil {
 			return false, err
 		}
 	}

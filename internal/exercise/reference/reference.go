@@ -2,14 +2,14 @@
 // lines of every table, and a journal of the transactions that the database acknowledged. kedge never reads it, so
 // what it says about kedge's work does not depend on kedge.
 //
-// A directory holds it: files/ with the trees at their paths below the base, rows/ with a file for each table in
-// PostgreSQL's COPY text form, the journal, and reference.json. One goroutine at a time may change a Reference.
+// A directory holds it: content with the bytes of all files one after another and index that tells which are whose (one
+// file for each would double the work of making an estate), rows/ with a file for each table in PostgreSQL's COPY text
+// form, the journal, and reference.json. One goroutine at a time may use a Reference.
 package reference
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,12 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 )
-
-// copiers is how many files are copied or compared at once.
-const copiers = 4
 
 // Tree is a directory whose files are kept and compared.
 type Tree struct {
@@ -48,8 +43,9 @@ type Database struct {
 
 // Reference is what was kept.
 type Reference struct {
-	dir  string
-	kept kept
+	dir   string
+	kept  kept
+	store *store
 }
 
 // kept is the content of reference.json.
@@ -64,15 +60,12 @@ func Create(dir, base string) (*Reference, error) {
 	if !filepath.IsAbs(base) {
 		return nil, fmt.Errorf("create reference: base %q is not absolute", base)
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create reference: %w", err)
-	}
-	for _, sub := range []string{"files", "rows"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+	for _, d := range []string{dir, filepath.Join(dir, "rows")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
 			return nil, fmt.Errorf("create reference: %w", err)
 		}
 	}
-	r := &Reference{dir: dir, kept: kept{Base: filepath.Clean(base)}}
+	r := &Reference{dir: dir, kept: kept{Base: filepath.Clean(base)}, store: newStore(dir)}
 	return r, r.save()
 }
 
@@ -82,8 +75,11 @@ func Open(dir string) (*Reference, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open reference: %w", err)
 	}
-	r := &Reference{dir: dir}
+	r := &Reference{dir: dir, store: newStore(dir)}
 	if err := json.Unmarshal(data, &r.kept); err != nil {
+		return nil, fmt.Errorf("open reference: %w", err)
+	}
+	if err := r.store.load(); err != nil {
 		return nil, fmt.Errorf("open reference: %w", err)
 	}
 	return r, nil
@@ -100,41 +96,16 @@ func (r *Reference) save() error {
 	return nil
 }
 
-// Keep copies a tree as it stands.
+// Keep copies a tree as it stands. Nothing may change it meanwhile.
 func (r *Reference) Keep(ctx context.Context, t Tree) error {
-	if _, err := r.place(t.Path); err != nil {
+	var entries []entry
+	err := walk(ctx, t, t.Path, func(path string, info fs.FileInfo) error {
+		e, err := r.entry(path, info)
+		entries = append(entries, e)
 		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(copiers)
-	err := filepath.WalkDir(t.Path, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if t.excludes(path) {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		to, err := r.place(path)
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			return os.MkdirAll(to, 0o700)
-		case !d.Type().IsRegular():
-			return fmt.Errorf("%s is neither a file nor a directory", path)
-		}
-		group.Go(func() error { return copyFile(path, to) })
-		return nil
 	})
-	// A copy that failed ends the walk too: its error is the one that tells why.
-	if copyErr := group.Wait(); copyErr != nil {
-		err = copyErr
+	if err == nil {
+		err = r.store.add(ctx, r.kept.Base, entries)
 	}
 	if err != nil {
 		return fmt.Errorf("keep %s: %w", t.Path, err)
@@ -143,25 +114,72 @@ func (r *Reference) Keep(ctx context.Context, t Tree) error {
 	return r.save()
 }
 
-// place is where the copy of a path stands.
-func (r *Reference) place(path string) (string, error) {
+// entry is what is kept of a path beside its bytes.
+func (r *Reference) entry(path string, info fs.FileInfo) (entry, error) {
+	rel, err := r.relative(path)
+	if err != nil {
+		return entry{}, err
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return entry{}, fmt.Errorf("%s is neither a file nor a directory", path)
+	}
+	e := entry{Path: rel, Mode: info.Mode()}
+	if info.Mode().IsRegular() {
+		e.Size = info.Size()
+	}
+	return e, nil
+}
+
+// relative is a path as the index has it.
+func (r *Reference) relative(path string) (string, error) {
 	rel, err := filepath.Rel(r.kept.Base, path)
 	if err != nil || !filepath.IsLocal(rel) {
 		return "", fmt.Errorf("%s is not below %s", path, r.kept.Base)
 	}
-	return filepath.Join(r.dir, "files", rel), nil
+	return rel, nil
 }
 
-// Put keeps a file as it now stands: a legitimate change.
+// walk calls fn for all that is in a tree, itself included.
+func walk(ctx context.Context, t Tree, top string, fn func(path string, info fs.FileInfo) error) error {
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if t.excludes(path) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return fn(path, info)
+	})
+}
+
+// Put keeps a file as it now stands, and directories that are new above it: a legitimate change.
 func (r *Reference) Put(path string) error {
-	to, err := r.place(path)
-	if err != nil {
-		return fmt.Errorf("keep change: %w", err)
+	var entries []entry
+	for p := path; ; p = filepath.Dir(p) {
+		info, err := os.Lstat(p)
+		if err != nil {
+			return fmt.Errorf("keep change: %w", err)
+		}
+		e, err := r.entry(p, info)
+		if err != nil {
+			return fmt.Errorf("keep change: %w", err)
+		}
+		if _, known := r.store.entries[e.Path]; p != path && (known || e.Path == ".") {
+			break
+		}
+		entries = append(entries, e)
 	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return fmt.Errorf("keep change: %w", err)
-	}
-	if err := copyFile(path, to); err != nil {
+	if err := r.store.add(context.Background(), r.kept.Base, entries); err != nil {
 		return fmt.Errorf("keep change: %w", err)
 	}
 	return nil
@@ -169,15 +187,15 @@ func (r *Reference) Put(path string) error {
 
 // Rename follows a legitimate rename of a file or a directory.
 func (r *Reference) Rename(from, to string) error {
-	old, err := r.place(from)
+	old, err := r.relative(from)
 	if err != nil {
 		return fmt.Errorf("follow rename: %w", err)
 	}
-	next, err := r.place(to)
+	next, err := r.relative(to)
 	if err != nil {
 		return fmt.Errorf("follow rename: %w", err)
 	}
-	if err := os.Rename(old, next); err != nil {
+	if err := r.store.rename(old, next); err != nil {
 		return fmt.Errorf("follow rename: %w", err)
 	}
 	return nil
@@ -200,25 +218,4 @@ func (r *Reference) rowsFile(database, table string) string {
 func (r *Reference) AddDatabase(d Database) error {
 	r.kept.Databases = append(r.kept.Databases, d)
 	return r.save()
-}
-
-// copyFile copies content and permissions.
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		return errors.Join(err, out.Close())
-	}
-	return errors.Join(out.Chmod(info.Mode().Perm()), out.Close())
 }
