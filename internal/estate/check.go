@@ -214,11 +214,11 @@ func (c *checker) process(p path, s *Service, process Process, taken map[string]
 	c.notNegative(p.to("timeout"), process.Timeout)
 }
 
-// keeps reports whether a file asset of the service holds the path.
+// keeps reports whether an asset of the service holds the path.
 func (s *Service) keeps(name string) bool {
 	for _, a := range s.Assets {
-		for _, kept := range a.Paths {
-			if name == kept || strings.HasPrefix(name, strings.TrimSuffix(kept, "/")+"/") {
+		for _, kept := range append(slices.Clone(a.Paths), a.Data) {
+			if kept != "" && (name == kept || strings.HasPrefix(name, strings.TrimSuffix(kept, "/")+"/")) {
 				return true
 			}
 		}

@@ -81,7 +81,7 @@ type Process struct {
 	StopSignal string   `yaml:"stop_signal,omitempty"` // default SIGTERM
 	// Listen names the addresses it serves, host:port. It is up when all accept; a drill gives it others.
 	Listen []string `yaml:"listen,omitempty"`
-	// Relocate names files, inside the service's file assets, in which a drill replaces paths and addresses.
+	// Relocate names files, inside the service's assets, in which a drill replaces paths and addresses.
 	Relocate []string      `yaml:"relocate,omitempty"`
 	PIDFile  string        `yaml:"pid_file"`
 	Log      string        `yaml:"log"`
