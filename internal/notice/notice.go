@@ -115,12 +115,12 @@ func Compose(stage string, s Situation) (event.NoticePublished, error) {
 }
 
 func (s Situation) investigating() event.NoticePublished {
-	since := ""
+	problems := "We have technical problems with "
 	if !s.Since.IsZero() {
-		since = "Since " + s.Since.Format("2 January 2006, 15:04 UTC") + ", "
+		problems = "Since " + stamp(s.Since) + " we have had technical problems with "
 	}
 	text := paragraph(
-		sentence(since+"we have technical problems with "+s.affected()),
+		sentence(problems+s.affected()),
 		when(s.Contained, "These services have been taken offline while we look into the cause."),
 	)
 	return event.NoticePublished{

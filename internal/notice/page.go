@@ -182,6 +182,7 @@ var stages = map[string]string{Investigating: "Investigating", Identified: "Caus
 func (p page) html() ([]byte, error) {
 	tmpl, err := template.New("page").Funcs(template.FuncMap{
 		"plain": plain, "stamp": stamp, "machine": machine,
+		"day": func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"stage": func(s string) string {
 			if word, ok := stages[s]; ok {
 				return word

@@ -40,7 +40,7 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 		return serviceReopened(f, about)
 	case event.EvidencePreserved:
 		return Entry{
-			What:     fmt.Sprintf("%s left by the attacker or telling of it put aside as evidence.", number(int64(f.Count), "file")),
+			What:     fmt.Sprintf("Evidence was put aside: %s that the attacker left or that tell of it.", number(int64(f.Count), "file")),
 			Severity: Info,
 			Detail:   some(f.Files, 3, f.Count),
 		}
@@ -84,7 +84,7 @@ func copyVerified(f event.CopyVerified, site string) Entry {
 	detail := fmt.Sprintf("%s (%s) new in this run, which took %s.", number(f.NewFiles, "file"), size(f.NewBytes), span(f.Seconds))
 	if n := len(f.Damaged); n > 0 {
 		return Entry{
-			What:     fmt.Sprintf("%s's copy of %s is damaged: %s of %s not those of their name.", site, f.Repository, number(int64(n), "file"), count(f.Files)),
+			What:     fmt.Sprintf("%s's copy of %s is damaged: the bytes of %s, of %s, are not those of the name.", site, f.Repository, number(int64(n), "file"), count(f.Files)),
 			Severity: Critical,
 			Detail:   some(f.Damaged, 3, n),
 		}
