@@ -49,7 +49,7 @@ func newOffice(t *testing.T) *office {
 		o.write(dir+fmt.Sprintf("src%d.go", i), append([]byte("package main\n"), prose(uint64(i), 60)...))
 		o.write(dir+fmt.Sprintf("page%d.html", i), page(fmt.Sprint("Page ", i), i))
 	}
-	o.write("dept0/big.csv", prose(77, 900000)) // several blobs
+	o.write("dept0/big.csv", prose(77, 300000)) // several blobs
 	o.write("www/index.html", page("Maritime Office", 99))
 	o.snapshot()
 	return o

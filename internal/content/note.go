@@ -1,6 +1,10 @@
 package content
 
-import "regexp"
+import (
+	"bytes"
+	"regexp"
+	"slices"
+)
 
 // noteWords are the parts of a ransom note; each counts once. Documentation about encryption has the first at most.
 var noteWords = []struct {
@@ -14,10 +18,24 @@ var noteWords = []struct {
 	{"remedy", regexp.MustCompile(`(?i)(decryption|decryptor|private|unique|your) (key|tool|software|id)|decrypt (your|all|the|one|them)|(recover|restore|unlock|return) (your|all|the) (files|data|documents)`)},
 }
 
+// noteStems are in every text that demands or claims; most texts have none, and are spared the expressions.
+var noteStems = [][]byte{
+	[]byte("bitcoin"), []byte("btc"), []byte("monero"), []byte("xmr"), []byte("ransom"), []byte("pay"), []byte("price"),
+	[]byte("encrypted"), []byte("locked"), []byte("stolen"), []byte("exfiltrated"), []byte("downloaded"),
+}
+
+func mayBeNote(text []byte) bool {
+	lower := bytes.ToLower(text)
+	return slices.ContainsFunc(noteStems, func(stem []byte) bool { return bytes.Contains(lower, stem) })
+}
+
 // Note returns which parts of a ransom note a text has, nil if it does not read as one: at least three, among them a
 // demand, or a claim and a way to answer it.
 func Note(text []byte) []string {
 	text = text[:min(len(text), headSize)]
+	if !mayBeNote(text) {
+		return nil
+	}
 	var has []string
 	is := map[string]bool{}
 	for _, w := range noteWords {

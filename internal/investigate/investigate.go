@@ -67,13 +67,15 @@ func Entry(ctx context.Context, logs []string, shells []Shell) (Found, error) {
 	var firstAt time.Time
 	for _, log := range logs {
 		skipped, err := readLog(ctx, log, func(e accesslog.Entry) error {
+			if slices.ContainsFunc(shells, func(s Shell) bool { return s.requested(e) }) {
+				visits[e.Source]++
+				if first == "" || e.Time.Before(firstAt) {
+					first, firstAt = e.Source, e.Time
+				}
+				return nil
+			}
 			for _, s := range shells {
-				if s.requested(e) {
-					visits[e.Source]++
-					if first == "" || e.Time.Before(firstAt) {
-						first, firstAt = e.Source, e.Time
-					}
-				} else if c, ok := s.upload(e, log); ok && len(uploads) < maxCandidates {
+				if c, ok := s.upload(e, log); ok && len(uploads) < maxCandidates {
 					uploads = append(uploads, c)
 				}
 			}
@@ -159,7 +161,7 @@ func (s Shell) requested(e accesslog.Entry) bool {
 		return false // that is how WebDAV brings it
 	}
 	if s.URLPath != "" {
-		return e.Path() == s.URLPath
+		return strings.HasSuffix(e.Path(), s.URLPath) // it may be served below a prefix
 	}
 	return strings.HasSuffix(e.Path(), "/"+path.Base(s.Path))
 }

@@ -35,18 +35,24 @@ type tree struct {
 	now     map[string][]byte
 	last    map[string]*snapshot.Node
 	blobs   map[blob.ID][]byte
+	stored  map[blob.ID]repo.Location
 	lookups int
 }
 
 func newTree(t *testing.T) *tree {
-	tr := &tree{t: t, now: map[string][]byte{}, last: map[string]*snapshot.Node{}, blobs: map[blob.ID][]byte{}}
+	tr := &tree{t: t, now: map[string][]byte{}, last: map[string]*snapshot.Node{}, blobs: map[blob.ID][]byte{}, stored: map[blob.ID]repo.Location{}}
 	tr.w = New("fileserver", "documents", tr)
 	return tr
 }
 
 func (tr *tree) Locate(h blob.Handle) (repo.Location, bool) {
 	data, ok := tr.blobs[h.ID]
-	return repo.Location{Length: uint32(min(len(data), len(gzipped(data))) + 32), Plain: uint32(len(data))}, ok
+	at, known := tr.stored[h.ID]
+	if !known {
+		at = repo.Location{Length: uint32(min(len(data), len(gzipped(data))) + overhead), Plain: uint32(len(data))}
+		tr.stored[h.ID] = at
+	}
+	return at, ok
 }
 
 func (tr *tree) LoadBlob(_ context.Context, h blob.Handle, _ []byte) ([]byte, error) {

@@ -55,8 +55,11 @@ const fetchTimeout = 10 * time.Second
 // maxRedirects is how far a page may send its visitors on.
 const maxRedirects = 5
 
-// NewPages returns a detector for pages, given by URL. A zero release means that nothing is approved yet.
-func NewPages(service string, pages []string, approved Release) *Pages {
+// NewPages returns a detector for pages, given by URL. Nil means that nothing is approved yet.
+func NewPages(service string, pages []string, approved *Release) *Pages {
+	if approved == nil {
+		approved = &Release{}
+	}
 	client := &http.Client{
 		Timeout: fetchTimeout,
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
@@ -66,7 +69,7 @@ func NewPages(service string, pages []string, approved Release) *Pages {
 			return nil
 		},
 	}
-	return &Pages{service: service, urls: pages, client: client, approved: approved, raised: map[string]string{}}
+	return &Pages{service: service, urls: pages, client: client, approved: *approved, raised: map[string]string{}}
 }
 
 // Name implements detect.Detector.

@@ -65,7 +65,7 @@ func (s *site) watch(t *testing.T, names ...string) *Pages {
 	for i, name := range names {
 		names[i] = s.URL + name
 	}
-	p := NewPages("website", names, Release{})
+	p := NewPages("website", names, nil)
 	if err := p.Approve(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestAReleaseSurvivesBeingKept(t *testing.T) {
 	if err := json.Unmarshal(kept, &release); err != nil {
 		t.Fatal(err)
 	}
-	p := NewPages("website", []string{s.URL + "/"}, release)
+	p := NewPages("website", []string{s.URL + "/"}, &release)
 	if signals := detectAll(t, p); len(signals) != 0 {
 		t.Errorf("the same page raised %+v against its kept release", signals)
 	}
@@ -191,7 +191,7 @@ func TestAReleaseSurvivesBeingKept(t *testing.T) {
 
 func TestApprovalNeedsEveryPage(t *testing.T) {
 	s := serve(t, map[string]string{"/": home})
-	p := NewPages("website", []string{s.URL + "/", s.URL + "/missing"}, Release{})
+	p := NewPages("website", []string{s.URL + "/", s.URL + "/missing"}, nil)
 	if err := p.Approve(context.Background()); err == nil || !strings.Contains(err.Error(), "/missing") {
 		t.Errorf("approval ended with %v, want the missing page named", err)
 	}
