@@ -218,3 +218,15 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		t.Errorf("an application that was told to end: %v", err)
 	}
 }
+
+func FuzzParseUser(f *testing.F) {
+	for _, line := range []string{"editor:1000:73616c74:" + strings.Repeat("0", 64), "editor", ":::", "a:-1::"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		name, u, err := parseUser(line)
+		if err == nil && (name == "" || u.rounds < 1 || u.rounds > maxRounds || len(u.hash) != sha256.Size) {
+			t.Errorf("%q was read as user %q with %d rounds and a hash of %d bytes", line, name, u.rounds, len(u.hash))
+		}
+	})
+}
