@@ -198,7 +198,6 @@ func (o observer) Observe(path string, old, new *snapshot.Node) io.WriteCloser {
 // seen gathers what observers are given. It is safe for concurrent use.
 type seen struct {
 	mu     sync.Mutex
-	open   map[string]*bytes.Buffer
 	closed map[string]string
 	old    map[string]bool
 }

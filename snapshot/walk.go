@@ -13,6 +13,8 @@ import (
 const maxDepth = 4096
 
 // SkipDir, returned by the function that Walk calls, leaves out what the directory holds.
+//
+//lint:ignore ST1012 it is named as fs.SkipDir is
 var SkipDir = errors.New("skip this directory")
 
 // Walk calls fn for every node below root, a directory before what it holds, in order of names. path is absolute as stored:
