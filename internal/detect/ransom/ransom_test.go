@@ -1,18 +1,8 @@
 package ransom
 
 import (
-	"archive/zip"
-	"bytes"
-	"compress/gzip"
-	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"fmt"
-	"image"
-	"image/jpeg"
 	"maps"
-	"math/rand/v2"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -21,167 +11,9 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/detect"
-	"github.com/kedge-project/kedge/internal/event"
-	"github.com/kedge-project/kedge/repo"
-	"github.com/kedge-project/kedge/snapshot"
 )
 
 var _ detect.Detector = (*Watcher)(nil)
-
-// tree is a file tree that is snapshotted into a watcher: a repository, an archiver and a difference in one.
-type tree struct {
-	t       *testing.T
-	w       *Watcher
-	now     map[string][]byte
-	last    map[string]*snapshot.Node
-	blobs   map[blob.ID][]byte
-	stored  map[blob.ID]repo.Location
-	lookups int
-}
-
-func newTree(t *testing.T) *tree {
-	tr := &tree{t: t, now: map[string][]byte{}, last: map[string]*snapshot.Node{}, blobs: map[blob.ID][]byte{}, stored: map[blob.ID]repo.Location{}}
-	tr.w = New("fileserver", "documents", tr)
-	return tr
-}
-
-func (tr *tree) Locate(h blob.Handle) (repo.Location, bool) {
-	data, ok := tr.blobs[h.ID]
-	at, known := tr.stored[h.ID]
-	if !known {
-		at = repo.Location{Length: uint32(min(len(data), len(gzipped(data))) + overhead), Plain: uint32(len(data))}
-		tr.stored[h.ID] = at
-	}
-	return at, ok
-}
-
-func (tr *tree) LoadBlob(_ context.Context, h blob.Handle, _ []byte) ([]byte, error) {
-	tr.lookups++
-	return tr.blobs[h.ID], nil
-}
-
-// snapshot takes one and returns what the watcher raises.
-func (tr *tree) snapshot() []event.Signal {
-	tr.t.Helper()
-	var changes []snapshot.Change
-	next := map[string]*snapshot.Node{}
-	for name, data := range maps.Clone(tr.now) {
-		id := blob.Hash(data)
-		n := &snapshot.Node{Name: path.Base(name), Type: snapshot.File, Size: uint64(len(data)), Content: []blob.ID{id}}
-		next[name] = n
-		old := tr.last[name]
-		if old != nil && old.Content[0] == id {
-			continue
-		}
-		tr.blobs[id] = data
-		kind := snapshot.Modified
-		if old == nil {
-			kind = snapshot.Added
-		}
-		changes = append(changes, snapshot.Change{Path: name, Kind: kind, Old: old, New: n})
-		stream := tr.w.Observe(name, old, n)
-		for piece := range slices.Chunk(data, 10000) {
-			if _, err := stream.Write(piece); err != nil {
-				tr.t.Fatal(err)
-			}
-		}
-		if err := stream.Close(); err != nil {
-			tr.t.Fatal(err)
-		}
-	}
-	for name, old := range tr.last {
-		if next[name] == nil {
-			changes = append(changes, snapshot.Change{Path: name, Kind: snapshot.Removed, Old: old})
-		}
-	}
-	slices.SortFunc(changes, func(a, b snapshot.Change) int { return strings.Compare(a.Path, b.Path) })
-	tr.last = next
-	tr.w.Changes(changes)
-	signals, err := tr.w.Detect(context.Background())
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	return signals
-}
-
-// fill makes an ordinary departmental tree.
-func (tr *tree) fill() {
-	for i := range 30 {
-		dir := fmt.Sprintf("/srv/files/dept%d/", i%6)
-		tr.now[dir+fmt.Sprintf("minutes%d.txt", i)] = prose(uint64(i), 300+i)
-		tr.now[dir+fmt.Sprintf("paper%d.docx", i)] = office(uint64(i))
-		tr.now[dir+fmt.Sprintf("photo%d.jpg", i)] = photo(uint64(i))
-		tr.now[dir+fmt.Sprintf("src%d.go", i)] = append([]byte("package main\n"), prose(uint64(i), 40)...)
-		tr.now[dir+fmt.Sprintf("data%d", i)] = bytes.Repeat([]byte{0, 0, 1, byte(i)}, 2000)
-	}
-}
-
-func prose(seed uint64, words int) []byte {
-	rng := rand.New(rand.NewPCG(seed, 2))
-	list := strings.Fields("the committee noted that ships of five hundred gross tonnage and above shall carry a certificate issued by the administration")
-	var b bytes.Buffer
-	for range words {
-		fmt.Fprintf(&b, "%s ", list[rng.IntN(len(list))])
-	}
-	return b.Bytes()
-}
-
-func office(seed uint64) []byte {
-	var b bytes.Buffer
-	w := zip.NewWriter(&b)
-	for _, part := range []string{"[Content_Types].xml", "word/document.xml"} {
-		f, err := w.Create(part)
-		if err != nil {
-			panic(err)
-		}
-		f.Write(prose(seed, 2000))
-	}
-	w.Close()
-	return b.Bytes()
-}
-
-func photo(seed uint64) []byte {
-	rng := rand.New(rand.NewPCG(seed, 4))
-	m := image.NewGray(image.Rect(0, 0, 120, 120))
-	for i := range m.Pix {
-		m.Pix[i] = byte(i/120) + byte(rng.IntN(60))
-	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, m, nil); err != nil {
-		panic(err)
-	}
-	return b.Bytes()
-}
-
-func gzipped(data []byte) []byte {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	w.Write(data)
-	w.Close()
-	return b.Bytes()
-}
-
-func encrypt(name string, plain []byte) []byte {
-	key := blob.Hash([]byte(name))
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		panic(err)
-	}
-	out := make([]byte, len(plain))
-	cipher.NewCTR(block, key[:aes.BlockSize]).XORKeyStream(out, plain)
-	return out
-}
-
-const noteText = "All your files have been encrypted. Pay us 3 Bitcoin. Use the Tor Browser. Do not rename files."
-
-func kinds(signals []event.Signal) string {
-	var all []string
-	for _, s := range signals {
-		all = append(all, fmt.Sprintf("%s:%d", s.Kind, s.Count))
-	}
-	slices.Sort(all)
-	return strings.Join(all, " ")
-}
 
 func TestEncryptionInPlaceIsNoticed(t *testing.T) {
 	tr := newTree(t)
