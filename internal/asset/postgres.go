@@ -34,6 +34,7 @@ type Postgres struct {
 	segmentSize  uint64 // bytes
 
 	archiving sync.Mutex // held by Base and Flush: each reads the spool while it archives it
+	flushed   segment    // the newest one when Flush last archived; zero in a new process
 	streaming sync.Mutex // held by Stream
 	progress  *progress
 	skipTo    pglogrepl.LSN // of Stream: WAL before it is gone from the server and no base in the spool needs it

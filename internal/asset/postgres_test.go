@@ -68,7 +68,9 @@ func connect(t *testing.T, c *postgrestest.Cluster) *session {
 
 func (s *session) do(sql string) [][]string {
 	s.t.Helper()
-	rows, err := query(s.t.Context(), s.conn, sql)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	rows, err := query(ctx, s.conn, sql)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -130,7 +132,9 @@ func TestBaseBackupIsWhatPostgreSQLItselfCallsIntact(t *testing.T) {
 
 func TestTablespaceIsRefusedNotForgotten(t *testing.T) {
 	c := postgrestest.Start(t)
-	c.Superuser(t, "SET allow_in_place_tablespaces = on; CREATE TABLESPACE elsewhere LOCATION ''")
+	elsewhere := filepath.Join(filepath.Dir(c.Data), "elsewhere")
+	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'mkdir "+elsewhere+"'")
+	c.Superuser(t, "CREATE TABLESPACE elsewhere LOCATION '"+elsewhere+"'")
 	_, err := open(t, c).fetchBase(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "not yet supported") {
 		t.Fatalf("base backup of a cluster with a tablespace: %v", err)

@@ -63,7 +63,7 @@ func TestTransactionsCountWhatCommittedAndNothingElse(t *testing.T) {
 	slow := connect(t, c)
 	slow.do("BEGIN; INSERT INTO ships VALUES (2001, 'a'); SAVEPOINT s; UPDATE ships SET name = 'y' WHERE imo = 1; RELEASE s")
 	slow.do("SAVEPOINT s; DELETE FROM ships WHERE imo <= 10; ROLLBACK TO s")
-	s.do("BEGIN; DELETE FROM ships; ROLLBACK")
+	s.do("BEGIN; DELETE FROM ships WHERE imo BETWEEN 500 AND 600; ROLLBACK")
 	s.do("INSERT INTO ships VALUES (2002, 'b')")
 	expect("ships +1 ~0 -0")
 	xid := slow.one("SELECT pg_current_xact_id()::xid")
@@ -142,14 +142,15 @@ func TestDamagedWALIsAnError(t *testing.T) {
 	}
 
 	damaged := append([]byte(nil), good...)
-	damaged[int64(uint64(at)%p.segmentSize)+60] ^= 1
+	damaged[int64(uint64(at)%p.segmentSize)+10] ^= 1 // in the header of the record there
 	if n, err := read(damaged); err == nil || !strings.Contains(err.Error(), "pg_waldump") {
 		t.Errorf("a changed bit: %d transactions, %v; want an error", n, err)
 	}
 
 	// WAL cut anywhere, as a stream that ends may leave it, is read up to the cut.
 	previous := 0
-	for cut := int64(uint64(at) % p.segmentSize); cut < end; cut += 1777 {
+	begin := int64(uint64(at) % p.segmentSize)
+	for cut := begin; cut < end; cut += (end-begin)/25 | 1 {
 		short := make([]byte, len(good))
 		copy(short, good[:cut])
 		n, err := read(short)

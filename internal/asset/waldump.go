@@ -23,6 +23,8 @@ const (
 	maxLine = 1 << 20
 	// maxComplaint bounds what is kept of pg_waldump's error output, in bytes.
 	maxComplaint = 4 << 10
+	// maxRecord is the longest record that PostgreSQL writes, in bytes.
+	maxRecord = 1020 << 20
 	// walPage is PostgreSQL's WAL page size, in bytes, as every distribution builds it.
 	walPage = 8 << 10
 )
@@ -106,7 +108,7 @@ func (d dump) judge(complaint string, end pglogrepl.LSN) (last pglogrepl.LSN, er
 	if err != nil {
 		return 0, err
 	}
-	if length != 0 && d.after(next, length) > end {
+	if length != 0 && length <= maxRecord && d.after(next, length) > end {
 		return last, nil // cut in the middle
 	}
 	if length == 0 && uint64(next)/d.size == d.newest.number {

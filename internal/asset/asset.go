@@ -1,0 +1,117 @@
+// Package asset captures what a service cannot live without, and brings it back: file trees, and PostgreSQL clusters by their
+// own replication protocol.
+//
+// It promises that a capture which did not get everything says so, that a base backup is archived only after every file of
+// it was compared with the server's own manifest, that a Flush which returned holds every transaction that had committed when it
+// was called, and that a restore which could not reach its target fails instead of bringing back another state.
+// Snapshots are found again by their tags alone, so that an estate's history can be read without its spools.
+package asset
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Tag returns the tag that every snapshot of an asset carries.
+func Tag(service, asset string) string { return tagAsset + service + "/" + asset }
+
+// The tags of snapshots. Those with a value end in "=".
+const (
+	tagAsset    = "kedge:asset="    // SERVICE/ASSET
+	tagBase     = "kedge:base"      // a PostgreSQL base backup
+	tagWAL      = "kedge:wal"       // PostgreSQL's WAL
+	tagSystem   = "kedge:system="   // of base and WAL: the cluster's system identifier
+	tagTimeline = "kedge:timeline=" // of base and WAL
+	tagStart    = "kedge:start="    // of base: WAL position from which it must be replayed
+	tagEnd      = "kedge:end="      // of base: up to where it must be replayed; of WAL: up to where it goes
+)
+
+// tagValue returns what follows prefix in the snapshot's tag that begins with it, "" if none does.
+func tagValue(sn *snapshot.Snapshot, prefix string) string {
+	for _, tag := range sn.Tags {
+		if value, ok := strings.CutPrefix(tag, prefix); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Captured is what a capture made.
+type Captured struct {
+	Fact     event.SnapshotTaken
+	Snapshot *snapshot.Snapshot
+}
+
+// CaptureOptions say how to capture files. The zero value is right.
+type CaptureOptions struct {
+	Observers []archive.Observer
+	Tags      []string // added to the asset's own
+	Host      string   // what the snapshot says it is of; empty: this machine's name
+	Progress  func(archive.Progress)
+}
+
+// CaptureFiles archives the asset's paths without what it excludes, under a shared lock. Files that could not be read are counted in
+// the fact and no error; repository is the repository's name in the estate.
+func CaptureFiles(ctx context.Context, r *repo.Repository, repository, service string, a estate.Asset, opt CaptureOptions) (Captured, error) {
+	if a.Kind != "files" {
+		return Captured{}, fmt.Errorf("capture asset %s/%s: its kind is %q, want files", service, a.Name, a.Kind)
+	}
+	captured, err := capture(ctx, r, repository, a.Paths, archive.Options{
+		Host: opt.Host, Tags: append([]string{Tag(service, a.Name)}, opt.Tags...),
+		Exclude: below(a.Exclude), Observers: opt.Observers, Progress: opt.Progress,
+	})
+	if err != nil {
+		return Captured{}, fmt.Errorf("capture asset %s/%s: %w", service, a.Name, err)
+	}
+	return captured, nil
+}
+
+// below returns a function that tells whether a path is one of prefixes, or below one; nil if there are none.
+func below(prefixes []string) func(path string) bool {
+	if len(prefixes) == 0 {
+		return nil
+	}
+	return func(path string) bool {
+		for _, prefix := range prefixes {
+			rest, ok := strings.CutPrefix(path, strings.TrimRight(prefix, "/"))
+			if ok && (rest == "" || rest[0] == '/') {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// capture archives paths under a shared lock and makes the fact.
+func capture(ctx context.Context, r *repo.Repository, repository string, paths []string, opt archive.Options) (Captured, error) {
+	begin := time.Now()
+	var result *archive.Result
+	err := r.WithLock(ctx, false, func(ctx context.Context) (err error) {
+		result, err = archive.Run(ctx, r, paths, opt)
+		return err
+	})
+	if err != nil {
+		return Captured{}, err
+	}
+	summary := result.Snapshot.Summary
+	return Captured{
+		Snapshot: result.Snapshot,
+		Fact: event.SnapshotTaken{
+			Repository: repository,
+			Snapshot:   result.Snapshot.ID.String(),
+			Files:      int64(summary.TotalFilesProcessed),
+			Bytes:      int64(summary.TotalBytesProcessed),
+			Added:      int64(summary.DataAddedPacked),
+			Seconds:    time.Since(begin).Seconds(),
+			Unreadable: len(result.Unreadable),
+		},
+	}, nil
+}

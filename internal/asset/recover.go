@@ -1,0 +1,386 @@
+package asset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/restore"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Target is the state to bring a cluster back to. Exactly one of XID, Time, LSN and Latest is set; LSN may stand beside XID to say
+// where that transaction committed, which saves looking for it.
+type Target struct {
+	XID    uint32    // the state in which this transaction is the last that committed
+	Time   time.Time // the state at this time, by the server's clock
+	LSN    string    // the state at this WAL position, as in "0/14EC1F8"
+	Before bool      // of XID and LSN: the state just before, with all that committed earlier
+	Latest bool      // everything that was captured
+}
+
+// Restored says what RestorePostgres brought back.
+type Restored struct {
+	Files, Bytes int64
+	Base, WAL    string    // full snapshot IDs: of the base backup, and of the newest WAL
+	Time         time.Time // of the state that recovery will reach; for Latest, when that was captured
+}
+
+// RestorePostgres fills data, which must be empty or absent, with the newest base backup from before the target and the WAL from
+// there, and sets the server up to recover to the target and then take writes. The caller starts the server, as the user
+// who owns the files, and waits with WaitPromoted. After an error data is empty again.
+//
+// A state that the captured WAL does not reach is an error here or, at the latest, when the server starts: it refuses to stop short.
+// The restored server archives no WAL until ClearRecovery, so that a copy does not mix its own into an archive of the original.
+func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a estate.Asset, data string, to Target) (_ Restored, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("restore asset %s/%s: %w", service, a.Name, err)
+		}
+	}()
+	if err := to.validate(); err != nil {
+		return Restored{}, err
+	}
+	data, err = filepath.Abs(data)
+	if err != nil {
+		return Restored{}, err
+	}
+	if err := claim(data); err != nil {
+		return Restored{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, empty(data))
+		}
+	}()
+	bases, wals, err := listCaptures(ctx, r, Tag(service, a.Name))
+	if err != nil {
+		return Restored{}, err
+	}
+	var passed error // why newer bases do not serve
+	for _, base := range bases {
+		restored, err := recoverFrom(ctx, r, base, wals, a.Bin, data, to)
+		if err == nil {
+			return restored, nil
+		}
+		if !errors.Is(err, errOlderBase) {
+			return Restored{}, err
+		}
+		passed = errors.Join(passed, err)
+		if err := empty(data); err != nil {
+			return Restored{}, err
+		}
+	}
+	if passed == nil {
+		return Restored{}, errors.New("the repository holds no base backup of it")
+	}
+	return Restored{}, fmt.Errorf("no base backup serves: %w", passed)
+}
+
+// errOlderBase says that only an older base backup can lead to the target.
+var errOlderBase = errors.New("this base backup does not lead there")
+
+func (to Target) validate() error {
+	set := 0
+	for _, is := range []bool{to.XID != 0, !to.Time.IsZero(), to.LSN != "" && to.XID == 0, to.Latest} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return errors.New("name one target: a transaction, a time, a WAL position or the latest state")
+	}
+	if to.Before && (to.Latest || !to.Time.IsZero()) {
+		return errors.New("only a transaction or a WAL position can be stopped before")
+	}
+	if to.LSN != "" {
+		_, err := parseLSN(to.LSN)
+		return err
+	}
+	return nil
+}
+
+// claim makes data a directory that only its owner enters, and refuses one that holds anything.
+func claim(data string) error {
+	if err := os.Mkdir(data, 0o700); err == nil || !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("directory %s is not empty: stop its server and move it away, or name another", data)
+	}
+	return os.Chmod(data, 0o700)
+}
+
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, entry := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+	}
+	return err
+}
+
+// capturedBase is a base backup as its snapshot's tags tell of it.
+type capturedBase struct {
+	baseInfo
+	system   string
+	snapshot *snapshot.Snapshot
+}
+
+// listCaptures returns an asset's base backups and WAL snapshots, the newest first.
+func listCaptures(ctx context.Context, r *repo.Repository, tag string) (bases []capturedBase, wals []*snapshot.Snapshot, err error) {
+	all, err := snapshot.List(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Reverse(all)
+	for _, sn := range all {
+		if !slices.Contains(sn.Tags, tag) || len(sn.Paths) != 1 {
+			continue
+		}
+		if slices.Contains(sn.Tags, tagWAL) {
+			wals = append(wals, sn)
+		}
+		if !slices.Contains(sn.Tags, tagBase) {
+			continue
+		}
+		base := capturedBase{system: tagValue(sn, tagSystem), snapshot: sn}
+		timeline, err := strconv.ParseInt(tagValue(sn, tagTimeline), 10, 32)
+		if err == nil {
+			base.start, err = parseLSN(tagValue(sn, tagStart))
+		}
+		if err == nil {
+			base.end, err = parseLSN(tagValue(sn, tagEnd))
+		}
+		if err != nil || timeline < 1 {
+			return nil, nil, fmt.Errorf("snapshot %s: its tags do not say where the base backup begins and ends", sn.ID.Short())
+		}
+		base.timeline = int32(timeline)
+		bases = append(bases, base)
+	}
+	return bases, wals, nil
+}
+
+// recoverFrom restores one base backup with its WAL. errOlderBase means that an older one should be tried.
+func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wals []*snapshot.Snapshot, bin, data string, to Target) (Restored, error) {
+	pass := func(format string, args ...any) error {
+		return fmt.Errorf("%w: base %s of %s %s", errOlderBase, base.snapshot.ID.Short(), base.snapshot.Time.UTC().Format(time.DateTime), fmt.Sprintf(format, args...))
+	}
+	if !to.Time.IsZero() && base.snapshot.Time.After(to.Time) {
+		return Restored{}, pass("is newer than the target")
+	}
+	var at pglogrepl.LSN
+	if to.LSN != "" {
+		at, _ = parseLSN(to.LSN) // validated
+		if base.end > at {
+			return Restored{}, pass("ends at %s, after the target", base.end)
+		}
+	}
+	chain, err := chainFor(ctx, r, base, wals)
+	if err != nil {
+		return Restored{}, err
+	}
+	if chain.gap != nil {
+		return Restored{}, pass("lacks WAL: %v", chain.gap)
+	}
+	restored := Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
+	walDir := filepath.Join(data, "pg_wal")
+	for _, part := range chain.parts {
+		err := restored.bring(ctx, r, part.snapshot, walDir, func(path string) bool { return part.names[filepath.Base(path)] })
+		if err != nil {
+			return Restored{}, err
+		}
+	}
+	settings, err := settle(ctx, search{bin: bin, wal: walDir, size: chain.size, from: base.start, timeline: uint32(base.timeline)}, base, at, to, &restored)
+	if errors.Is(err, errOlderBase) {
+		return Restored{}, pass("has it already")
+	}
+	if err != nil {
+		return Restored{}, err
+	}
+	if err := restored.bring(ctx, r, base.snapshot, data, nil); err != nil {
+		return Restored{}, err
+	}
+	return restored, prepare(data, settings)
+}
+
+// bring restores the one directory of a snapshot to target.
+func (restored *Restored) bring(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, target string, choose func(path string) bool) error {
+	opt := restore.Options{Target: target, StripPrefix: sn.Paths[0]}
+	if choose != nil {
+		opt.Select = func(path string, n *snapshot.Node) bool { return n.Type == snapshot.File && choose(path) }
+	}
+	result, err := restore.Run(ctx, r, sn.Tree, opt)
+	if err != nil {
+		return err
+	}
+	if len(result.Errors) > 0 {
+		return fmt.Errorf("%d files of snapshot %s could not be restored, the first: %w", len(result.Errors), sn.ID.Short(), result.Errors[0])
+	}
+	restored.Files += result.Files
+	restored.Bytes += result.Bytes
+	return nil
+}
+
+// settle finds the target in the restored WAL and returns the settings that make the server stop there.
+func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN, to Target, restored *Restored) ([]string, error) {
+	timeline := "latest"
+	var stop string
+	switch {
+	case to.XID != 0:
+		if at != 0 {
+			in.from = at
+		}
+		commit, err := in.commit(ctx, func(r record) bool { return r.xid == to.XID })
+		if err != nil {
+			return nil, err
+		}
+		if commit == nil {
+			return nil, fmt.Errorf("transaction %d did not commit in the WAL captured since base %s", to.XID, base.snapshot.ID.Short())
+		}
+		if commit.lsn < base.end {
+			return nil, errOlderBase
+		}
+		restored.Time = commit.time
+		timeline = strconv.FormatUint(uint64(commit.timeline), 10)
+		stop = fmt.Sprintf("recovery_target_xid = '%d'", to.XID)
+	case !to.Time.IsZero():
+		// PostgreSQL takes only a later commit as proof that it saw the whole time before.
+		later, err := in.commit(ctx, func(r record) bool { return r.time.After(to.Time) })
+		if err != nil {
+			return nil, err
+		}
+		if later != nil {
+			stop = "recovery_target_time = '" + to.Time.UTC().Format("2006-01-02 15:04:05.999999+00") + "'"
+			restored.Time = to.Time
+		} else if restored.Time.Before(to.Time) {
+			return nil, fmt.Errorf("nothing is captured of %s: the newest WAL is of %s; ask for the latest state", to.Time.UTC().Format(time.RFC3339), restored.Time.UTC().Format(time.RFC3339))
+		}
+	case at != 0:
+		later, err := in.commit(ctx, func(r record) bool { return r.lsn >= at })
+		if err != nil {
+			return nil, err
+		}
+		if later != nil {
+			restored.Time = later.time
+		}
+		stop = "recovery_target_lsn = '" + at.String() + "'"
+	}
+	settings := []string{"recovery_target_timeline = '" + timeline + "'"}
+	if stop != "" {
+		inclusive := "on"
+		if to.Before {
+			inclusive = "off"
+		}
+		settings = append(settings, stop, "recovery_target_inclusive = '"+inclusive+"'", "recovery_target_action = 'promote'")
+	}
+	return settings, nil
+}
+
+// prepare makes a restored data directory recover by settings when its server starts. All WAL stands in pg_wal, where the
+// server looks after it was told that there is no other: nothing depends on a path, and the server clears away what it no longer needs.
+func prepare(data string, settings []string) error {
+	if err := ClearRecovery(data); err != nil {
+		return err
+	}
+	auto := filepath.Join(data, autoConf)
+	text, err := os.ReadFile(auto)
+	if err != nil {
+		return err
+	}
+	block := append([]string{blockBegin, "restore_command = 'false'", "archive_mode = 'off'"}, settings...)
+	text = append(text, strings.Join(append(block, blockEnd, ""), "\n")...)
+	if err := os.WriteFile(auto, text, 0o600); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(data, "standby.signal")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(data, "recovery.signal"), nil, 0o600); err != nil {
+		return err
+	}
+	return handOver(data)
+}
+
+// handOver makes what kedge itself wrote belong to the user who owns the cluster.
+func handOver(data string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(filepath.Join(data, "PG_VERSION"))
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("this system does not tell the owner of files")
+	}
+	paths := []string{data, filepath.Join(data, autoConf), filepath.Join(data, "recovery.signal"), filepath.Join(data, "backup_manifest")}
+	wal, err := os.ReadDir(filepath.Join(data, "pg_wal"))
+	if err != nil {
+		return err
+	}
+	for _, entry := range wal {
+		paths = append(paths, filepath.Join(data, "pg_wal", entry.Name()))
+	}
+	for _, path := range append(paths, filepath.Join(data, "pg_wal")) {
+		if err := os.Lchown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	autoConf   = "postgresql.auto.conf"
+	blockBegin = "# kedge: recovery begins"
+	blockEnd   = "# kedge: recovery ends"
+)
+
+// ClearRecovery removes the settings that RestorePostgres made from data. Once the server has recovered they are harmless, but
+// for archive_mode, which they turn off: a server that takes the place of the original needs this and a restart if the
+// original archived WAL.
+func ClearRecovery(data string) error {
+	path := filepath.Join(data, autoConf)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("clear recovery settings: %w", err)
+	}
+	var kept strings.Builder
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case strings.TrimSpace(line) == blockBegin:
+			inside = true
+		case strings.TrimSpace(line) == blockEnd:
+			inside = false
+		case inside, name == "restore_command", strings.HasPrefix(name, "recovery_target"): // ALTER SYSTEM drops the marks
+		default:
+			kept.WriteString(line)
+		}
+	}
+	// In place: the file's owner stays.
+	if err := os.WriteFile(path, []byte(kept.String()), 0o600); err != nil {
+		return fmt.Errorf("clear recovery settings: %w", err)
+	}
+	return nil
+}
