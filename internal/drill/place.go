@@ -352,7 +352,7 @@ func (pl *place) relink(a *estate.Asset) error {
 // makeSandbox makes the directory, and refuses one that holds anything: it will be removed with all its content.
 func makeSandbox(e *estate.Estate, dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || dir == "/" {
-		return fmt.Errorf("sandbox %q must be an absolute path without . and ..", dir)
+		return fmt.Errorf("sandbox %q must be an absolute and clean path", dir)
 	}
 	for _, s := range e.Services {
 		for _, p := range paths(s) {
@@ -361,10 +361,8 @@ func makeSandbox(e *estate.Estate, dir string) error {
 			}
 		}
 	}
-	mode := fs.FileMode(0o700)
-	if slices.ContainsFunc(e.Services, hasAccounts) {
-		mode = 0o711 // other accounts must get through to what is theirs
-	}
+	// Services that drop their privileges must get through to what is theirs; what is restored has its own modes.
+	const mode = 0o711
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return fmt.Errorf("make sandbox: %w", err)
 	}
@@ -379,10 +377,6 @@ func makeSandbox(e *estate.Estate, dir string) error {
 		return fmt.Errorf("sandbox %s is not empty: remove it if a drill that was killed left it, else choose another place", dir)
 	}
 	return nil
-}
-
-func hasAccounts(s estate.Service) bool {
-	return slices.ContainsFunc(s.Processes, func(p estate.Process) bool { return p.User != "" })
 }
 
 // removeTree removes a directory, in which restored directories may forbid it.

@@ -321,13 +321,7 @@ uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s; server { listen %[2]s; return 2
 	s := spec(t, program(t, "/usr/sbin/nginx"), "-e", "stderr", "-c", conf)
 	s.Listen, s.StopSignal = []string{address}, syscall.SIGQUIT
 	leader := mustStart(t, s)
-	all, err := newFamily(leader).alive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(all) < 3 {
-		t.Errorf("%d processes of nginx, want a master and two workers", len(all))
-	}
+	all := awaitMembers(t, newFamily(leader), 3) // its master and two workers
 
 	// Even when the master is killed under it, a new start clears the workers away and gets the port.
 	if err := leader.signal(syscall.SIGKILL); err != nil {
@@ -377,14 +371,11 @@ func TestPostgreSQLRunsAsItsAccountAndStopsCleanly(t *testing.T) {
 	s := spec(t, bin+"/postgres", "-D", dir+"/data", "-c", "port="+port, "-c", "unix_socket_directories="+dir, "-c", "listen_addresses=127.0.0.1")
 	s.User, s.StopSignal, s.Listen, s.Directory = account, syscall.SIGINT, []string{address}, dir
 	all := newFamily(mustStart(t, s))
-	left, err := all.alive()
-	if err != nil || len(left) < 2 {
-		t.Fatalf("%d processes of PostgreSQL, %v; want its leader and its writers", len(left), err)
-	}
+	awaitMembers(t, all, 4) // its leader and its writers
 	if err := Stop(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if left, err = all.alive(); err != nil || len(left) != 0 {
+	if left, err := all.alive(); err != nil || len(left) != 0 {
 		t.Errorf("alive after Stop: %v, %v", left, err)
 	}
 	if log, err := os.ReadFile(s.Log); err != nil || !strings.Contains(string(log), "database system is shut down") {
@@ -420,6 +411,24 @@ func TestStatLineWithBracketsInTheName(t *testing.T) {
 			t.Errorf("%q parsed to %+v", line, m)
 		}
 	}
+}
+
+// awaitMembers waits until a family has grown: a server may accept connections before all its processes are there.
+func awaitMembers(t *testing.T, f *family, want int) []member {
+	t.Helper()
+	var left []member
+	for range 2000 {
+		var err error
+		if left, err = f.alive(); err != nil {
+			t.Fatal(err)
+		}
+		if len(left) >= want {
+			return left
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("%d processes, want %d", len(left), want)
+	return nil
 }
 
 func awaitGone(t *testing.T, m member) {
