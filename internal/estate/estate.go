@@ -94,7 +94,7 @@ type Probe struct {
 	Kind string `yaml:"kind"` // "http", "tcp", "mail", "sql", "command", "files"
 
 	URL    string            `yaml:"url,omitempty"`     // http
-	Form   map[string]string `yaml:"form,omitempty"`    // http: posted to SignIn first, the cookies kept
+	Form   map[string]string `yaml:"form,omitempty"`    // http: posted to SignIn first, the cookies kept; {password} in a value is what PasswordFile holds
 	SignIn string            `yaml:"sign_in,omitempty"` // http
 	Status int               `yaml:"status,omitempty"`  // http: default 200
 
