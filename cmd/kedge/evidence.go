@@ -96,7 +96,7 @@ func newEvidenceListCommand(term *terminal) *cobra.Command {
 					return err
 				}
 			}
-			for _, entry := range timeline.Entries(events) {
+			for _, entry := range timeline.Entries(nil, events) {
 				term.printf("%s  %-14s %s", entry.Time.UTC().Format(time.RFC3339), entry.Service, entry.What)
 			}
 			return nil

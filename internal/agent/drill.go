@@ -58,7 +58,7 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 	if err != nil {
 		return drill.Brought{}, fmt.Errorf("find the newest snapshot of %s: %w", assetKey(s.Name, declared.Name), err)
 	}
-	result, err := restore.Run(ctx, r, newest.Tree, restore.Options{Target: target, Overwrite: restore.Always})
+	result, err := restore.Run(ctx, r, newest.Tree, restore.Options{Target: target, Overwrite: restore.OverwriteAlways})
 	if err != nil {
 		return drill.Brought{}, err
 	}

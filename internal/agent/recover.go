@@ -181,7 +181,7 @@ func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versi
 			return done, err
 		}
 		result, err := restore.Run(ctx, r, sn.Tree, restore.Options{
-			Target: "/", Overwrite: restore.Always,
+			Target: "/", Overwrite: restore.OverwriteAlways,
 			Select: func(path string, _ *snapshot.Node) bool { return paths[path] },
 		})
 		if err != nil {
