@@ -54,6 +54,14 @@ func TestTheSecondNoticeSaysAttackAndOnlyStepsThatWereTaken(t *testing.T) {
 	has(t, later.Text, "being restored from backups held at a second site", "International experts")
 }
 
+func TestStepsThatWereNotTakenAreNotClaimed(t *testing.T) {
+	n, err := Compose(Identified, Situation{Incident: "1", Class: "attack"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasNot(t, n.Text, "shut", "evidence", "backups", "experts")
+}
+
 func TestAFaultIsNotCalledAnAttack(t *testing.T) {
 	n, err := Compose(Identified, Situation{Incident: "1", Class: "fault", Affected: []string{"Mail"}})
 	if err != nil {

@@ -79,6 +79,8 @@ func TestEachControlDependsOnItsFacts(t *testing.T) {
 		"data too old":              {events: changed(whole, func(f event.DrillFinished) event.DrillFinished { f.RPO = 1e6; return f }), partly: []string{"A.8.13", "A.5.30"}},
 		"recovery too slow":         {events: changed(whole, func(f event.ServiceReopened) event.ServiceReopened { f.Outage = 1e6; return f }), partly: []string{"A.5.30"}},
 		"drilled from the original": {events: changed(whole, func(f event.DrillFinished) event.DrillFinished { f.Copy = "london"; return f }), partly: []string{"A.8.14"}},
+		"copy at the same site":     {events: atSite(whole, event.KindCopyVerified, "london"), partly: []string{"A.8.13", "A.8.14"}},
+		"not drilled since":         {events: whole[:57], partly: []string{"A.5.27"}},
 		"drilled on one day":        {events: oneNight, partly: []string{"A.5.29", "A.5.24"}},
 		"no signals":                {events: without(whole, event.KindSignalRaised, ""), partly: []string{"A.5.25", "A.8.16"}, not: []string{"A.6.8"}},
 		"signals without figures":   {events: changed(whole, func(f event.SignalRaised) event.SignalRaised { f.Evidence = nil; return f }), partly: []string{"A.5.25", "A.8.16", "A.6.8"}},
@@ -128,6 +130,16 @@ func TestEachControlDependsOnItsFacts(t *testing.T) {
 
 func withoutIncident(events []event.Event) []event.Event {
 	return slices.DeleteFunc(slices.Clone(events), func(ev event.Event) bool { return ev.Incident != "" })
+}
+
+func atSite(events []event.Event, kind event.Kind, site string) []event.Event {
+	out := slices.Clone(events)
+	for i := range out {
+		if out[i].Kind == kind {
+			out[i].Site = site
+		}
+	}
+	return out
 }
 
 // evidenceLast moves the evidence behind everything else.
