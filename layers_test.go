@@ -46,9 +46,10 @@ var siblings = map[string][]string{
 	"repo": {
 		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 	},
-	"repo/internal/pack": {"repo/internal/crypto"},
-	"snapshot":           {"backend", "repo"},
-	"internal/report":    {"internal/timeline"},
+	"repo/internal/pack":  {"repo/internal/crypto"},
+	"repo/internal/index": {"repo/internal/pack"},
+	"snapshot":            {"backend", "repo"},
+	"internal/report":     {"internal/timeline"},
 	"internal/exercise": {
 		"internal/agent", "internal/vault", "internal/exercise/example", "internal/exercise/attack",
 		"internal/exercise/reference",

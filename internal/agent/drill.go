@@ -51,7 +51,7 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 		}
 		return drill.Brought{
 			Files: restored.Files, Bytes: restored.Bytes, Time: restored.Time,
-			Snapshots: []string{restored.Base.String(), restored.WAL.String()},
+			Snapshots: []string{restored.Base, restored.WAL},
 		}, nil
 	}
 	newest, err := snapshot.Find(ctx, r, "latest", assetFilter(s.Name, declared.Name))
