@@ -107,6 +107,12 @@ func TestDirectoriesThatAreNotTheExercisesAreRefused(t *testing.T) {
 			a.Close()
 			t.Errorf("%s (%s) was opened for the attack", what, dir)
 		}
+		if Marked(dir) == nil {
+			t.Errorf("%s (%s) counts as marked", what, dir)
+		}
+	}
+	if err := Marked(good); err != nil {
+		t.Errorf("the marked directory does not count as marked: %v", err)
 	}
 	a, err := Open(good)
 	if err != nil {

@@ -25,6 +25,9 @@ import (
 )
 
 const (
+	// maxDir bounds the length of the estate's directory: Exim takes 200 bytes as the path of its log, which is twice
+	// as deep in a drill.
+	maxDir = 80
 	// readyWait bounds the time from a service's start to its right answers, and readyPoll is how often it is asked.
 	readyWait = 30 * time.Second
 	readyPoll = 50 * time.Millisecond
@@ -172,6 +175,9 @@ func prepare(opt Options) (*builder, error) {
 	}
 	if !filepath.IsAbs(opt.Dir) || !filepath.IsAbs(opt.Kedge) {
 		return nil, fmt.Errorf("directory %q and program %q must be absolute paths", opt.Dir, opt.Kedge)
+	}
+	if len(opt.Dir) > maxDir {
+		return nil, fmt.Errorf("directory %s: its path is longer than %d bytes, too long for Exim: choose a shorter one", opt.Dir, maxDir)
 	}
 	p, err := findPrograms()
 	if err != nil {

@@ -5,11 +5,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/kedge-project/kedge/internal/drill"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/exercise/attack"
 	"github.com/kedge-project/kedge/internal/probe"
 )
@@ -56,7 +60,7 @@ func buildSmall(t *testing.T) *Estate {
 		t.Fatal(err)
 	}
 	// As long a path as people have: sockets below it must not need a short one.
-	dir, err := os.MkdirTemp("", "the-estate-of-an-organisation-with-a-very-long-name-and-two-sites")
+	dir, err := os.MkdirTemp("", "the-estate-of-an-organisation-with-a-long-name-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +113,7 @@ func TestAnEstateIsBuiltAnswersAndIsWorkedWith(t *testing.T) {
 	if err := e.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	drillAll(t, e)
 	if err := e.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -127,6 +132,53 @@ func TestAnEstateIsBuiltAnswersAndIsWorkedWith(t *testing.T) {
 	if result.RowsCompared < 2000+20 || result.FilesCompared < 300 {
 		t.Errorf("too little was compared: %+v", result)
 	}
+}
+
+// drillAll shows that a drill can move every service to other paths and ports. The estate stands still, so that its
+// files, the cluster's too, can be copied.
+func drillAll(t *testing.T, e *Estate) {
+	t.Helper()
+	events, err := drill.Run(t.Context(), e.Config, drill.Options{
+		Dir: filepath.Join(e.Dir, "sandbox"), Ask: probe.Ask,
+		Restore: func(_ context.Context, _ *estate.Service, a *estate.Asset, target string) (drill.Brought, error) {
+			from := a.Data
+			if a.Kind == "files" {
+				from = a.Paths[0]
+			}
+			err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				if slices.Contains(a.Exclude, path) {
+					return fs.SkipDir
+				}
+				return copyTo(path, filepath.Join(target, path), d)
+			})
+			return drill.Brought{Time: time.Now()}, err
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(events) != len(e.Config.Services) {
+		t.Errorf("%d services were drilled, want %d", len(events), len(e.Config.Services))
+	}
+	for _, ev := range events {
+		if fact := ev.Fact.(event.DrillFinished); !fact.Passed {
+			t.Errorf("service %s does not start in a sandbox: %s", ev.Service, fact.Reason)
+		}
+	}
+}
+
+func copyTo(from, to string, d fs.DirEntry) error {
+	if d.IsDir() {
+		return os.MkdirAll(to, 0o700)
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }
 
 // awaitCommits waits until the writer has done so many transactions more.
