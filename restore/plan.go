@@ -12,21 +12,46 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// plan walks the tree, makes directories and special files, and lists the regular ones.
-func (s *restorer) plan(ctx context.Context, root *snapshot.Node, prefix string) error {
-	if root.Type != snapshot.Dir {
-		return s.enter(prefix, root.Name, root)
+// maxDepth bounds how deep directories nest: a path of single letters of Linux's greatest length is half as deep.
+const maxDepth = 4096
+
+// plan walks the tree, makes directories and special files, and lists the regular ones. prefix is the stored path of top,
+// at its place below the target, both empty for the root. A directory that cannot be read is noted, and the walk goes on.
+func (s *restorer) plan(ctx context.Context, top *snapshot.Node, prefix, at string, depth int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	if root.Subtree == nil {
-		return fmt.Errorf("%s: the directory has no tree", prefix)
+	if depth > maxDepth {
+		s.fail(prefix, fmt.Errorf("directories nest deeper than %d", maxDepth))
+		return nil
 	}
-	return snapshot.Walk(ctx, s.r, *root.Subtree, func(p string, n *snapshot.Node) error {
-		return s.enter(prefix+p, p[1:], n)
-	})
+	if top.Subtree == nil {
+		s.fail(prefix, errors.New("the directory has no tree"))
+		return nil
+	}
+	t, err := snapshot.LoadTree(ctx, s.r, *top.Subtree)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		s.fail(prefix+"/", err)
+		return nil
+	}
+	for _, n := range t.Nodes {
+		stored, place := prefix+"/"+n.Name, path.Join(at, n.Name)
+		if !s.enter(stored, place, n) || n.Type != snapshot.Dir {
+			continue
+		}
+		if err := s.plan(ctx, n, stored, place, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// enter handles one node of the tree, by its stored path and its place below the target.
-func (s *restorer) enter(stored, at string, n *snapshot.Node) error {
+// enter handles one node of the tree, by its stored path and its place below the target. It tells whether what
+// is below a directory can be restored.
+func (s *restorer) enter(stored, at string, n *snapshot.Node) bool {
 	for len(s.open) > 0 && !strings.HasPrefix(at, s.open[len(s.open)-1].at+"/") {
 		s.open = s.open[:len(s.open)-1]
 	}
@@ -34,37 +59,37 @@ func (s *restorer) enter(stored, at string, n *snapshot.Node) error {
 	if n.Type == snapshot.Dir {
 		s.open = append(s.open, &dirEntry{at: at, path: stored, node: n, chosen: chosen})
 		if !chosen {
-			return nil // made when something in it is
+			return true // made when something in it is
 		}
 		if err := s.prepare(); err != nil {
 			s.fail(stored, err)
-			return snapshot.SkipDir
+			return false
 		}
-		return nil
+		return true
 	}
 	if !chosen {
-		return nil
+		return true
 	}
 	f := &file{path: stored, dir: path.Dir(at), name: path.Base(at), node: n}
 	s.res.Files++
 	s.res.Bytes += int64(n.Size)
 	if err := s.prepare(); err != nil {
 		s.failFile(f, err)
-		return nil
+		return true
 	}
 	if n.Type != snapshot.File {
 		if err := s.special(f); err != nil {
 			s.failFile(f, err)
 		}
-		return nil
+		return true
 	}
 	if first := s.linked(f); first != nil {
 		f.first = first
 		s.late = append(s.late, f)
-		return nil
+		return true
 	}
 	s.files = append(s.files, f)
-	return nil
+	return true
 }
 
 // linked returns the file that f is another name of, if that one is restored too.

@@ -162,7 +162,9 @@ func (s *restorer) run(ctx context.Context, root blob.ID) error {
 	if err != nil {
 		return err
 	}
-	if err := s.plan(ctx, top, strings.TrimSuffix(prefix, "/")); err != nil {
+	if top.Type != snapshot.Dir {
+		s.enter(prefix, top.Name, top)
+	} else if err := s.plan(ctx, top, strings.TrimSuffix(prefix, "/"), "", 0); err != nil {
 		return err
 	}
 	s.done.TotalFiles, s.done.TotalBytes = s.res.Files, s.res.Bytes
