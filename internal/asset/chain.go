@@ -17,7 +17,8 @@ import (
 // chain is the WAL that a base backup is recovered with: each segment from the newest snapshot that holds it.
 type chain struct {
 	newest *snapshot.Snapshot
-	size   uint64 // of a segment, bytes
+	end    pglogrepl.LSN // how far newest goes
+	size   uint64        // of a segment, bytes
 	parts  []chainPart
 	gap    error // why it does not serve; nil if it does
 }
@@ -101,6 +102,7 @@ func (c *chain) findGap(base capturedBase, numbers map[uint64]bool) error {
 	if end < base.end {
 		return fmt.Errorf("it ends at %s, the base needs it up to %s", end, base.end)
 	}
+	c.end = end
 	return nil
 }
 

@@ -198,6 +198,9 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	if chain.gap != nil {
 		return Restored{}, pass("lacks WAL: %v", chain.gap)
 	}
+	if at > chain.end {
+		return Restored{}, fmt.Errorf("nothing is captured of %s: the newest WAL ends at %s", at, chain.end)
+	}
 	restored := Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
 	walDir := filepath.Join(data, "pg_wal")
 	for _, part := range chain.parts {
@@ -208,7 +211,7 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	}
 	settings, err := settle(ctx, search{bin: bin, wal: walDir, size: chain.size, from: base.start, timeline: uint32(base.timeline)}, base, at, to, &restored)
 	if errors.Is(err, errOlderBase) {
-		return Restored{}, pass("has it already")
+		return Restored{}, pass("holds transaction %d already, or it never committed", to.XID)
 	}
 	if err != nil {
 		return Restored{}, err
@@ -250,10 +253,10 @@ func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN,
 		if err != nil {
 			return nil, err
 		}
-		if commit == nil {
-			return nil, fmt.Errorf("transaction %d did not commit in the WAL captured since base %s", to.XID, base.snapshot.ID.Short())
+		if commit == nil && at != 0 {
+			return nil, fmt.Errorf("transaction %d did not commit at %s or later", to.XID, at)
 		}
-		if commit.lsn < base.end {
+		if commit == nil || commit.lsn < base.end {
 			return nil, errOlderBase
 		}
 		restored.Time = commit.time
