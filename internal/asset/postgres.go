@@ -36,6 +36,7 @@ type Postgres struct {
 	archiving sync.Mutex // held by Base and Flush: each reads the spool while it archives it
 	flushed   segment    // the newest one when Flush last archived; zero in a new process
 	streaming sync.Mutex // held by Stream
+	slotting  sync.Mutex // held while the slot is made: one that is half made has no position yet
 	progress  *progress
 	skipTo    pglogrepl.LSN // of Stream: WAL before it is gone from the server and no base in the spool needs it
 }

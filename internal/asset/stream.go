@@ -217,6 +217,8 @@ func sendStatus(ctx context.Context, conn *pgconn.PgConn, safe pglogrepl.LSN, as
 
 // ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it.
 func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.LSN, error) {
+	p.slotting.Lock()
+	defer p.slotting.Unlock()
 	_, err := query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
 	if err != nil && code(err) != codeDuplicateObject {
 		return 0, fmt.Errorf("make replication slot: %w (max_replication_slots and max_wal_senders must leave room)", err)
