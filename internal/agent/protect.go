@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/asset"
@@ -84,7 +86,11 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 	key := assetKey(service.Name, declared.Name)
 	s := a.streams[key]
 	if s == nil {
-		postgres, err := asset.OpenPostgres(ctx, service.Name, declared, a.spool(service.Name, declared.Name))
+		spool := a.spool(service.Name, declared.Name)
+		if err := os.MkdirAll(filepath.Dir(spool), 0o700); err != nil {
+			return asset.Captured{}, fmt.Errorf("make spool: %w", err)
+		}
+		postgres, err := asset.OpenPostgres(ctx, service.Name, declared, spool)
 		if err != nil {
 			return asset.Captured{}, err
 		}
@@ -101,9 +107,10 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 	return base, nil
 }
 
-// startStream receives WAL beside the agent's other work until stop; ctx ends it too.
+// startStream receives WAL beside the agent's other work until stop. It outlives ctx, which ends with the repository's
+// lock: WAL goes to the spool.
 func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stream {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &stream{postgres: postgres, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
