@@ -45,16 +45,17 @@ func newTown(t *testing.T, services ...string) *town {
 		Name: "town", Sites: []estate.Site{{Name: "london"}, {Name: "geneva"}},
 		Repositories: []estate.Repository{{Name: "main", Site: "london", Copy: &estate.Copy{Site: "geneva"}}},
 	}
-	for _, text := range services {
+	addresses := freeAddresses(t, len(services))
+	for i, text := range services {
 		name, needs, _ := strings.Cut(text, ":")
-		w.add(t, name, strings.Fields(needs))
+		w.add(t, name, strings.Fields(needs), addresses[i])
 	}
 	return w
 }
 
-func (w *town) add(t *testing.T, name string, needs []string) {
+func (w *town) add(t *testing.T, name string, needs []string, address string) {
 	t.Helper()
-	home, address := filepath.Join(w.live, name), freeAddress(t)
+	home := filepath.Join(w.live, name)
 	conf := filepath.Join(home, "conf", "nginx.conf")
 	_, port, _ := strings.Cut(address, ":")
 	for file, content := range map[string]string{
@@ -197,14 +198,18 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+// freeAddresses are held together, so that none is another.
+func freeAddresses(t *testing.T, n int) (addresses []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addresses = append(addresses, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addresses
 }
 
 func TestDrillProvesTheCopyBesideTheLiveServiceWithoutTouchingIt(t *testing.T) {

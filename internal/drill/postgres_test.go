@@ -63,7 +63,7 @@ func TestPostgreSQLIsDrilledOnAnotherPortBesideTheLiveOne(t *testing.T) {
 	if err := os.CopyFS(w.backup+data, os.DirFS(data)); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeAddresses(t, 1)[0]
 	_, port, _ := net.SplitHostPort(address)
 	w.estate.Services = []estate.Service{{
 		Name: "db", Repository: "main",
