@@ -295,7 +295,7 @@ func (w *walk) encrypted(ctx context.Context, c snapshot.Change) (content.Findin
 		if err != nil {
 			return content.Finding{}, "", "", err
 		}
-		was.Format = content.Sniff(head)
+		was.Look(head)
 		found = content.Judge(name, was, sample, original != "")
 	}
 	return found, kind, original, nil

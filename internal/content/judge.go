@@ -5,6 +5,7 @@ const (
 	Noise        = "noise"            // the bytes cannot be told from random ones
 	FormatLost   = "format lost"      // the first bytes are not those that the name, or the former content, promises
 	Compressible = "was compressible" // the former content could be compressed, noise cannot
+	Structured   = "was structured"   // the former content began with something that was no noise
 	Renamed      = "renamed"          // a file of the former name is gone, and something was appended to its name
 )
 
@@ -12,6 +13,14 @@ const (
 type Former struct {
 	Plain, Stored int64  // bytes before and after compression, 0 if not known
 	Format        Format // Unknown also if it was not looked at
+	Structured    bool   // its first window was no noise; false also if it was not looked at
+}
+
+// Look fills in what the first bytes of the former content tell.
+func (f *Former) Look(head []byte) {
+	f.Format = Sniff(head)
+	first := Measure(head[:min(len(head), WindowSize)])
+	f.Structured = first.N >= minWindow && !first.Random()
 }
 
 // compressed is the share below which content counts as compressible. Encrypted or well-compressed content is stored at
@@ -53,8 +62,12 @@ func Judge(name string, former Former, sample Sample, renamed bool) Finding {
 	case expected == Text, sample.Format != expected: // a text with noise in it is no text any more
 		found.Features = append(found.Features, FormatLost)
 	}
-	if former.Compressible() {
+	switch {
+	case former.Compressible():
 		found.Features = append(found.Features, Compressible)
+	case former.Structured && former.Format == Unknown && len(found.Features) == 1:
+		// Dense data in a format that is not known here, such as a module or a bitcode file, still begins with a header.
+		found.Features = append(found.Features, Structured)
 	}
 	if renamed {
 		found.Features = append(found.Features, Renamed)

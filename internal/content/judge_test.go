@@ -299,3 +299,29 @@ func FuzzJudge(f *testing.F) {
 		}
 	})
 }
+
+func TestDenseFilesOfUnknownFormatsAreKnownByTheirHeaders(t *testing.T) {
+	noise := make([]byte, 20<<10)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	header := append(bytes.Repeat([]byte("JM\x01\x00PK\x03\x04"), 64), noise...)
+	// Incompressible before and after, and nothing known of the name: only the header can tell.
+	var former Former
+	former.Plain, former.Stored = int64(len(header)), int64(len(header))
+	if Judge("core.jmod", former, sampleOf(noise), false).Encrypted() {
+		t.Error("a file whose former content was not looked at counts as encrypted")
+	}
+	former.Look(header)
+	if found := Judge("core.jmod", former, sampleOf(noise), false); !found.Encrypted() {
+		t.Errorf("a file that lost its header to noise does not count as encrypted: %v", found.Features)
+	}
+	former.Look(noise)
+	if found := Judge("core.jmod", former, sampleOf(noise), false); found.Encrypted() {
+		t.Errorf("noise that replaces noise counts as encrypted: %v", found.Features)
+	}
+}
+
+func sampleOf(data []byte) Sample {
+	s := NewSampler()
+	s.Write(data)
+	return s.Sample()
+}

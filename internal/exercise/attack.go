@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/event"
@@ -82,9 +83,7 @@ func (r *run) detect(ctx context.Context) error {
 	if err := allSeen(signals); err != nil {
 		return err
 	}
-	for _, s := range signals {
-		r.notef("%-10s %-16s %s (%d touched, strength %.2f)", s.Technique, s.Kind, s.Subject, s.Count, s.Strength)
-	}
+	r.noteSignals(signals)
 	r.conclude("%d signals, the first %.1f s after the attack began", len(signals), signals[0].Time.Sub(r.attacked).Seconds())
 	return nil
 }
@@ -106,4 +105,24 @@ func allSeen(signals []event.Signal) error {
 		}
 	}
 	return nil
+}
+
+// noteSignals tells of one signal of each kind; all are on the record.
+func (r *run) noteSignals(signals []event.Signal) {
+	count := map[string]int{}
+	for _, s := range signals {
+		count[s.Kind]++
+	}
+	for _, s := range signals {
+		n := count[s.Kind]
+		if n == 0 {
+			continue
+		}
+		count[s.Kind] = 0
+		more := ""
+		if n > 1 {
+			more = fmt.Sprintf(", and %d more", n-1)
+		}
+		r.notef("%-10s %-15s %s: %d touched, strength %.2f%s", s.Technique, s.Kind, strings.TrimPrefix(s.Subject, r.path("london")+"/"), s.Count, s.Strength, more)
+	}
 }

@@ -183,7 +183,7 @@ func (w *Watcher) judge(ctx context.Context, c snapshot.Change, sample content.S
 		if err != nil {
 			return f, err
 		}
-		was.Format = content.Sniff(head)
+		was.Look(head)
 		f.Finding = content.Judge(c.Path, was, sample, false)
 	}
 	return f, nil
