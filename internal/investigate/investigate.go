@@ -62,20 +62,22 @@ type candidate struct {
 func Entry(ctx context.Context, logs []string, shells []Shell) (Found, error) {
 	var found Found
 	var uploads []candidate
-	visits := map[string]int{} // requests of a shell, by source
+	visits := map[string]int{}  // requests of a shell, by source
+	served := map[string]bool{} // sources to which a shell was served: what they send from then on did not bring it
 	first := ""
 	var firstAt time.Time
 	for _, log := range logs {
 		skipped, err := readLog(ctx, log, func(e accesslog.Entry) error {
 			if slices.ContainsFunc(shells, func(s Shell) bool { return s.requested(e) }) {
 				visits[e.Source]++
+				served[e.Source] = served[e.Source] || e.Status < 400
 				if first == "" || e.Time.Before(firstAt) {
 					first, firstAt = e.Source, e.Time
 				}
 				return nil
 			}
 			for _, s := range shells {
-				if c, ok := s.upload(e, log); ok && len(uploads) < maxCandidates {
+				if c, ok := s.upload(e, log); ok && !served[e.Source] && len(uploads) < maxCandidates {
 					uploads = append(uploads, c)
 				}
 			}
@@ -112,6 +114,8 @@ func (f *Found) choose(uploads []candidate, visits map[string]int, first string)
 		}
 		return w
 	}
+	// Times in logs are whole seconds: of several requests in the same one, the last before the shell was asked for.
+	slices.Reverse(uploads)
 	best := slices.MaxFunc(uploads, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(weight(a), weight(b)), cmp.Compare(b.apart, a.apart))
 	})

@@ -125,3 +125,17 @@ func TestRequestsAreBounded(t *testing.T) {
 		t.Errorf("the fact does not fit on the record: %v", err)
 	}
 }
+
+func TestOfRequestsInTheSameSecondTheLastBeforeTheShellWasServedBroughtIt(t *testing.T) {
+	logs := logOf(t,
+		line(-time.Second, attacker, "GET", "/files/a.php", 404), // is it there already?
+		line(-time.Second, attacker, "POST", "/sign-in", 303),
+		line(-time.Second, attacker, "POST", "/covers", 303),
+		line(-time.Second, attacker, "GET", "/files/a.php", 200),
+		line(-time.Second, attacker, "POST", "/sign-out", 303),
+	)
+	found, err := Entry(context.Background(), logs, []Shell{{Path: "/srv/files/a.php", URLPath: "/files/a.php", Born: born}})
+	if err != nil || found.Entry == nil || found.Entry.Path != "/covers" {
+		t.Errorf("found %+v (error %v), want the request before the shell was served", found.Entry, err)
+	}
+}
