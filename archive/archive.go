@@ -170,7 +170,10 @@ func exists(path string) bool {
 
 // findParent returns the snapshot to compare with, nil for none.
 func findParent(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, opt Options) (*snapshot.Snapshot, error) {
-	if opt.NoParent || opt.Parent != nil {
+	if opt.NoParent {
+		return nil, nil
+	}
+	if opt.Parent != nil {
 		return opt.Parent, nil
 	}
 	list, err := snapshot.List(ctx, r)

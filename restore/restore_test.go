@@ -25,6 +25,7 @@ import (
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/chunker"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/restore"
 	"github.com/kedge-project/kedge/snapshot"
@@ -321,7 +322,7 @@ func TestADamagedPackFailsItsFilesAndNoOthers(t *testing.T) {
 	sn := backup(t, r, dir)
 	big, err := snapshot.Lookup(t.Context(), r, sn.Tree, filepath.Join(dir, "big"))
 	try(t, err)
-	at, _ := r.Locate(blob.Handle{ID: big.Content[3], Type: blob.Data})
+	at, _ := r.Locate(blob.Handle{ID: big.Content[1], Type: blob.Data})
 	h := backend.Handle{Type: backend.Pack, Name: at.Pack.String()}
 	rd, err := be.Open(t.Context(), h, 0, 0)
 	try(t, err)
@@ -347,20 +348,32 @@ func TestADamagedPackFailsItsFilesAndNoOthers(t *testing.T) {
 	}
 }
 
-// stopping is storage that ends the restore after some reads.
+// stopping is storage that ends the restore when some bytes of large packs were read.
 type stopping struct {
 	backend.Backend
-	left   *atomic.Int32
+	left   *atomic.Int64
 	cancel context.CancelFunc
 }
 
 func (s *stopping) Open(ctx context.Context, h backend.Handle, offset, length int64) (io.ReadCloser, error) {
-	if h.Type == backend.Pack {
-		if s.left.Add(-1) == 0 {
-			s.cancel()
-		}
+	rd, err := s.Backend.Open(ctx, h, offset, length)
+	if err != nil || length < chunker.MinSize {
+		return rd, err
 	}
-	return s.Backend.Open(ctx, h, offset, length)
+	return &stoppingReader{rd, s}, nil
+}
+
+type stoppingReader struct {
+	io.ReadCloser
+	s *stopping
+}
+
+func (r *stoppingReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p[:min(len(p), 64<<10)])
+	if r.s.left.Add(-int64(n)) <= 0 {
+		r.s.cancel()
+	}
+	return n, err
 }
 
 func TestAnInterruptedRestoreLeavesWholeFilesOnlyAndGoesOn(t *testing.T) {
@@ -373,9 +386,9 @@ func TestAnInterruptedRestoreLeavesWholeFilesOnlyAndGoesOn(t *testing.T) {
 	defer cancel()
 	slow, err := repo.Open(t.Context(), be, password, repo.Options{})
 	try(t, err)
-	reads := new(atomic.Int32)
-	reads.Store(14)
-	stopped, err := repo.Open(ctx, &stopping{be, reads, cancel}, password, repo.Options{})
+	left := new(atomic.Int64)
+	left.Store(10 << 20) // some of the 20 MiB of the large file
+	stopped, err := repo.Open(ctx, &stopping{be, left, cancel}, password, repo.Options{})
 	try(t, err)
 	if _, err := restore.Run(ctx, stopped, sn.Tree, restore.Options{Target: target, StripPrefix: dir}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("the interrupted restore returned %v", err)
