@@ -185,6 +185,16 @@ func (r *Reference) Put(path string) error {
 	return nil
 }
 
+// Holds tells whether a file or directory was kept.
+func (r *Reference) Holds(path string) bool {
+	rel, err := r.relative(path)
+	if err != nil {
+		return false
+	}
+	_, held := r.store.entries[rel]
+	return held
+}
+
 // Rename follows a legitimate rename of a file or a directory.
 func (r *Reference) Rename(from, to string) error {
 	old, err := r.relative(from)
