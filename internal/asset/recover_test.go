@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ func bringBack(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Tar
 	if err != nil {
 		t.Fatalf("RestorePostgres to %+v: %v", to, err)
 	}
+	checkOwners(t, c.Data, data)
 	server := c.Open(t, data)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -60,6 +62,32 @@ func bringBack(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Tar
 		t.Fatalf("%v\n%s", err, server.Log())
 	}
 	return server, restored
+}
+
+// checkOwners fails the test unless all in the restored directory belongs to the user whom the original belongs to and is closed to others.
+func checkOwners(t *testing.T, original, restored string) {
+	t.Helper()
+	info, err := os.Stat(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := info.Sys().(*syscall.Stat_t)
+	err = filepath.WalkDir(restored, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if got := info.Sys().(*syscall.Stat_t); got.Uid != want.Uid || got.Gid != want.Gid || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s belongs to %d:%d with mode %v, want %d:%d and nothing for others", path, got.Uid, got.Gid, info.Mode(), want.Uid, want.Gid)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestNothingThatCommittedBeforeAFlushIsLost(t *testing.T) {
@@ -229,7 +257,7 @@ func TestRecoveredClusterIsCapturedOnItsNewTimeline(t *testing.T) {
 	flush(t, again, r)
 
 	// The reader follows, and returns no transaction twice.
-	reader, err := ReadTransactions(c.Bin, p.WAL(), bad.LSN)
+	reader, err := ReadTransactions(c.Bin, p.WAL(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +268,7 @@ func TestRecoveredClusterIsCapturedOnItsNewTimeline(t *testing.T) {
 	seen := map[string]bool{}
 	newest := uint32(0)
 	for _, tx := range all {
-		key := fmt.Sprint(tx.Timeline, " ", tx.LSN)
+		key := fmt.Sprint(tx.XID, " ", tx.LSN)
 		if seen[key] {
 			t.Errorf("transaction at %s came twice", key)
 		}
@@ -354,7 +382,9 @@ func TestSpoolKeepsOnlyWhatTheNewestBaseNeeds(t *testing.T) {
 		s.do("INSERT INTO filler VALUES (1)")
 		c.Superuser(t, "SELECT pg_switch_wal()")
 	}
-	flush(t, p, r)
+	mark := s.one("SELECT pg_current_wal_insert_lsn()")
+	s.do("INSERT INTO filler VALUES (2)")
+	catchUp(t, p)
 	many, size, err := listSegments(p.walDir())
 	if err != nil || len(many) < 4 {
 		t.Fatalf("%d segments, %v; want at least 4", len(many), err)
@@ -372,8 +402,10 @@ func TestSpoolKeepsOnlyWhatTheNewestBaseNeeds(t *testing.T) {
 	if err != nil || len(few) == 0 || few[0].number != uint64(label.start)/size {
 		t.Errorf("segments %v are left, %v; want those from %s on", few, err, label.start)
 	}
-	server, _ := bringBack(t, c, r, Target{Latest: true})
-	if got := connect(t, server).one("SELECT count(*) FROM filler"); got != "3" {
-		t.Errorf("%s rows are back, want 3", got)
+	for to, want := range map[Target]string{{Latest: true}: "4", {LSN: mark, Before: true}: "3"} {
+		server, _ := bringBack(t, c, r, to)
+		if got := connect(t, server).one("SELECT count(*) FROM filler"); got != want {
+			t.Errorf("%s rows are back at %+v, want %s", got, to, want)
+		}
 	}
 }
