@@ -73,7 +73,7 @@ func (r *run) site(name, kedge, address string, args ...string) process.Spec {
 
 // newSites makes the directories, tokens and keys of both sites, and opens the record.
 func (r *run) newSites() (sites, error) {
-	for _, dir := range []string{r.path("run"), r.path("geneva"), r.path("status"), r.path("report"), r.state()} {
+	for _, dir := range []string{r.path("run"), r.path("geneva"), r.path("report"), r.state()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return sites{}, err
 		}
