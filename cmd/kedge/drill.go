@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,11 @@ func runDrill(ctx context.Context, term *terminal, a *agent.Agent, dir string, s
 			return err
 		}
 		defer os.RemoveAll(made)
-		dir = made
+		// Services that drop to another user must get through to the sandbox, which guards itself.
+		if err := os.Chmod(made, 0o711); err != nil {
+			return err
+		}
+		dir = filepath.Join(made, "sandbox")
 	}
 	events, err := a.Drill(ctx, dir, services, func(what string) { term.progress("%s", what) })
 	for _, e := range events {

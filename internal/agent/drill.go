@@ -22,7 +22,7 @@ var ErrDrillFailed = errors.New("the drill failed")
 // Each service's result is on the record and returned, whether it passed or not.
 func (a *Agent) Drill(ctx context.Context, dir string, services []string, progress func(what string)) ([]event.Event, error) {
 	events, err := drill.Run(ctx, a.estate, drill.Options{
-		Dir: dir, Only: services, Restore: a.bring, After: awaitClusters, Ask: probe.Ask, Progress: progress,
+		Dir: dir, Only: services, Restore: a.bring, After: awaitClusters, Ask: probe.Await, Progress: progress,
 	})
 	if recordErr := a.appendAll(ctx, "", events); err == nil {
 		err = recordErr

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,19 +64,9 @@ func (a *Agent) capture(ctx context.Context, service *estate.Service, declared e
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	var captured asset.Captured
-	err = r.WithLock(ctx, false, func(ctx context.Context) error {
-		if declared.Kind == "postgres" {
-			captured, err = a.captureCluster(ctx, r, service, declared)
-			return err
-		}
-		captured, err = a.captureFiles(ctx, r, service, declared, observers)
-		return err
-	})
-	return captured, err
-}
-
-func (a *Agent) captureFiles(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset, observers []archive.Observer) (asset.Captured, error) {
+	if declared.Kind == "postgres" {
+		return a.captureCluster(ctx, r, service, declared)
+	}
 	return asset.CaptureFiles(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{
 		Host: a.estate.Name, Observers: observers,
 	})
@@ -107,8 +98,8 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 	return base, nil
 }
 
-// startStream receives WAL beside the agent's other work until stop. It outlives ctx, which ends with the repository's
-// lock: WAL goes to the spool.
+// startStream receives WAL into the spool beside the agent's other work, until stop. It outlives ctx: a capture may be
+// one of many.
 func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stream {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &stream{postgres: postgres, cancel: cancel, done: make(chan struct{})}
@@ -119,21 +110,33 @@ func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stre
 	return s
 }
 
+// errStreamEnded is why WAL cannot be stored any more.
+var errStreamEnded = errors.New("its WAL is no longer being streamed")
+
 // flush stores the WAL that the server has written until now.
 func (a *Agent) flush(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
 	s := a.streams[assetKey(service.Name, declared.Name)]
 	if s == nil {
 		return asset.Captured{}, fmt.Errorf("flush %s: its WAL is not being streamed", assetKey(service.Name, declared.Name))
 	}
-	select {
-	case <-s.done:
-		return asset.Captured{}, fmt.Errorf("stream WAL of %s: %w", assetKey(service.Name, declared.Name), s.err)
-	default:
+	// A flush waits for the stream: without one, it would wait for ever.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.done:
+			cancel(errors.Join(errStreamEnded, s.err))
+		case <-ctx.Done():
+		}
+	}()
+	captured, err := s.postgres.Flush(ctx, r, service.Repository)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return asset.Captured{}, fmt.Errorf("flush %s: %w", assetKey(service.Name, declared.Name), cause)
 	}
-	return s.postgres.Flush(ctx, r, service.Repository)
+	return captured, err
 }
 
 // assetFilter selects the snapshots of one asset, all kinds of them.
 func assetFilter(service, name string) snapshot.Filter {
-	return snapshot.Filter{Tags: []string{"kedge:asset=" + assetKey(service, name)}}
+	return snapshot.Filter{Tags: []string{asset.Tag(service, name)}}
 }

@@ -144,7 +144,7 @@ func (a *Agent) probeStep(incident string, service *estate.Service) recovery.Ste
 		started := time.Now()
 		var reopened event.ServiceReopened
 		for _, p := range service.Probes {
-			result := probe.Ask(ctx, p)
+			result := probe.Await(ctx, p)
 			if !result.OK {
 				return event.RecoveryStepDone{}, fmt.Errorf("probe %s of %s: %s", p.Name, service.Name, result.Detail)
 			}
@@ -210,7 +210,7 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 	if err := setAside(declared.Data, a.quarantine(incident)); err != nil {
 		return done, err
 	}
-	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, declared.Data, asset.Target{XID: point.XID, Before: true})
+	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, declared.Data, asset.Target{XID: point.XID, LSN: point.LSN, Before: true})
 	if err != nil {
 		return done, err
 	}

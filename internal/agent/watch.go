@@ -232,8 +232,6 @@ func (w *Watch) storeWAL(ctx context.Context, c watchedCluster) error {
 	if err != nil {
 		return err
 	}
-	return r.WithLock(ctx, false, func(ctx context.Context) error {
-		_, err := w.agent.flush(ctx, r, c.service, c.declared)
-		return err
-	})
+	_, err = w.agent.flush(ctx, r, c.service, c.declared)
+	return err
 }

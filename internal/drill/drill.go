@@ -21,14 +21,8 @@ import (
 	"github.com/kedge-project/kedge/internal/process"
 )
 
-const (
-	// defaultPatience is how long a probe without a timeout is asked again: a service that was just started
-	// may need a moment.
-	defaultPatience = 10 * time.Second
-	askAgain        = 100 * time.Millisecond
-	// maxReason bounds the text of a failure, which may hold the end of a log.
-	maxReason = 4000
-)
+// maxReason bounds the text of a failure, which may hold the end of a log.
+const maxReason = 4000
 
 // Brought tells what Options.Restore brought back of one asset.
 type Brought struct {
@@ -50,7 +44,7 @@ type Options struct {
 	// replays its log. s is the service as it stands in the sandbox, with its paths, ports and connection strings
 	// there. It may be nil.
 	After func(ctx context.Context, s *estate.Service) error
-	// Ask asks a probe once.
+	// Ask asks a probe, with the patience that a service which was just started may need.
 	Ask func(ctx context.Context, p estate.Probe) event.ProbeResult
 	// Progress is told what is being done. It may be nil.
 	Progress func(what string)
@@ -248,11 +242,7 @@ func (d *drill) ask(ctx context.Context, there estate.Service, fact *event.Drill
 	var wrong []string
 	for _, p := range there.Probes {
 		d.progressf("%s: asking %s", there.Name, p.Name)
-		patience := defaultPatience
-		if p.Timeout > 0 {
-			patience = p.Timeout
-		}
-		result := d.askUntil(ctx, p, time.Now().Add(patience))
+		result := d.opt.Ask(ctx, p)
 		fact.Probes = append(fact.Probes, result)
 		if !result.OK {
 			wrong = append(wrong, fmt.Sprintf("probe %s: %s", p.Name, result.Detail))
@@ -262,20 +252,6 @@ func (d *drill) ask(ctx context.Context, there estate.Service, fact *event.Drill
 		return errors.New(strings.Join(wrong, "; "))
 	}
 	return nil
-}
-
-// askUntil asks a probe again until its answer is right or time is up.
-func (d *drill) askUntil(ctx context.Context, p estate.Probe, deadline time.Time) event.ProbeResult {
-	for {
-		result := d.opt.Ask(ctx, p)
-		if result.OK || ctx.Err() != nil || time.Now().Add(askAgain).After(deadline) {
-			return result
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(askAgain):
-		}
-	}
 }
 
 // missed compares what was measured with what the organisation asks of the service.

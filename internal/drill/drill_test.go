@@ -133,7 +133,7 @@ func (w *town) restore(_ context.Context, s *estate.Service, a *estate.Asset, ta
 func (w *town) options() Options {
 	return Options{Dir: w.sandbox, Restore: w.restore, Ask: func(ctx context.Context, p estate.Probe) event.ProbeResult {
 		w.asked = append(w.asked, p)
-		return probe.Ask(ctx, p)
+		return probe.Await(ctx, p)
 	}}
 }
 
@@ -290,18 +290,6 @@ func TestOnlyTheNamedAndWhatTheyNeedAreDrilled(t *testing.T) {
 		t.Errorf("an unknown service: error %v", err)
 	}
 	w.mustBeClear(t)
-}
-
-func TestWrongAnswerIsAskedAgainUntilItIsRight(t *testing.T) {
-	w := newTown(t, "website")
-	opt, times := w.options(), 0
-	opt.Ask = func(ctx context.Context, p estate.Probe) event.ProbeResult {
-		if times++; times < 3 {
-			return event.ProbeResult{Probe: p.Name, Detail: "the database system is starting up"}
-		}
-		return probe.Ask(ctx, p)
-	}
-	mustPass(t, w.drill(t, opt), "website")
 }
 
 func TestFailuresSayWhatFailed(t *testing.T) {

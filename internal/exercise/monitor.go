@@ -68,15 +68,21 @@ func (m *monitor) ask(ctx context.Context, service estate.Service) {
 		}
 		m.mu.Lock()
 		m.asked++
-		if !result.OK && !m.excused[service.Name] {
-			f := failure{service.Name, result, time.Now().UTC()}
-			if m.attacked {
-				m.pending = append(m.pending, f)
-			} else {
-				m.failures = append(m.failures, f)
-			}
+		if !result.OK {
+			m.note(failure{service.Name, result, time.Now().UTC()})
 		}
 		m.mu.Unlock()
+	}
+}
+
+// note keeps a failure unless its service is excused; the caller holds mu.
+func (m *monitor) note(f failure) {
+	switch {
+	case m.excused[f.service]:
+	case m.attacked:
+		m.pending = append(m.pending, f)
+	default:
+		m.failures = append(m.failures, f)
 	}
 }
 

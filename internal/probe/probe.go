@@ -51,6 +51,29 @@ func Ask(ctx context.Context, p estate.Probe) event.ProbeResult {
 	return result
 }
 
+// askAgain is the pause between two questions of Await.
+const askAgain = 100 * time.Millisecond
+
+// Await asks a service that was just started, again and again until the answer is right or the probe's timeout has
+// passed. The result is the last answer's.
+func Await(ctx context.Context, p estate.Probe) event.ProbeResult {
+	patience := defaultTimeout
+	if p.Timeout > 0 {
+		patience = p.Timeout
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		result := Ask(ctx, p)
+		if result.OK || ctx.Err() != nil || time.Now().Add(askAgain).After(deadline) {
+			return result
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgain):
+		}
+	}
+}
+
 func ask(ctx context.Context, p estate.Probe) error {
 	switch p.Kind {
 	case "http":

@@ -196,3 +196,23 @@ func TestBadDeclarationIsAFailureThatSaysSo(t *testing.T) {
 		t.Errorf("a detail of %d bytes, at most %d are promised", len(long.Detail), maxDetail)
 	}
 }
+
+func TestAServiceThatWasJustStartedIsAskedAgain(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked < 3 {
+			http.Error(w, "the database system is starting up", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, "welcome")
+	}))
+	defer server.Close()
+	p := estate.Probe{Name: "front page", Kind: "http", URL: server.URL, Expect: "welcome"}
+	if result := Await(t.Context(), p); !result.OK || asked != 3 {
+		t.Errorf("after %d questions: %+v, want the third answer", asked, result)
+	}
+	p.Expect, p.Timeout = "never said", 250*time.Millisecond
+	if result := Await(t.Context(), p); result.OK || !strings.Contains(result.Detail, "never said") {
+		t.Errorf("a wrong answer that stays: %+v", result)
+	}
+}

@@ -108,21 +108,49 @@ func first[T any](n int, all []T) []T {
 // figure is one piece of a signal's evidence.
 type figure struct{ Name, Value string }
 
-// figures writes a signal's evidence in the order of its names.
+// figures writes a signal's evidence in the order of its names. What is empty is left out; the JSON report has all.
 func figures(evidence map[string]any) []figure {
 	out := make([]figure, 0, len(evidence))
 	for name, value := range evidence {
-		text := fmt.Sprint(value)
-		if v, ok := value.(float64); ok {
-			text = strconv.FormatFloat(v, 'f', -1, 64)
-			if v == float64(int64(v)) && (v >= 10000 || v <= -10000) {
-				text = count(int64(v))
-			}
+		if text := written(value); text != "" {
+			out = append(out, figure{plain(cut(strings.ReplaceAll(name, "_", " "), 60)), plain(cut(text, 120))})
 		}
-		out = append(out, figure{plain(cut(strings.ReplaceAll(name, "_", " "), 60)), plain(cut(text, 120))})
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
+}
+
+// written is one figure for people: numbers with few digits, lists and small tables in words. A list of tables, such as
+// examples, is only counted.
+func written(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ""
+	case float64:
+		if v == float64(int64(v)) && (v >= 10000 || v <= -10000) {
+			return count(int64(v))
+		}
+		return strconv.FormatFloat(v, 'g', 5, 64)
+	case []any:
+		var parts []string
+		for _, element := range v {
+			if _, table := element.(map[string]any); table {
+				return fmt.Sprintf("%d in the JSON report", len(v))
+			}
+			parts = append(parts, written(element))
+		}
+		return strings.Join(parts, ", ")
+	case map[string]any:
+		var parts []string
+		for name, element := range v {
+			if text := written(element); text != "" && text != "0" {
+				parts = append(parts, name+" "+text)
+			}
+		}
+		sort.Strings(parts)
+		return strings.Join(parts, ", ")
+	}
+	return fmt.Sprint(value)
 }
 
 // bar is one stage in the picture of durations, in the picture's units.

@@ -131,7 +131,8 @@ func (r *ServiceRow) settle(events []event.Event, sc scope) {
 	if !r.Contained.IsZero() {
 		r.RTO.Measured, r.RTO.From = r.Outage, "incident"
 		if clean, ok := cleanPoint(events, sc, r.Name); ok {
-			r.RPO.Measured, r.RPO.From = r.Contained.Sub(clean).Seconds(), "incident"
+			// A service that nothing hit is clean to the last: what was stored after it was shut is the same.
+			r.RPO.Measured, r.RPO.From = max(0, r.Contained.Sub(clean).Seconds()), "incident"
 		}
 	}
 	r.RPO.judge()
