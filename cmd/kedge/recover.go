@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/agent"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/evidence"
 )
 
 type recoverFlags struct {
@@ -24,8 +27,8 @@ func newRecoverCommand(term *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recover --estate FILE SERVICE...",
 		Short: "Bring services back to their last clean point from the second site's copy",
-		Long: `Find the last clean point of each asset of the services in the copy's history, put what the
-attacker left in quarantine, restore what was damaged and nothing else, start the services
+		Long: `Find the last clean point of each asset of the services, in the copy's history and in the
+signals on the record; put what the attacker left in quarantine, restore what was damaged and nothing else, start the services
 and ask them. Services that run are shut first, and with them those that need them. Run again
 with the same --incident, it resumes.`,
 		Example: `  kedge recover --estate /etc/kedge/kedge.yaml --dry-run website
@@ -35,8 +38,12 @@ with the same --incident, it resumes.`,
 			if flags.approver == "" && !flags.dryRun {
 				return errors.New("recovery over live data needs an approver: give --approver NAME, or look first with --dry-run")
 			}
-			return withAgent(cmd.Context(), flags.estate, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
-				return runRecover(ctx, term, a, &flags, args)
+			return withAgent(cmd.Context(), flags.estate, func(ctx context.Context, e *estate.Estate, a *agent.Agent) error {
+				signals, err := openSignals(ctx, e)
+				if err != nil {
+					return err
+				}
+				return runRecover(ctx, term, a, &flags, args, signals)
 			})
 		},
 	}
@@ -47,9 +54,27 @@ with the same --incident, it resumes.`,
 	return cmd
 }
 
-func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *recoverFlags, services []string) error {
+// openSignals returns the signals that are on the record since the last incident was closed.
+func openSignals(ctx context.Context, e *estate.Estate) ([]event.Signal, error) {
+	events, err := evidence.Read(ctx, filepath.Join(e.State, "record"))
+	if err != nil {
+		return nil, err
+	}
+	var signals []event.Signal
+	for _, recorded := range events {
+		switch fact := recorded.Fact.(type) {
+		case event.SignalRaised:
+			signals = append(signals, fact.Signal)
+		case event.IncidentClosed:
+			signals = nil
+		}
+	}
+	return signals, nil
+}
+
+func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *recoverFlags, services []string, signals []event.Signal) error {
 	affected := a.Affected(services)
-	findings, err := a.Investigate(ctx, flags.incident, affected, nil)
+	findings, err := a.Investigate(ctx, flags.incident, affected, signals)
 	if err != nil {
 		return err
 	}
@@ -68,6 +93,9 @@ func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *reco
 	}
 	if err := a.Recover(ctx, flags.incident, flags.approver, affected, findings); err != nil {
 		return fmt.Errorf("recover: %w", err)
+	}
+	if err := a.CloseIncident(ctx, flags.incident, "Recovered: every probe of the services answered."); err != nil {
+		return err
 	}
 	term.printf("recovered: %d damaged files brought back, %d put in quarantine", findings.DamagedN, findings.AddedN)
 	return term.object(map[string]any{"message_type": "summary", "result": "recovered", "steps": plan, "damaged": findings.DamagedN, "added": findings.AddedN})

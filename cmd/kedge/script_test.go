@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -28,8 +29,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": cmdStatus,
-			"flip":   cmdFlip,
+			"status":   cmdStatus,
+			"freeport": cmdFreePort,
+			"expand":   cmdExpand,
 		},
 	})
 }
@@ -52,14 +54,20 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdFlip flips one bit in the middle of each file named.
-func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
-	for _, name := range args {
-		path := ts.MkAbs(name)
-		content, err := os.ReadFile(path)
-		ts.Check(err)
-		content[len(content)/2] ^= 1
-		ts.Check(os.Chmod(path, 0o600))
-		ts.Check(os.WriteFile(path, content, 0o600))
-	}
+// cmdFreePort sets a variable to a loopback port that nobody listens at: freeport PORT
+func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv(args[0], port)
+}
+
+// cmdExpand replaces ${NAME} in a file by the variable's value.
+func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
+	path := ts.MkAbs(args[0])
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, []byte(os.Expand(string(content), ts.Getenv)), 0o644))
 }

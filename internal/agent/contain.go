@@ -132,3 +132,8 @@ func (a *Agent) ClassifyIncident(ctx context.Context, incident string, signals [
 	c := Classify(signals)
 	return c, a.append(ctx, c, about{incident: incident})
 }
+
+// CloseIncident puts on the record that an incident is over.
+func (a *Agent) CloseIncident(ctx context.Context, incident, summary string) error {
+	return a.append(ctx, event.IncidentClosed{Summary: summary}, about{incident: incident})
+}

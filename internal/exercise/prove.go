@@ -54,9 +54,7 @@ func (r *run) prove(ctx context.Context) error {
 	}
 	r.conclude("%d files and %d rows compared: %d files lost, %d rows lost (%.1f s of writing); %d probes asked all along, %d failed",
 		proof.FilesCompared, proof.RowsCompared, proof.FilesLost, proof.RowsLost, proof.SecondsLost, r.monitor.count(), proof.FailedProbes)
-	return r.appendEvent(ctx, event.IncidentClosed{
-		Summary: fmt.Sprintf("Services are back and proven: %d files lost, %d rows lost.", proof.FilesLost, proof.RowsLost),
-	})
+	return r.agent.CloseIncident(ctx, incident, fmt.Sprintf("Services are back and proven: %d files lost, %d rows lost.", proof.FilesLost, proof.RowsLost))
 }
 
 // askAll asks every probe of every service once.
