@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/assess"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -63,5 +64,5 @@ func printAssessment(term *terminal, result assess.Result) {
 			term.printf("    %s  last clean in %s (%s)", d.Path, d.LastClean.Short(), strings.Join(d.Signals, ", "))
 		}
 	}
-	term.printf("read %s of %s in %.1f s", formatBytes(result.Read.Bytes), formatBytes(result.Read.Repository), result.Read.Seconds)
+	term.printf("read %s of %s in %.1f s", wording.Size(result.Read.Bytes), wording.Size(result.Read.Repository), result.Read.Seconds)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -62,7 +63,7 @@ func runBackup(cmd *cobra.Command, term *terminal, flags *backupFlags, args []st
 		Host: flags.host, Tags: flags.tags, NoParent: flags.force, Time: time.Now(),
 		Exclude: func(p string) bool { return below(p, flags.exclude) },
 		Progress: func(p archive.Progress) {
-			term.progress("%d files, %s  %s", p.Files, formatBytes(p.Bytes), p.Current)
+			term.progress("%d files, %s  %s", p.Files, wording.Size(p.Bytes), p.Current)
 		},
 	}
 	if opt.Host == "" {
@@ -95,7 +96,7 @@ func printBackup(term *terminal, result *archive.Result, took time.Duration) err
 	sn := result.Snapshot
 	s := sn.Summary
 	term.printf("snapshot %s stored: %d files, %s in %s; %d new, %d changed; %s added", sn.ID.Short(), s.TotalFilesProcessed,
-		formatBytes(int64(s.TotalBytesProcessed)), took.Round(time.Millisecond), s.FilesNew, s.FilesChanged, formatBytes(int64(s.DataAddedPacked)))
+		wording.Size(int64(s.TotalBytesProcessed)), took.Round(time.Millisecond), s.FilesNew, s.FilesChanged, wording.Size(int64(s.DataAddedPacked)))
 	err := term.object(struct {
 		MessageType string `json:"message_type"`
 		*snapshot.Summary

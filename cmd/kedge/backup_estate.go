@@ -7,6 +7,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/agent"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // runBackupEstate captures the assets of the named services, or of all.
@@ -17,7 +18,7 @@ func runBackupEstate(cmd *cobra.Command, term *terminal, estateFile string, serv
 		err := a.Protect(ctx, services, func(p agent.Protected) {
 			unreadable += p.Fact.Unreadable
 			term.printf("%-24s snapshot %.8s: %d files, %s; %s added, %.1f s", p.Service+"/"+p.Asset, p.Fact.Snapshot,
-				p.Fact.Files, formatBytes(p.Fact.Bytes), formatBytes(p.Fact.Added), p.Fact.Seconds)
+				p.Fact.Files, wording.Size(p.Fact.Bytes), wording.Size(p.Fact.Added), p.Fact.Seconds)
 			if err := term.object(p); err != nil {
 				printErr = err
 			}

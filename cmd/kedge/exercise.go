@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/exercise"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 type exerciseFlags struct {
@@ -115,7 +116,7 @@ func printExercise(term *terminal, r exercise.Result) {
 		term.printf("failed in %.1f s: %s", r.Seconds, r.Reason)
 	} else {
 		term.printf("%s in %.1f s: %d files damaged, %d lost, %d rows lost, %s rewritten, %d failed probes", r.Result, r.Seconds,
-			r.FilesDamaged, r.FilesLost, r.RowsLost, formatBytes(r.BytesRewritten), r.FailedProbes)
+			r.FilesDamaged, r.FilesLost, r.RowsLost, wording.Size(r.BytesRewritten), r.FailedProbes)
 	}
 	if r.Report != "" {
 		term.printf("report: %s", r.Report)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/mirror"
 )
 
@@ -47,7 +48,7 @@ func runMirror(cmd *cobra.Command, term *terminal, from, fromToken, to string, v
 		Verify:   verify,
 		Progress: func(done, total int64) { term.progress("%d of %d files", done, total) },
 	})
-	term.printf("copy at %s: %d files, %s; %d files, %s of them new", to, result.Files, formatBytes(result.Bytes), result.NewFiles, formatBytes(result.NewBytes))
+	term.printf("copy at %s: %d files, %s; %d files, %s of them new", to, result.Files, wording.Size(result.Bytes), result.NewFiles, wording.Size(result.NewBytes))
 	for _, name := range result.Damaged {
 		term.warn("damaged: %s", name)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/restore"
 	"github.com/kedge-project/kedge/snapshot"
@@ -67,7 +68,7 @@ func runRestore(cmd *cobra.Command, term *terminal, flags *restoreFlags, spec st
 			term.warn("%s: %v", failed.Path, failed.Err)
 		}
 		term.printf("restored %s to %s: %d files, %s; %d files and %s written", sn.ID.Short(), flags.target,
-			result.Files, formatBytes(result.Bytes), result.FilesRewritten, formatBytes(result.BytesWritten))
+			result.Files, wording.Size(result.Bytes), result.FilesRewritten, wording.Size(result.BytesWritten))
 		if printErr := term.object(map[string]any{
 			"message_type": "summary", "total_files": result.Files, "files_restored": result.FilesRewritten,
 			"files_skipped": result.FilesUnchanged, "total_bytes": result.Bytes, "bytes_restored": result.BytesWritten,
@@ -91,7 +92,7 @@ func restoreTree(cmd *cobra.Command, term *terminal, r *repo.Repository, tree bl
 		Verify:    flags.verify,
 		DryRun:    flags.dryRun,
 		Progress: func(p restore.Progress) {
-			term.progress("%d files, %s  %s", p.Files, formatBytes(p.Bytes), p.Current)
+			term.progress("%d files, %s  %s", p.Files, wording.Size(p.Bytes), p.Current)
 		},
 	}
 	if prefix != "" {

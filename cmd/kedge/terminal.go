@@ -93,17 +93,3 @@ func terminalWidth(w io.Writer) int {
 	}
 	return 79
 }
-
-// formatBytes writes a size for people, in powers of 1024 as restic does.
-func formatBytes(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, prefix := float64(n)/unit, 0
-	for size >= unit && prefix < 3 {
-		size /= unit
-		prefix++
-	}
-	return fmt.Sprintf("%.3f %ciB", size, "KMGT"[prefix])
-}

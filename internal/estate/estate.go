@@ -139,6 +139,16 @@ func (e *Estate) Service(name string) (*Service, error) {
 	return nil, fmt.Errorf("service %q is not in estate %s", name, e.Name)
 }
 
+// TitleOf returns what people call a service; its name, where it has no title or is not in the estate. e may be nil.
+func (e *Estate) TitleOf(service string) string {
+	if e != nil {
+		if s, err := e.Service(service); err == nil && s.Title != "" {
+			return s.Title
+		}
+	}
+	return service
+}
+
 // Repository returns the named repository.
 func (e *Estate) Repository(name string) (*Repository, error) {
 	for i := range e.Repositories {

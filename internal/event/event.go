@@ -41,6 +41,14 @@ func New(now time.Time, fact Fact) Event {
 	return Event{Time: now.UTC(), Kind: fact.Kind(), Fact: fact}
 }
 
+// Subject names the service that the event is about. Signals carry it themselves.
+func (e Event) Subject() string {
+	if s, ok := e.Fact.(SignalRaised); ok && e.Service == "" {
+		return s.Service
+	}
+	return e.Service
+}
+
 // Encode returns the event as one line of JSON, without the newline.
 func (e Event) Encode() ([]byte, error) {
 	line, err := json.Marshal(e)

@@ -17,6 +17,7 @@ import (
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
 	"github.com/kedge-project/kedge/internal/exercise/example"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 )
 
@@ -142,7 +143,7 @@ func (r *run) protect(ctx context.Context) error {
 	err := r.agent.Protect(ctx, nil, func(p agent.Protected) {
 		files, bytes, added = files+p.Fact.Files, bytes+p.Fact.Bytes, added+p.Fact.Added
 		unreadable += p.Fact.Unreadable
-		r.progressf("%s/%s: %d files, %s", p.Service, p.Asset, p.Fact.Files, formatBytes(p.Fact.Bytes))
+		r.progressf("%s/%s: %d files, %s", p.Service, p.Asset, p.Fact.Files, wording.Size(p.Fact.Bytes))
 	})
 	if err != nil {
 		return err
@@ -150,7 +151,7 @@ func (r *run) protect(ctx context.Context) error {
 	if unreadable > 0 {
 		return fmt.Errorf("%d files could not be read", unreadable)
 	}
-	r.conclude("%d files, %s in %s of the repository", files, formatBytes(bytes), formatBytes(added))
+	r.conclude("%d files, %s in %s of the repository", files, wording.Size(bytes), wording.Size(added))
 	return nil
 }
 
@@ -159,7 +160,7 @@ func (r *run) replicate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.conclude("%d files, %s pulled and verified at geneva", fact.NewFiles, formatBytes(fact.NewBytes))
+	r.conclude("%d files, %s pulled and verified at geneva", fact.NewFiles, wording.Size(fact.NewBytes))
 	return nil
 }
 
@@ -201,7 +202,7 @@ func (r *run) noteDrill(service string, fact event.DrillFinished) {
 		r.notef("%s: FAILED: %s", service, fact.Reason)
 		return
 	}
-	r.notef("%-12s RPO %5.1f s  RTO %5.1f s  %6d files  %10s", service, fact.RPO, fact.RTO, fact.Files, formatBytes(fact.Bytes))
+	r.notef("%-12s RPO %5.1f s  RTO %5.1f s  %6d files  %10s", service, fact.RPO, fact.RTO, fact.Files, wording.Size(fact.Bytes))
 }
 
 // breakBeforeDrill makes what the fault asks for.

@@ -13,6 +13,7 @@ import (
 	"github.com/kedge-project/kedge/internal/evidence"
 	"github.com/kedge-project/kedge/internal/notice"
 	"github.com/kedge-project/kedge/internal/process"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // approver is who approves the recovery of the example.
@@ -150,7 +151,7 @@ func (r *run) recover(ctx context.Context) error {
 		return err
 	}
 	r.result.BytesRewritten = bytes
-	r.conclude("%d services back in %.1f s; %d files, %s rewritten", len(r.shut), time.Since(started).Seconds(), files, formatBytes(bytes))
+	r.conclude("%d services back in %.1f s; %d files, %s rewritten", len(r.shut), time.Since(started).Seconds(), files, wording.Size(bytes))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // The stages of a notice, in the words of common status pages.
@@ -75,7 +76,7 @@ func Read(e *estate.Estate, events []event.Event, incident string) Situation {
 		s.Since = opened.UTC()
 	}
 	for _, service := range e.Services {
-		title := titleOf(service)
+		title := e.TitleOf(service.Name)
 		if affected[service.Name] {
 			s.Affected = append(s.Affected, title)
 		} else {
@@ -168,14 +169,14 @@ func (s Situation) lost() string {
 	p := s.Proof
 	var parts []string
 	if p.FilesLost > 0 {
-		parts = append(parts, number(p.FilesLost, "file"))
+		parts = append(parts, wording.Number(p.FilesLost, "file"))
 	}
 	if p.RowsLost > 0 {
-		parts = append(parts, number(p.RowsLost, "database entry"))
+		parts = append(parts, wording.Number(p.RowsLost, "database entry"))
 	}
 	switch {
 	case len(parts) > 0:
-		return "Not everything could be brought back: " + list(parts) + " " + agreeN(p.FilesLost+p.RowsLost, "is", "are") + " missing."
+		return "Not everything could be brought back: " + wording.List(parts) + " " + agreeN(p.FilesLost+p.RowsLost, "is", "are") + " missing."
 	case p.BytesLost > 0:
 		return "Not everything could be brought back."
 	case p.FilesCompared+p.RowsCompared > 0:
@@ -188,24 +189,17 @@ func (s Situation) affected() string {
 	if len(s.Affected) == 0 {
 		return "some of our services"
 	}
-	return list(s.Affected)
+	return wording.List(s.Affected)
 }
 
 func (s Situation) available() string {
 	if len(s.Available) == 0 {
 		return ""
 	}
-	return sentence(list(s.Available) + " " + agree(s.Available, "is", "are") + " not affected and " + agree(s.Available, "remains", "remain") + " available")
+	return sentence(wording.List(s.Available) + " " + agree(s.Available, "is", "are") + " not affected and " + agree(s.Available, "remains", "remain") + " available")
 }
 
-func titleOf(s estate.Service) string {
-	if s.Title != "" {
-		return s.Title
-	}
-	return s.Name
-}
-
-func isAre(names []string) string { return list(names) + " " + agree(names, "is", "are") }
+func isAre(names []string) string { return wording.List(names) + " " + agree(names, "is", "are") }
 
 func agree(names []string, one, many string) string { return agreeN(int64(len(names)), one, many) }
 

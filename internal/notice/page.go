@@ -14,6 +14,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 //go:embed page.html
@@ -76,7 +77,7 @@ func read(e *estate.Estate, events []event.Event) page {
 		p.Updated = p.Began
 	}
 	for _, s := range e.Services {
-		p.Components = append(p.Components, component{ID: hash("component", e.Name, s.Name), Name: s.Name, Title: titleOf(s), Status: operational})
+		p.Components = append(p.Components, component{ID: hash("component", e.Name, s.Name), Name: s.Name, Title: e.TitleOf(s.Name), Status: operational})
 	}
 	shut := map[string][]string{}
 	for i, ev := range events {
@@ -181,13 +182,13 @@ var stages = map[string]string{Investigating: "Investigating", Identified: "Caus
 // html writes the page.
 func (p page) html() ([]byte, error) {
 	tmpl, err := template.New("page").Funcs(template.FuncMap{
-		"plain": plain, "stamp": stamp, "machine": machine,
+		"plain": wording.Plain, "stamp": stamp, "machine": machine,
 		"day": func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"stage": func(s string) string {
 			if word, ok := stages[s]; ok {
 				return word
 			}
-			return plain(s)
+			return wording.Plain(s)
 		},
 		"anchor": func(id string) string { return "incident-" + hash("incident", id) },
 	}).Parse(pageText)

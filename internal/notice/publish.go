@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // Publish writes the status page of a whole record into dir, which is made if it is not there:
@@ -119,8 +120,8 @@ func (p page) atom() ([]byte, error) {
 		updated = time.Unix(0, 0) // a feed must have a time, and an empty record has none
 	}
 	feed := atomFeed{
-		Lang: "en-GB", ID: "urn:uuid:" + identity(sha256.Sum256([]byte("feed\x00"+p.Name))), Title: plain(p.Name) + ": service status",
-		Updated: machine(updated), Author: plain(p.Name), Links: []atomLink{
+		Lang: "en-GB", ID: "urn:uuid:" + identity(sha256.Sum256([]byte("feed\x00"+p.Name))), Title: wording.Plain(p.Name) + ": service status",
+		Updated: machine(updated), Author: wording.Plain(p.Name), Links: []atomLink{
 			{Rel: "self", Type: "application/atom+xml", Href: "feed.atom"},
 			{Rel: "alternate", Type: "text/html", Href: "index.html"},
 		},
@@ -129,10 +130,10 @@ func (p page) atom() ([]byte, error) {
 		for _, u := range in.Updates {
 			feed.Entries = append(feed.Entries, atomEntry{
 				ID:    "urn:uuid:" + identity(sha256.Sum256([]byte(strings.Join([]string{"notice", p.Name, in.ID, strconv.Itoa(u.Index)}, "\x00")))),
-				Title: plain(u.Title), Published: machine(u.Time), Updated: machine(u.Time),
+				Title: wording.Plain(u.Title), Published: machine(u.Time), Updated: machine(u.Time),
 				Link:     atomLink{Rel: "alternate", Type: "text/html", Href: "index.html#incident-" + hash("incident", in.ID)},
-				Category: atomCategory{Term: plain(u.Stage)},
-				Content:  atomText{Type: "text", Text: plain(strings.Join(u.Paragraphs, "\n\n"))},
+				Category: atomCategory{Term: wording.Plain(u.Stage)},
+				Content:  atomText{Type: "text", Text: plainParagraphs(u.Paragraphs)},
 			})
 		}
 	}
@@ -151,4 +152,13 @@ func indent(v any) ([]byte, error) {
 		return nil, fmt.Errorf("write status as JSON: %w", err)
 	}
 	return append(data, '\n'), nil
+}
+
+// plainParagraphs joins paragraphs as text feeds have them.
+func plainParagraphs(paragraphs []string) string {
+	plain := make([]string, len(paragraphs))
+	for i, p := range paragraphs {
+		plain[i] = wording.Plain(p)
+	}
+	return strings.Join(plain, "\n\n")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/timeline"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 //go:embed style.css
@@ -56,15 +57,17 @@ func render(name, text string, report any) ([]byte, error) {
 // words are what the pages call. Everything that came from outside goes through plain or cut, and then through the
 // template's own escaping.
 var words = template.FuncMap{
-	"plain":   plain,
-	"brief":   func(text string) string { return plain(cut(text, 160)) },
-	"count":   func(n any) string { return count(whole(n)) },
-	"number":  func(n any, noun string) string { return number(whole(n), noun) },
-	"plural":  func(n any, noun string) string { return strings.TrimLeft(number(whole(n), noun), "0123456789,− ") },
-	"size":    size,
-	"span":    span,
-	"short":   short,
-	"list":    list,
+	"plain":  wording.Plain,
+	"brief":  func(text string) string { return wording.Plain(wording.Cut(text, 160)) },
+	"count":  func(n any) string { return wording.Count(whole(n)) },
+	"number": func(n any, noun string) string { return wording.Number(whole(n), noun) },
+	"plural": func(n any, noun string) string {
+		return strings.TrimLeft(wording.Number(whole(n), noun), "0123456789,− ")
+	},
+	"size":    wording.Size,
+	"span":    wording.Span,
+	"short":   wording.Short,
+	"list":    wording.List,
 	"when":    func(t time.Time) string { return stamp(t, "2 Jan 2006, 15:04:05 UTC") },
 	"day":     func(t time.Time) string { return stamp(t, "2 January 2006, 15:04 UTC") },
 	"date":    func(t time.Time) string { return stamp(t, "Mon 2 Jan 2006") },
@@ -113,7 +116,7 @@ func figures(evidence map[string]any) []figure {
 	out := make([]figure, 0, len(evidence))
 	for name, value := range evidence {
 		if text := written(value); text != "" {
-			out = append(out, figure{plain(cut(strings.ReplaceAll(name, "_", " "), 60)), plain(cut(text, 120))})
+			out = append(out, figure{wording.Plain(wording.Cut(strings.ReplaceAll(name, "_", " "), 60)), wording.Plain(wording.Cut(text, 120))})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
@@ -128,7 +131,7 @@ func written(value any) string {
 		return ""
 	case float64:
 		if v == float64(int64(v)) && (v >= 10000 || v <= -10000) {
-			return count(int64(v))
+			return wording.Count(int64(v))
 		}
 		return strconv.FormatFloat(v, 'g', 5, 64)
 	case []any:
@@ -176,7 +179,7 @@ func bars(stages []timeline.Stage) []bar {
 		}
 		width = float64(int(width*10)) / 10
 		out = append(out, bar{
-			Name: plain(cut(s.Name, 16)), Value: span(s.Seconds), Y: i * barStep, Middle: i*barStep + 15,
+			Name: wording.Plain(wording.Cut(s.Name, 16)), Value: wording.Span(s.Seconds), Y: i * barStep, Middle: i*barStep + 15,
 			Width: width, ValueX: barLeft + width + 8,
 		})
 	}

@@ -155,8 +155,8 @@ func (r *IncidentReport) read(e *estate.Estate, i int, ev event.Event) {
 		if s.Time.IsZero() {
 			s.Time = ev.Time
 		}
-		s.Service = serviceOf(ev)
-		r.Signals = append(r.Signals, SignalRow{Index: i, Signal: s, TechniqueName: techniques[s.Technique], Title: titleOf(e, s.Service)})
+		s.Service = ev.Subject()
+		r.Signals = append(r.Signals, SignalRow{Index: i, Signal: s, TechniqueName: techniques[s.Technique], Title: e.TitleOf(s.Service)})
 	case event.InvestigationFinished:
 		r.Found = &Found{Index: i, InvestigationFinished: f, Directories: directories(f.Damaged)}
 	case event.EvidencePreserved:
@@ -164,7 +164,7 @@ func (r *IncidentReport) read(e *estate.Estate, i int, ev event.Event) {
 	case event.RecoveryPlanned:
 		r.Plan = &f
 	case event.RecoveryStepDone:
-		r.Steps = append(r.Steps, StepRow{Index: i, Title: titleOf(e, ev.Service), RecoveryStepDone: f})
+		r.Steps = append(r.Steps, StepRow{Index: i, Title: e.TitleOf(ev.Service), RecoveryStepDone: f})
 	case event.ProofFinished:
 		r.Proof = &ProofRow{Index: i, Time: ev.Time, ProofFinished: f}
 	case event.NoticePublished:

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // This file holds the controls of backup, redundancy and continuity.
@@ -31,7 +32,7 @@ func (l *ledger) captured() Check {
 			continue
 		}
 		f := as[event.SnapshotTaken](l, i)
-		facts = append(facts, l.fact(i, "%s (%s) captured: %s, %s.", l.title(k.service), k.asset, number(f.Files, "file"), size(f.Bytes)))
+		facts = append(facts, l.fact(i, "%s (%s) captured: %s, %s.", l.title(k.service), k.asset, wording.Number(f.Files, "file"), wording.Size(f.Bytes)))
 	}
 	return check("Every declared asset has been captured.", facts, sentence(missing, "was never captured."),
 		"Run the agent's capture for each asset and repeat it by a timer.")
@@ -48,7 +49,7 @@ func (l *ledger) complete() Check {
 		f := as[event.SnapshotTaken](l, i)
 		name := l.title(k.service) + " (" + k.asset + ")"
 		if f.Unreadable > 0 {
-			missing = append(missing, fmt.Sprintf("%s without %s", name, number(int64(f.Unreadable), "file")))
+			missing = append(missing, fmt.Sprintf("%s without %s", name, wording.Number(int64(f.Unreadable), "file")))
 			continue
 		}
 		facts = append(facts, l.fact(i, "%s: every file was read.", name))
@@ -70,11 +71,11 @@ func (l *ledger) copied() Check {
 		site := l.events[i].Site
 		switch {
 		case len(f.Damaged) > 0:
-			missing = append(missing, fmt.Sprintf("%s of the copy of %s at %s are damaged.", number(int64(len(f.Damaged)), "file"), name, site))
+			missing = append(missing, fmt.Sprintf("%s of the copy of %s at %s are damaged.", wording.Number(int64(len(f.Damaged)), "file"), name, site))
 		case site == "" || site == l.home(name):
 			missing = append(missing, fmt.Sprintf("The copy of %s does not stand at another site.", name))
 		default:
-			facts = append(facts, l.fact(i, "The copy of %s at %s was verified: %s, %s, each with the SHA-256 in its name.", name, site, number(f.Files, "file"), size(f.Bytes)))
+			facts = append(facts, l.fact(i, "The copy of %s at %s was verified: %s, %s, each with the SHA-256 in its name.", name, site, wording.Number(f.Files, "file"), wording.Size(f.Bytes)))
 		}
 	}
 	return check("A copy at another site has been verified, file by file.", facts, both(missing...),
@@ -94,7 +95,7 @@ func (l *ledger) drilled() Check {
 			failing = append(failing, fmt.Sprintf("The newest drill of %s (entry %d) failed: %s.", l.title(s), i, f.Reason))
 		default:
 			facts = append(facts, l.fact(i, "%s was restored from %s's copy, started, and gave %s of %s right answers.", l.title(s), f.Copy,
-				count(right(f.Probes)), count(int64(len(f.Probes)))))
+				wording.Count(right(f.Probes)), wording.Count(int64(len(f.Probes)))))
 		}
 	}
 	return check("The newest restore test of every service passed.", facts, both(append([]string{sentence(never, "was never drilled.")}, failing...)...),
@@ -113,9 +114,9 @@ func (l *ledger) withinRPO() Check {
 		case rpo <= 0:
 			missing = append(missing, l.title(s)+" has no declared recovery point.")
 		case !f.Passed || f.RPO > rpo:
-			missing = append(missing, fmt.Sprintf("The newest drill of %s did not show data at most %s old.", l.title(s), span(rpo)))
+			missing = append(missing, fmt.Sprintf("The newest drill of %s did not show data at most %s old.", l.title(s), wording.Span(rpo)))
 		default:
-			facts = append(facts, l.fact(i, "%s came back with data %s old; %s were allowed.", l.title(s), span(f.RPO), span(rpo)))
+			facts = append(facts, l.fact(i, "%s came back with data %s old; %s were allowed.", l.title(s), wording.Span(f.RPO), wording.Span(rpo)))
 		}
 	}
 	return check("Restored data was no older than each service's recovery point objective.", facts, both(missing...),
@@ -156,7 +157,7 @@ func (l *ledger) startedElsewhere() Check {
 			missing = append(missing, l.title(s))
 			continue
 		}
-		facts = append(facts, l.fact(i, "%s was up from %s's copy alone after %s.", l.title(s), f.Copy, span(f.RTO)))
+		facts = append(facts, l.fact(i, "%s was up from %s's copy alone after %s.", l.title(s), f.Copy, wording.Span(f.RTO)))
 	}
 	for _, in := range l.incidents {
 		if in.plan >= 0 {
@@ -208,7 +209,7 @@ func (l *ledger) protectedWhileDown() Check {
 		}
 		for _, s := range sortedKeys(in.contained) {
 			i := in.contained[s]
-			facts = append(facts, l.fact(i, "%s was shut in %s: %s.", l.title(s), span(as[event.ServiceContained](l, i).Seconds), as[event.ServiceContained](l, i).Reason))
+			facts = append(facts, l.fact(i, "%s was shut in %s: %s.", l.title(s), wording.Span(as[event.ServiceContained](l, i).Seconds), as[event.ServiceContained](l, i).Reason))
 		}
 	}
 	return check("When a disruption came, the services hit were shut rather than left open.", facts, both(missing...),
@@ -232,8 +233,8 @@ func (l *ledger) drilledRegularly() Check {
 		case l.end.Sub(l.events[all[len(all)-1]].Time) > drillAge:
 			old = append(old, l.title(s))
 		default:
-			facts = append(facts, l.fact(all[len(all)-1], "%s was drilled %s on %s since %s.", l.title(s), number(int64(len(all)), "time"),
-				number(int64(len(days)), "day"), l.events[all[0]].Time.UTC().Format("2 January 2006")))
+			facts = append(facts, l.fact(all[len(all)-1], "%s was drilled %s on %s since %s.", l.title(s), wording.Number(int64(len(all)), "time"),
+				wording.Number(int64(len(days)), "day"), l.events[all[0]].Time.UTC().Format("2 January 2006")))
 		}
 	}
 	return check("Restore tests are repeated: each service on at least two days, and within the last month.", facts,
@@ -263,9 +264,9 @@ func (l *ledger) drilledWithinRTO() Check {
 		case rto <= 0:
 			missing = append(missing, l.title(s)+" has no declared recovery time.")
 		case !ok || !f.Passed || f.RTO > rto:
-			missing = append(missing, fmt.Sprintf("No newest drill shows %s back within %s.", l.title(s), span(rto)))
+			missing = append(missing, fmt.Sprintf("No newest drill shows %s back within %s.", l.title(s), wording.Span(rto)))
 		default:
-			facts = append(facts, l.fact(i, "%s was back after %s in a drill; %s were allowed.", l.title(s), span(f.RTO), span(rto)))
+			facts = append(facts, l.fact(i, "%s was back after %s in a drill; %s were allowed.", l.title(s), wording.Span(f.RTO), wording.Span(rto)))
 		}
 	}
 	return check("In drills, services came back within their recovery time objectives.", facts, both(missing...),
@@ -282,10 +283,10 @@ func (l *ledger) outagesWithinRTO() []Check {
 			f := as[event.ServiceReopened](l, i)
 			_, rto := l.objectives(s)
 			if f.Outage > rto {
-				missing = append(missing, fmt.Sprintf("%s was shut for %s in incident %s; %s were allowed.", l.title(s), span(f.Outage), in.id, span(rto)))
+				missing = append(missing, fmt.Sprintf("%s was shut for %s in incident %s; %s were allowed.", l.title(s), wording.Span(f.Outage), in.id, wording.Span(rto)))
 				continue
 			}
-			facts = append(facts, l.fact(i, "%s was back after %s in incident %s; %s were allowed.", l.title(s), span(f.Outage), in.id, span(rto)))
+			facts = append(facts, l.fact(i, "%s was back after %s in incident %s; %s were allowed.", l.title(s), wording.Span(f.Outage), in.id, wording.Span(rto)))
 		}
 	}
 	if len(facts) == 0 && len(missing) == 0 {
@@ -311,10 +312,10 @@ func (l *ledger) inOrderOfNeed() Check {
 			}
 		}
 		if len(unproven) > 0 {
-			missing = append(missing, fmt.Sprintf("%s needs %s, not shown to come back.", l.title(s), list(unproven)))
+			missing = append(missing, fmt.Sprintf("%s needs %s, not shown to come back.", l.title(s), wording.List(unproven)))
 			continue
 		}
-		facts = append(facts, l.fact(i, "%s was proven together with everything it needs (%s).", l.title(s), number(int64(len(l.needs(s))), "service")))
+		facts = append(facts, l.fact(i, "%s was proven together with everything it needs (%s).", l.title(s), wording.Number(int64(len(l.needs(s))), "service")))
 	}
 	return check("Services were proven together with what they need.", facts, both(missing...),
 		"Drill the needed services in the same run.")

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // This file holds the controls of incident management and evidence.
@@ -62,7 +63,7 @@ func (l *ledger) incidentPlanning() Control {
 			if p.Approver == "" {
 				return nil, "the plan names no approver"
 			}
-			return []Fact{l.fact(in.plan, "%s approved a plan of %s.", p.Approver, number(int64(len(p.Steps)), "step"))}, ""
+			return []Fact{l.fact(in.plan, "%s approved a plan of %s.", p.Approver, wording.Number(int64(len(p.Steps)), "step"))}, ""
 		})
 	return Control{
 		Number2022: "A.5.24", Numbers2013: []string{"A.16.1.1"}, Title: "Preparing for incidents",
@@ -112,8 +113,8 @@ func (l *ledger) incidentResponse() Control {
 			if !p.OK {
 				return nil, fmt.Sprintf("the proof (entry %d) failed: %s", in.proof, p.Reason)
 			}
-			return []Fact{l.fact(in.proof, "%s and %s compared; %s, %s and %s lost.", number(p.FilesCompared, "file"), number(p.RowsCompared, "row"),
-				number(p.FilesLost, "file"), number(p.RowsLost, "row"), span(p.SecondsLost))}, ""
+			return []Fact{l.fact(in.proof, "%s and %s compared; %s, %s and %s lost.", wording.Number(p.FilesCompared, "file"), wording.Number(p.RowsCompared, "row"),
+				wording.Number(p.FilesLost, "file"), wording.Number(p.RowsLost, "row"), wording.Span(p.SecondsLost))}, ""
 		})
 	told := l.overIncidents("The public was told at the beginning and at the end.",
 		"Publish a notice at containment and one after proof.",
@@ -161,7 +162,7 @@ func (l *ledger) recovered(in *incident) ([]Fact, string) {
 			bad = append(bad, fmt.Sprintf("step “%s” failed", step.Step))
 			continue
 		}
-		facts = append(facts, l.fact(i, "Step “%s”: %s and %s rewritten in %s.", step.Step, number(step.Files, "file"), size(step.Bytes), span(step.Seconds)))
+		facts = append(facts, l.fact(i, "Step “%s”: %s and %s rewritten in %s.", step.Step, wording.Number(step.Files, "file"), wording.Size(step.Bytes), wording.Span(step.Seconds)))
 	}
 	for _, s := range sortedKeys(in.contained) {
 		i, ok := in.reopened[s]
@@ -174,12 +175,12 @@ func (l *ledger) recovered(in *incident) ([]Fact, string) {
 			bad = append(bad, l.title(s)+" was reopened with failing probes")
 			continue
 		}
-		facts = append(facts, l.fact(i, "%s is open again and answers %s.", l.title(s), number(int64(len(r.Probes)), "probe")))
+		facts = append(facts, l.fact(i, "%s is open again and answers %s.", l.title(s), wording.Number(int64(len(r.Probes)), "probe")))
 	}
 	if len(facts) == 0 && len(bad) == 0 {
 		return nil, "no recovery is on record"
 	}
-	return facts, list(bad)
+	return facts, wording.List(bad)
 }
 
 func (l *ledger) closed() Check {
@@ -255,7 +256,7 @@ func (l *ledger) evidence() Control {
 				return nil, fmt.Sprintf("recovery began (entry %d) before evidence was put aside (entry %d)", in.steps[0], first)
 			}
 			f := as[event.EvidencePreserved](l, first)
-			return []Fact{l.fact(first, "%s put aside for incident %s.", number(int64(f.Count), "file"), in.id)}, ""
+			return []Fact{l.fact(first, "%s put aside for incident %s.", wording.Number(int64(f.Count), "file"), in.id)}, ""
 		})
 	hashed := l.overIncidents("Each piece of evidence is named with its SHA-256.",
 		"Preserve evidence with kedge, which writes the SHA-256 of each file to the record.",
@@ -271,13 +272,13 @@ func (l *ledger) evidence() Control {
 					}
 				}
 				named, all = named+n, all+f.Count
-				facts = append(facts, l.fact(i, "%s of %s with SHA-256 on record.", count(int64(n)), number(int64(f.Count), "file")))
+				facts = append(facts, l.fact(i, "%s of %s with SHA-256 on record.", wording.Count(int64(n)), wording.Number(int64(f.Count), "file")))
 			}
 			switch {
 			case all == 0:
 				return nil, "no evidence is on record"
 			case named < all:
-				return facts, fmt.Sprintf("%s of %s have no SHA-256 on the record", count(int64(all-named)), number(int64(all), "file"))
+				return facts, fmt.Sprintf("%s of %s have no SHA-256 on the record", wording.Count(int64(all-named)), wording.Number(int64(all), "file"))
 			}
 			return facts, ""
 		})
@@ -299,7 +300,7 @@ func (l *ledger) reporting() Control {
 			for _, i := range in.signals {
 				if i < in.opened {
 					delay := l.events[in.opened].Time.Sub(l.events[i].Time).Seconds()
-					return []Fact{l.fact(in.opened, "Incident %s was opened %s after the first signal (entry %d).", in.id, span(delay), i)}, ""
+					return []Fact{l.fact(in.opened, "Incident %s was opened %s after the first signal (entry %d).", in.id, wording.Span(delay), i)}, ""
 				}
 			}
 			return nil, "no signal on record led to it"

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // This file holds the controls of logging and monitoring.
@@ -35,13 +36,13 @@ func (l *ledger) inOrder() Check {
 		}
 	}
 	if n := len(l.events); n > 0 {
-		facts = append(facts, l.fact(0, "The first of %s.", number(int64(n), "entry")), l.fact(n-1, "The last of %s.", number(int64(n), "entry")))
+		facts = append(facts, l.fact(0, "The first of %s.", wording.Number(int64(n), "entry")), l.fact(n-1, "The last of %s.", wording.Number(int64(n), "entry")))
 	}
 	if undated > 0 {
-		missing = number(int64(undated), "entry") + " without a time."
+		missing = wording.Number(int64(undated), "entry") + " without a time."
 	}
 	if back > 0 {
-		missing = both(missing, fmt.Sprintf("At %s the time runs back by more than %s.", number(int64(back), "entry"), span(clockSlack.Seconds())))
+		missing = both(missing, fmt.Sprintf("At %s the time runs back by more than %s.", wording.Number(int64(back), "entry"), wording.Span(clockSlack.Seconds())))
 	}
 	return check("Entries carry their time in UTC and follow one another.", facts, missing, "Set all hosts' clocks by one source of time.")
 }
@@ -54,7 +55,7 @@ func (l *ledger) witnessed() Check {
 	if l.checkpoint.covers(n) {
 		c := l.checkpoint
 		return check(text, []Fact{l.fact(n-1, "The checkpoint of %s covers %s; its root %s… is cosigned by %s.",
-			c.Origin, number(int64(c.Size), "entry"), short(c.Root), c.Cosigner)}, "", remedy)
+			c.Origin, wording.Number(int64(c.Size), "entry"), wording.Short(c.Root), c.Cosigner)}, "", remedy)
 	}
 	missing := "The record has no checkpoint."
 	switch c := l.checkpoint; {
@@ -63,7 +64,7 @@ func (l *ledger) witnessed() Check {
 	case c != nil && c.Cosigner == "":
 		missing = "The checkpoint is signed by its own writer alone."
 	case c != nil && c.Size < uint64(n):
-		missing = fmt.Sprintf("The checkpoint covers %s of %s.", number(int64(c.Size), "entry"), count(int64(n)))
+		missing = fmt.Sprintf("The checkpoint covers %s of %s.", wording.Number(int64(c.Size), "entry"), wording.Count(int64(n)))
 	case c != nil:
 		missing = "The checkpoint has no root hash."
 	}
@@ -86,7 +87,7 @@ func (l *ledger) operators() Check {
 		for _, s := range sortedKeys(in.contained) {
 			i := in.contained[s]
 			if n := len(as[event.ServiceContained](l, i).Actions); n > 0 {
-				facts = append(facts, l.fact(i, "%s on %s, each with its reverse.", number(int64(n), "action"), l.title(s)))
+				facts = append(facts, l.fact(i, "%s on %s, each with its reverse.", wording.Number(int64(n), "action"), l.title(s)))
 			} else {
 				missing = append(missing, fmt.Sprintf("The containment at entry %d lists no action.", i))
 			}
@@ -121,11 +122,11 @@ func (l *ledger) signalsWithFigures() Check {
 			bare++
 			continue
 		}
-		facts = append(facts, l.fact(i, "%s (ATT&CK %s) on %s, strength %.2f, %s touched.", s.Signal.Kind, s.Technique, l.title(serviceOf(l.events[i])), s.Strength, count(int64(s.Count))))
+		facts = append(facts, l.fact(i, "%s (ATT&CK %s) on %s, strength %.2f, %s touched.", s.Signal.Kind, s.Technique, l.title(l.events[i].Subject()), s.Strength, wording.Count(int64(s.Count))))
 	}
 	missing := ""
 	if bare > 0 {
-		missing = number(int64(bare), "signal") + " without a technique or without figures."
+		missing = wording.Number(int64(bare), "signal") + " without a technique or without figures."
 	}
 	return check("Signals were raised, each with its technique and the figures that led to it.", facts, missing,
 		"Exercise an attack, so that the record shows that detectors work; have each detector give its figures.")
@@ -145,7 +146,7 @@ func (l *ledger) monitoring() Control {
 				return nil, "nothing was shut and no reason is given"
 			}
 			delay := l.events[first].Time.Sub(l.events[in.opened].Time).Seconds()
-			return []Fact{l.fact(first, "The first service was shut %s after incident %s was opened.", span(delay), in.id)}, ""
+			return []Fact{l.fact(first, "The first service was shut %s after incident %s was opened.", wording.Span(delay), in.id)}, ""
 		})
 	return Control{
 		Number2022: "A.8.16", Title: "Monitoring",
@@ -166,7 +167,7 @@ func (l *ledger) allHitSeen() Check {
 			var facts []Fact
 			var missing []string
 			for _, s := range in.hit {
-				at := slices.IndexFunc(in.signals, func(i int) bool { return serviceOf(l.events[i]) == s })
+				at := slices.IndexFunc(in.signals, func(i int) bool { return l.events[i].Subject() == s })
 				if at < 0 {
 					missing = append(missing, l.title(s))
 					continue

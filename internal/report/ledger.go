@@ -8,6 +8,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // ledger is a record sorted by what the checks ask for. Of repeated facts it keeps the newest.
@@ -127,7 +128,7 @@ func as[F event.Fact](l *ledger, i int) F {
 	return f
 }
 
-func (l *ledger) title(service string) string { return titleOf(l.e, service) }
+func (l *ledger) title(service string) string { return l.e.TitleOf(service) }
 
 // lastDrill returns the newest drill of a service.
 func (l *ledger) lastDrill(service string) (int, event.DrillFinished, bool) {
@@ -205,7 +206,7 @@ func sentence(subjects []string, fault string) string {
 	if len(subjects) > 6 {
 		subjects = append(slices.Clone(subjects[:5]), fmt.Sprintf("%d more", len(subjects)-5))
 	}
-	return list(subjects) + " " + fault
+	return wording.List(subjects) + " " + fault
 }
 
 // both joins the parts of a gap that are not empty.

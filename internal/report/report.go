@@ -46,23 +46,6 @@ func newest(events []event.Event) string {
 	return ""
 }
 
-func serviceOf(ev event.Event) string {
-	if s, ok := ev.Fact.(event.SignalRaised); ok && ev.Service == "" {
-		return s.Service
-	}
-	return ev.Service
-}
-
-func titleOf(e *estate.Estate, name string) string {
-	if e == nil || name == "" {
-		return name
-	}
-	if s, err := e.Service(name); err == nil && s.Title != "" {
-		return s.Title
-	}
-	return name
-}
-
 func organisation(e *estate.Estate) string {
 	if e == nil || e.Name == "" {
 		return "Unnamed estate"

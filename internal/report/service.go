@@ -65,7 +65,7 @@ func services(e *estate.Estate, events []event.Event, sc scope) []ServiceRow {
 		if !known {
 			i = len(rows)
 			at[name] = i
-			rows = append(rows, ServiceRow{Name: name, Title: titleOf(e, name), State: StateUnaffected})
+			rows = append(rows, ServiceRow{Name: name, Title: e.TitleOf(name), State: StateUnaffected})
 		}
 		return &rows[i]
 	}
@@ -100,7 +100,7 @@ func passThrough(row func(name string) *ServiceRow, ev event.Event) {
 			row(name).hit()
 		}
 	case event.SignalRaised:
-		if name := serviceOf(ev); name != "" {
+		if name := ev.Subject(); name != "" {
 			row(name).hit()
 		}
 	case event.ServiceContained:
@@ -195,7 +195,7 @@ func drills(e *estate.Estate, events []event.Event, sc scope) []DrillRow {
 		if !ok {
 			continue
 		}
-		rows = append(rows, DrillRow{Index: i, Time: events[i].Time, Service: k.service, Title: titleOf(e, k.service), After: k.after, DrillFinished: f})
+		rows = append(rows, DrillRow{Index: i, Time: events[i].Time, Service: k.service, Title: e.TitleOf(k.service), After: k.after, DrillFinished: f})
 	}
 	return rows
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // tell writes the sentence of one event. Index, Time and Service are the caller's.
@@ -32,7 +33,7 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 		return Entry{What: fmt.Sprintf("Incident %s was closed.", ev.Incident), Severity: Good, Detail: f.Summary}
 	case event.ServiceContained:
 		return Entry{
-			What:     fmt.Sprintf("%s was shut to stop the damage, in %s: %s.", about, span(f.Seconds), f.Reason),
+			What:     fmt.Sprintf("%s was shut to stop the damage, in %s: %s.", about, wording.Span(f.Seconds), f.Reason),
 			Severity: Warning,
 			Detail:   strings.Join(f.Actions, "; "),
 		}
@@ -40,7 +41,7 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 		return serviceReopened(f, about)
 	case event.EvidencePreserved:
 		return Entry{
-			What:     fmt.Sprintf("Evidence was put aside: %s that the attacker left or that tell of it.", number(int64(f.Count), "file")),
+			What:     fmt.Sprintf("Evidence was put aside: %s that the attacker left or that tell of it.", wording.Number(int64(f.Count), "file")),
 			Severity: Info,
 			Detail:   some(f.Files, 3, f.Count),
 		}
@@ -48,7 +49,7 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 		return investigationFinished(f)
 	case event.RecoveryPlanned:
 		return Entry{
-			What:     fmt.Sprintf("A recovery of %s from %s's copy was planned and approved by %s.", number(int64(len(f.Steps)), "step"), f.Copy, f.Approver),
+			What:     fmt.Sprintf("A recovery of %s from %s's copy was planned and approved by %s.", wording.Number(int64(len(f.Steps)), "step"), f.Copy, f.Approver),
 			Severity: Info,
 			Detail:   strings.Join(f.Steps, "; "),
 		}
@@ -68,29 +69,29 @@ func snapshotTaken(f event.SnapshotTaken, about, asset string) Entry {
 		subject += " (" + asset + ")"
 	}
 	entry := Entry{
-		What:     fmt.Sprintf("%s was captured: %s, %s, in %s.", subject, number(f.Files, "file"), size(f.Bytes), span(f.Seconds)),
+		What:     fmt.Sprintf("%s was captured: %s, %s, in %s.", subject, wording.Number(f.Files, "file"), wording.Size(f.Bytes), wording.Span(f.Seconds)),
 		Severity: Info,
-		Detail:   fmt.Sprintf("Snapshot %s; repository %s grew by %s.", short(f.Snapshot), f.Repository, size(f.Added)),
+		Detail:   fmt.Sprintf("Snapshot %s; repository %s grew by %s.", wording.Short(f.Snapshot), f.Repository, wording.Size(f.Added)),
 	}
 	if f.Unreadable > 0 {
 		entry.Severity = Warning
 		entry.What = fmt.Sprintf("%s was captured without %s that could not be read: %s, %s, in %s.",
-			subject, number(int64(f.Unreadable), "file"), number(f.Files, "file"), size(f.Bytes), span(f.Seconds))
+			subject, wording.Number(int64(f.Unreadable), "file"), wording.Number(f.Files, "file"), wording.Size(f.Bytes), wording.Span(f.Seconds))
 	}
 	return entry
 }
 
 func copyVerified(f event.CopyVerified, site string) Entry {
-	detail := fmt.Sprintf("%s (%s) new in this run, which took %s.", number(f.NewFiles, "file"), size(f.NewBytes), span(f.Seconds))
+	detail := fmt.Sprintf("%s (%s) new in this run, which took %s.", wording.Number(f.NewFiles, "file"), wording.Size(f.NewBytes), wording.Span(f.Seconds))
 	if n := len(f.Damaged); n > 0 {
 		return Entry{
-			What:     fmt.Sprintf("%s's copy of %s is damaged: the bytes of %s, of %s, are not those of the name.", site, f.Repository, number(int64(n), "file"), count(f.Files)),
+			What:     fmt.Sprintf("%s's copy of %s is damaged: the bytes of %s, of %s, are not those of the name.", site, f.Repository, wording.Number(int64(n), "file"), wording.Count(f.Files)),
 			Severity: Critical,
 			Detail:   some(f.Damaged, 3, n),
 		}
 	}
 	return Entry{
-		What:     fmt.Sprintf("%s's copy of %s was verified: %s, %s, each with the SHA-256 in its name.", site, f.Repository, number(f.Files, "file"), size(f.Bytes)),
+		What:     fmt.Sprintf("%s's copy of %s was verified: %s, %s, each with the SHA-256 in its name.", site, f.Repository, wording.Number(f.Files, "file"), wording.Size(f.Bytes)),
 		Severity: Good,
 		Detail:   detail,
 	}
@@ -99,13 +100,13 @@ func copyVerified(f event.CopyVerified, site string) Entry {
 func drillFinished(f event.DrillFinished, about string) Entry {
 	answered := int64(len(f.Probes)) - failed(f.Probes)
 	detail := fmt.Sprintf("%s and %s restored; %s of %s answered. %s",
-		number(f.Files, "file"), size(f.Bytes), count(answered), number(int64(len(f.Probes)), "probe"), wrongAnswers(f.Probes))
+		wording.Number(f.Files, "file"), wording.Size(f.Bytes), wording.Count(answered), wording.Number(int64(len(f.Probes)), "probe"), wrongAnswers(f.Probes))
 	if !f.Passed {
 		return Entry{What: fmt.Sprintf("The drill of %s from %s's copy failed: %s.", about, f.Copy, f.Reason), Severity: Critical, Detail: strings.TrimSpace(detail)}
 	}
 	return Entry{
 		What: fmt.Sprintf("The drill of %s from %s's copy passed: back in %s, with data %s old.",
-			about, f.Copy, span(f.RTO), span(f.RPO)),
+			about, f.Copy, wording.Span(f.RTO), wording.Span(f.RPO)),
 		Severity: Good,
 		Detail:   strings.TrimSpace(detail),
 	}
@@ -123,7 +124,7 @@ var observations = map[string]string{
 }
 
 func signalRaised(f event.SignalRaised, about string) Entry {
-	touched := fmt.Sprintf("%s touched", count(int64(f.Count)))
+	touched := fmt.Sprintf("%s touched", wording.Count(int64(f.Count)))
 	what, known := observations[f.Technique]
 	if known {
 		what = fmt.Sprintf(what, touched)
@@ -158,11 +159,11 @@ func figures(evidence map[string]any) string {
 func incidentOpened(e *estate.Estate, f event.IncidentOpened, id string) Entry {
 	titles := make([]string, 0, len(f.Services))
 	for _, name := range f.Services {
-		titles = append(titles, titleOf(e, name))
+		titles = append(titles, e.TitleOf(name))
 	}
-	what := fmt.Sprintf("Incident %s was opened on %s", id, number(int64(f.Signals), "signal"))
+	what := fmt.Sprintf("Incident %s was opened on %s", id, wording.Number(int64(f.Signals), "signal"))
 	if len(titles) > 0 {
-		what += ": " + list(titles)
+		what += ": " + wording.List(titles)
 	}
 	return Entry{What: what + ".", Severity: Critical, Detail: f.Title}
 }
@@ -183,15 +184,15 @@ func serviceReopened(f event.ServiceReopened, about string) Entry {
 	bad := failed(f.Probes)
 	if bad > 0 {
 		return Entry{
-			What:     fmt.Sprintf("%s was reopened after %s, but %s of %s went unanswered.", about, span(f.Outage), count(bad), number(int64(len(f.Probes)), "probe")),
+			What:     fmt.Sprintf("%s was reopened after %s, but %s of %s went unanswered.", about, wording.Span(f.Outage), wording.Count(bad), wording.Number(int64(len(f.Probes)), "probe")),
 			Severity: Critical,
 			Detail:   wrongAnswers(f.Probes),
 		}
 	}
 	return Entry{
-		What:     fmt.Sprintf("%s is open again after %s and answers %s.", about, span(f.Outage), number(int64(len(f.Probes)), "probe")),
+		What:     fmt.Sprintf("%s is open again after %s and answers %s.", about, wording.Span(f.Outage), wording.Number(int64(len(f.Probes)), "probe")),
 		Severity: Good,
-		Detail:   fmt.Sprintf("Starting and asking took %s.", span(f.Seconds)),
+		Detail:   fmt.Sprintf("Starting and asking took %s.", wording.Span(f.Seconds)),
 	}
 }
 
@@ -205,35 +206,35 @@ func investigationFinished(f event.InvestigationFinished) Entry {
 	}
 	return Entry{
 		What: fmt.Sprintf("The investigation found %s damaged and %s added; %s.",
-			number(int64(f.DamagedN), "file"), number(int64(f.AddedN), "file"), way),
+			wording.Number(int64(f.DamagedN), "file"), wording.Number(int64(f.AddedN), "file"), way),
 		Severity: Info,
-		Detail:   fmt.Sprintf("%s; %s from the same source.", number(int64(len(f.CleanPoints)), "clean point"), number(int64(len(f.Related)), "other request")),
+		Detail:   fmt.Sprintf("%s; %s from the same source.", wording.Number(int64(len(f.CleanPoints)), "clean point"), wording.Number(int64(len(f.Related)), "other request")),
 	}
 }
 
 func recoveryStepDone(f event.RecoveryStepDone) Entry {
 	if !f.OK {
-		return Entry{What: fmt.Sprintf("Recovery step “%s” failed after %s.", f.Step, span(f.Seconds)), Severity: Critical, Detail: f.Error}
+		return Entry{What: fmt.Sprintf("Recovery step “%s” failed after %s.", f.Step, wording.Span(f.Seconds)), Severity: Critical, Detail: f.Error}
 	}
-	what := fmt.Sprintf("Recovery step “%s” was done in %s", f.Step, span(f.Seconds))
+	what := fmt.Sprintf("Recovery step “%s” was done in %s", f.Step, wording.Span(f.Seconds))
 	if f.Files > 0 || f.Bytes > 0 {
-		what += fmt.Sprintf(": %s and %s rewritten", number(f.Files, "file"), size(f.Bytes))
+		what += fmt.Sprintf(": %s and %s rewritten", wording.Number(f.Files, "file"), wording.Size(f.Bytes))
 	}
 	entry := Entry{What: what + ".", Severity: Info}
 	if f.Quarantined > 0 {
-		entry.Detail = number(f.Quarantined, "file") + " put in quarantine."
+		entry.Detail = wording.Number(f.Quarantined, "file") + " put in quarantine."
 	}
 	return entry
 }
 
 func proofFinished(f event.ProofFinished) Entry {
-	compared := fmt.Sprintf("%s and %s compared", number(f.FilesCompared, "file"), number(f.RowsCompared, "row"))
-	lost := fmt.Sprintf("%s, %s, %s and %s lost", number(f.FilesLost, "file"), size(f.BytesLost), number(f.RowsLost, "row"), span(f.SecondsLost))
+	compared := fmt.Sprintf("%s and %s compared", wording.Number(f.FilesCompared, "file"), wording.Number(f.RowsCompared, "row"))
+	lost := fmt.Sprintf("%s, %s, %s and %s lost", wording.Number(f.FilesLost, "file"), wording.Size(f.BytesLost), wording.Number(f.RowsLost, "row"), wording.Span(f.SecondsLost))
 	entry := Entry{
 		What:     fmt.Sprintf("The recovery was proven: %s; %s.", compared, lost),
 		Severity: Good,
 		Detail: fmt.Sprintf("%s damaged by the attack; %s rewritten; %s failed.",
-			number(f.FilesDamaged, "file"), size(f.BytesRewritten), number(f.FailedProbes, "probe")),
+			wording.Number(f.FilesDamaged, "file"), wording.Size(f.BytesRewritten), wording.Number(f.FailedProbes, "probe")),
 	}
 	if !f.OK {
 		entry.Severity = Critical
@@ -260,4 +261,14 @@ func wrongAnswers(probes []event.ProbeResult) string {
 		}
 	}
 	return strings.Join(wrong, "; ")
+}
+
+// some joins at most n names and says how many more there are.
+func some(names []string, n, total int) string {
+	names = names[:min(n, len(names))]
+	text := strings.Join(names, ", ")
+	if more := total - len(names); more > 0 && len(names) > 0 {
+		text += fmt.Sprintf(" and %s more", wording.Count(int64(more)))
+	}
+	return text
 }

@@ -35,29 +35,11 @@ type Entry struct {
 func Entries(e *estate.Estate, events []event.Event) []Entry {
 	entries := make([]Entry, 0, len(events))
 	for i, ev := range events {
-		title := titleOf(e, serviceOf(ev))
+		title := e.TitleOf(ev.Subject())
 		told := tell(e, ev, title)
 		told.Index, told.Time, told.Service = i, ev.Time.UTC(), title
 		entries = append(entries, told)
 	}
 	sort.SliceStable(entries, func(i, j int) bool { return entries[i].Time.Before(entries[j].Time) })
 	return entries
-}
-
-// serviceOf names the service that an event is about. Signals carry it themselves.
-func serviceOf(ev event.Event) string {
-	if s, ok := ev.Fact.(event.SignalRaised); ok && ev.Service == "" {
-		return s.Service
-	}
-	return ev.Service
-}
-
-func titleOf(e *estate.Estate, name string) string {
-	if e == nil || name == "" {
-		return name
-	}
-	if s, err := e.Service(name); err == nil && s.Title != "" {
-		return s.Title
-	}
-	return name
 }

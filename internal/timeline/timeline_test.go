@@ -10,6 +10,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 const storyIncident = "2026-10-03-1"
@@ -165,10 +166,10 @@ func TestAnUnfinishedIncidentHasOnlyTheStagesItReached(t *testing.T) {
 
 func TestFiguresReadWell(t *testing.T) {
 	for got, want := range map[string]string{
-		count(1234567): "1,234,567", count(-1000): "−1,000", count(999): "999", number(1, "probe"): "1 probe", number(2, "directory"): "2 directories",
-		size(999): "999 bytes", size(1): "1 byte", size(1500): "1.50 kB", size(1_184_302_112): "1.18 GB", size(999_999): "1.00 MB",
-		span(0): "0 s", span(0.256): "0.26 s", span(9.97): "10 s", span(119): "119 s", span(272): "4 min 32 s", span(3600): "1 h", span(5400): "1 h 30 min",
-		span(86400 * 3): "3.0 days", span(-2): "−2.0 s",
+		wording.Count(1234567): "1,234,567", wording.Count(-1000): "−1,000", wording.Count(999): "999", wording.Number(1, "probe"): "1 probe", wording.Number(2, "directory"): "2 directories",
+		wording.Size(999): "999 bytes", wording.Size(1): "1 byte", wording.Size(1500): "1.50 kB", wording.Size(1_184_302_112): "1.18 GB", wording.Size(999_999): "1.00 MB",
+		wording.Span(0): "0 s", wording.Span(0.256): "0.26 s", wording.Span(9.97): "10 s", wording.Span(119): "119 s", wording.Span(272): "4 min 32 s", wording.Span(3600): "1 h", wording.Span(5400): "1 h 30 min",
+		wording.Span(86400 * 3): "3.0 days", wording.Span(-2): "−2.0 s",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -1,13 +1,18 @@
-package timeline
+// Package wording writes figures and names for people, the same way in every report, page and message: sizes in decimal
+// units, lengths of time with the digits that matter, lists as English joins them, and text from outside made safe to
+// look at. All functions are pure.
+package wording
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// count writes n with thousands separated by commas.
-func count(n int64) string {
+// Count writes n with thousands separated by commas.
+func Count(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	sign := ""
 	if strings.HasPrefix(digits, "-") {
@@ -19,12 +24,12 @@ func count(n int64) string {
 	return sign + digits
 }
 
-// number writes n and its noun, in the plural where English asks for it.
-func number(n int64, noun string) string {
+// Number writes n and its noun, in the plural where English asks for it.
+func Number(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return count(n) + " " + plural(noun)
+	return Count(n) + " " + plural(noun)
 }
 
 func plural(noun string) string {
@@ -37,10 +42,10 @@ func plural(noun string) string {
 	return noun + "s"
 }
 
-// size writes n bytes in decimal units.
-func size(n int64) string {
+// Size writes n bytes in decimal units.
+func Size(n int64) string {
 	if n < 1000 {
-		return number(n, "byte")
+		return Number(n, "byte")
 	}
 	value := float64(n)
 	for _, unit := range []string{"kB", "MB", "GB", "TB"} {
@@ -63,12 +68,12 @@ func trim(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// span writes a length of time given in seconds.
-func span(seconds float64) string {
+// Span writes a length of time given in seconds.
+func Span(seconds float64) string {
 	whole := int64(seconds + 0.5)
 	switch {
 	case seconds < 0:
-		return "−" + span(-seconds)
+		return "−" + Span(-seconds)
 	case seconds == 0:
 		return "0 s"
 	case seconds < 1:
@@ -90,8 +95,8 @@ func span(seconds float64) string {
 	return fmt.Sprintf("%.1f days", seconds/86400)
 }
 
-// list joins names as English does.
-func list(names []string) string {
+// List joins names as English does.
+func List(names []string) string {
 	switch len(names) {
 	case 0:
 		return ""
@@ -101,22 +106,33 @@ func list(names []string) string {
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
 }
 
-// some joins at most n names and says how many more there are.
-func some(names []string, n, total int) string {
-	if len(names) > n {
-		names = names[:n]
-	}
-	text := strings.Join(names, ", ")
-	if more := total - len(names); more > 0 && len(names) > 0 {
-		text += fmt.Sprintf(" and %s more", count(int64(more)))
-	}
-	return text
-}
-
-// short is enough of an ID for people to tell one from another.
-func short(id string) string {
+// Short is enough of an ID for people to tell one from another.
+func Short(id string) string {
 	if len(id) > 8 {
 		return id[:8]
 	}
 	return id
+}
+
+// Plain makes text from outside safe to look at: control characters, and those that turn the direction of writing,
+// would let a file name show itself as another; they are written as escapes instead. HTML escaping comes on top.
+func Plain(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// Cut keeps the beginning of a long text.
+func Cut(text string, runes int) string {
+	r := []rune(text)
+	if len(r) <= runes {
+		return text
+	}
+	return string(r[:runes]) + "…"
 }
