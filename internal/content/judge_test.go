@@ -325,3 +325,23 @@ func sampleOf(data []byte) Sample {
 	s.Write(data)
 	return s.Sample()
 }
+
+func TestAShortMagicMetByChanceHidesNoEncryption(t *testing.T) {
+	noise := make([]byte, 16<<10)
+	rand.NewChaCha8([32]byte{2}).Read(noise)
+	former := Former{Plain: 16 << 10, Stored: 4 << 10}
+	for _, magic := range []string{"\x1f\x8b", "\xff\xfb", "\xff\xf3", "BM", "MZ"} {
+		chance := append([]byte(magic), noise[len(magic):]...)
+		if found := Judge("posixpath.pyc", former, sampleOf(chance), false); !found.Encrypted() {
+			t.Errorf("noise that begins with %q passes for %q: %v", magic, Sniff(chance), found.Features)
+		}
+	}
+}
+
+func TestSoundIsKnownByItsFrames(t *testing.T) {
+	// MPEG 1, layer III, 128 kbit/s at 44.1 kHz: 417 bytes a frame.
+	sound := bytes.Repeat(append([]byte{0xff, 0xfb, 0x90, 0x00}, make([]byte, 413)...), 8)
+	if got := Sniff(sound); got != "mp3" {
+		t.Errorf("frames of sound are taken for %q", got)
+	}
+}
