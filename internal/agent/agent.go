@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kedge-project/kedge/backend"
@@ -35,10 +36,11 @@ type Agent struct {
 	open   OpenBackend
 	record Recorder
 
+	mu           sync.Mutex                  // guards the next three: steps of a recovery run side by side
 	repositories map[string]*repo.Repository // by name
 	copies       map[string]*repo.Repository // by the repository's name
-	streams      map[string]*stream          // by service/asset
 	lost         map[string]bool             // repositories declared lost
+	streams      map[string]*stream          // by service/asset
 	shutAt       map[string]time.Time        // when services were contained
 }
 
@@ -64,12 +66,20 @@ func (a *Agent) Close() {
 
 // DeclareLost makes the agent refuse to use the repository: only its copy is read from then on.
 func (a *Agent) DeclareLost(repository string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.lost[repository] = true
 	delete(a.repositories, repository)
 }
 
 // repository opens the named repository at headquarters.
 func (a *Agent) repository(ctx context.Context, name string) (*repo.Repository, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lockedRepository(ctx, name)
+}
+
+func (a *Agent) lockedRepository(ctx context.Context, name string) (*repo.Repository, error) {
 	if a.lost[name] {
 		return nil, fmt.Errorf("repository %s is declared lost", name)
 	}
@@ -95,15 +105,16 @@ func (a *Agent) copyOf(ctx context.Context, name string) (r *repo.Repository, si
 	if err != nil {
 		return nil, "", err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if declared.Copy == nil {
-		r, err := a.repository(ctx, name)
+		r, err := a.lockedRepository(ctx, name)
 		return r, declared.Site, err
 	}
 	if r := a.copies[name]; r != nil {
 		return r, declared.Copy.Site, nil
 	}
-	r, err = a.openRepository(ctx, declared.Copy.Location, declared.Copy.TokenFile, declared.PasswordFile)
-	if err != nil {
+	if r, err = a.openRepository(ctx, declared.Copy.Location, declared.Copy.TokenFile, declared.PasswordFile); err != nil {
 		return nil, "", fmt.Errorf("open the copy of %s at %s: %w", name, declared.Copy.Site, err)
 	}
 	a.copies[name] = r
@@ -111,7 +122,11 @@ func (a *Agent) copyOf(ctx context.Context, name string) (r *repo.Repository, si
 }
 
 // ForgetCopies makes the next reading open the copies anew: a vault has pulled since.
-func (a *Agent) ForgetCopies() { clear(a.copies) }
+func (a *Agent) ForgetCopies() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.copies)
+}
 
 func (a *Agent) openRepository(ctx context.Context, location, tokenFile, passwordFile string) (*repo.Repository, error) {
 	password, err := os.ReadFile(passwordFile)

@@ -117,7 +117,6 @@ func (r *run) startBeside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.writer = writer
 	r.monitor = newMonitor(slices.Clone(r.estate.Services))
 	r.goBeside(ctx, writer.Run)
 	r.goBeside(ctx, func(ctx context.Context) error { r.monitor.run(ctx); return nil })

@@ -44,7 +44,6 @@ type run struct {
 
 	monitor  *monitor
 	watching *watching
-	writer   *example.Writer
 	attacked time.Time // when the attack began
 	done     damage
 	findings agent.Findings
