@@ -1,7 +1,7 @@
 # make exercise   the whole story on real services: attacked, contained, recovered, proven
 # make test       all tests
 # make lint       gofmt, go vet, staticcheck
-# make test-long  the tests again under the race detector, and the exercise at full size with each fault
+# make test-long  the tests again under the race detector, and an exercise, interrupted at every stage, too
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      every benchmark
 
@@ -21,9 +21,9 @@ exercise: packages build
 test: test-packages
 	$(GO) test ./...
 
-test-long: test-packages build
+test-long: test-packages
 	$(GO) test -race -count=1 ./...
-	$(GO) test -tags long -count=1 -timeout 60m -run Long -v ./cmd/kedge
+	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted' -v ./cmd/kedge
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
