@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/restictest"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -349,19 +349,9 @@ func TestReadFromTheRoot(t *testing.T) {
 }
 
 // restic runs Debian's restic on a repository directory.
-func restic(t *testing.T, dir string, args ...string) []byte {
+func restic(t *testing.T, repository string, args ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("restic"); err != nil {
-		t.Fatal("restic is not installed; run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), "restic", append([]string{"--no-cache", "-r", dir}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
-	var out, problems bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("restic %s: %v\n%s%s", strings.Join(args, " "), err, out.Bytes(), problems.Bytes())
-	}
-	return out.Bytes()
+	return restictest.Run(t, repository, password, args...)
 }
 
 func resticBackup(t *testing.T, repository, dir string) (summary struct {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,23 +14,14 @@ import (
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/restictest"
 	"github.com/kedge-project/kedge/repo"
 )
 
 // restic runs Debian's restic, which judges what this package wrote and writes what it must read.
-func restic(t *testing.T, dir string, args ...string) string {
+func restic(t *testing.T, repository string, args ...string) string {
 	t.Helper()
-	program, err := exec.LookPath("restic")
-	if err != nil {
-		t.Fatal("restic is not installed; run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"--no-cache", "-r", dir}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password, "HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("restic %v: %v\n%s", args, err, out)
-	}
-	return string(out)
+	return string(restictest.Run(t, repository, password, args...))
 }
 
 func openDir(t *testing.T, dir string) *repo.Repository {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +25,7 @@ import (
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/internal/restictest"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/restore"
 	"github.com/kedge-project/kedge/snapshot"
@@ -406,16 +406,9 @@ func TestAnInterruptedRestoreLeavesWholeFilesOnlyAndGoesOn(t *testing.T) {
 
 func hashOf(text string) string { return strings.Fields(text)[6] }
 
-func restic(t *testing.T, dir string, args ...string) {
+func restic(t *testing.T, repository string, args ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("restic"); err != nil {
-		t.Fatal("restic is not installed; run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), "restic", append([]string{"--no-cache", "-r", dir}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	return restictest.Run(t, repository, password, args...)
 }
 
 func TestResticRestoresWhatKedgeBackedUp(t *testing.T) {

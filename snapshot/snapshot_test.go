@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/restictest"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -80,17 +80,7 @@ func dir(name string, tree blob.ID) *snapshot.Node {
 
 func restic(t *testing.T, repository string, args ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("restic"); err != nil {
-		t.Fatal("restic is not installed; run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), "restic", append([]string{"--no-cache", "-r", repository}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD="+password)
-	var out, problems bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, problems.Bytes())
-	}
-	return out.Bytes()
+	return restictest.Run(t, repository, password, args...)
 }
 
 // resticTree makes a directory of all kinds of files and has restic back it up.

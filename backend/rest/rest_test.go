@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/backend/rest"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/restictest"
 )
 
 func serve(t *testing.T, handler http.Handler) string {
@@ -336,15 +336,5 @@ func TestResticWorksThroughTheHandler(t *testing.T) {
 
 func restic(t *testing.T, repository string, args ...string) string {
 	t.Helper()
-	program, err := exec.LookPath("restic")
-	if err != nil {
-		t.Fatal("restic is not installed; run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"--no-cache", "-r", repository}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=test", "HOME="+t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("restic %v: %v\n%s", args, err, out)
-	}
-	return string(out)
+	return string(restictest.Run(t, repository, "test", args...))
 }

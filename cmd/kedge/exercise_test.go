@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/internal/exercise"
+	"github.com/kedge-project/kedge/internal/restictest"
 )
 
 // testScale keeps an exercise at about half a minute.
@@ -132,14 +133,13 @@ func TestTheExerciseRecoversAndLeavesWhatAnAuditorAsksFor(t *testing.T) {
 	}
 }
 
-func restic(t *testing.T, password, location string, args ...string) []byte {
+func restic(t *testing.T, passwordFile, repository string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command("restic", append([]string{"--no-cache", "--no-lock", "-r", location, "--password-file", password}, args...)...)
-	out, err := cmd.CombinedOutput()
+	password, err := os.ReadFile(passwordFile)
 	if err != nil {
-		t.Fatalf("restic %v at %s: %v\n%s", args, location, err, out)
+		t.Fatal(err)
 	}
-	return out
+	return restictest.Run(t, repository, strings.TrimSpace(string(password)), append([]string{"--no-lock"}, args...)...)
 }
 
 // theFirstSnapshotOfTheWebsiteIsTheRecoveredWebsite has Debian's restic restore geneva's first snapshot of the web site,

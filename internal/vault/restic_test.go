@@ -2,25 +2,16 @@ package vault
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kedge-project/kedge/internal/restictest"
 )
 
 func restic(t *testing.T, repository string, args ...string) string {
 	t.Helper()
-	program, err := exec.LookPath("restic")
-	if err != nil {
-		t.Fatal("restic is missing: run make test: it installs what is missing")
-	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"--no-cache"}, args...)...)
-	cmd.Env = append(os.Environ(), "RESTIC_PASSWORD=a password for the test", "RESTIC_REPOSITORY="+repository)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("restic %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return string(restictest.Run(t, repository, "a password for the test", args...))
 }
 
 // If kedge itself were lost, any restic can check and restore from the vault with the reader's token.
