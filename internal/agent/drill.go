@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/kedge-project/kedge/internal/asset"
@@ -45,7 +46,12 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 		return drill.Brought{}, err
 	}
 	if declared.Kind == "postgres" {
-		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, filepath.Join(target, declared.Data), asset.Target{Latest: true})
+		data := filepath.Join(target, declared.Data)
+		// The server may run as another user, who must get through to its directory.
+		if err := os.MkdirAll(filepath.Dir(data), 0o711); err != nil {
+			return drill.Brought{}, fmt.Errorf("make room for the cluster: %w", err)
+		}
+		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, data, asset.Target{Latest: true})
 		if err != nil {
 			return drill.Brought{}, err
 		}
