@@ -515,3 +515,22 @@ func (d discard) Save(ctx context.Context, h backend.Handle, content io.ReadSeek
 	}
 	return d.Backend.Save(ctx, h, content)
 }
+
+func TestASmallTableOfFiguresIsStoredInLess(t *testing.T) {
+	digits := rand.New(rand.NewPCG(1, 2))
+	table := make([]byte, 1000)
+	for i := range table {
+		table[i] = "0123456789ABCDEF"[digits.IntN(16)]
+	}
+	r := create(t, memory.New())
+	err := r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
+		saved, err := up.SaveBlob(ctx, blob.Data, table)
+		if err == nil && saved.Stored > len(table)*7/10 {
+			t.Errorf("%d bytes of figures take %d in the pack, want less than 700: letters of 4 bits each", len(table), saved.Stored)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -58,7 +58,8 @@ func Judge(name string, former Former, sample Sample, renamed bool) Finding {
 		expected = former.Format
 	}
 	switch {
-	case NamedEncrypted(name) || expected == Encrypted || expected == Unknown:
+	case expected == Encrypted || expected == Unknown:
+	case NamedEncrypted(name) && former.Format == Unknown: // the name says so, and nothing says otherwise
 	case expected == Text, sample.Format != expected: // a text with noise in it is no text any more
 		found.Features = append(found.Features, FormatLost)
 	}

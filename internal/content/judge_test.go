@@ -345,3 +345,16 @@ func TestSoundIsKnownByItsFrames(t *testing.T) {
 		t.Errorf("frames of sound are taken for %q", got)
 	}
 }
+
+func TestANameThatSaysEncryptedHidesNoTextThatWasThere(t *testing.T) {
+	noise := make([]byte, 1090)
+	rand.NewChaCha8([32]byte{3}).Read(noise)
+	former := Former{Plain: 1090, Stored: 1090}
+	if Judge("cp775.enc", former, sampleOf(noise), false).Encrypted() {
+		t.Error("a file named as encrypted counts as damaged, though nothing is known of its former content")
+	}
+	former.Look([]byte("# Encoding file: cp775, single-byte\nS\n003F 0 1\n00\n"))
+	if found := Judge("cp775.enc", former, sampleOf(noise), false); !found.Encrypted() {
+		t.Errorf("a text named .enc that became noise does not count as encrypted: %v", found.Features)
+	}
+}
