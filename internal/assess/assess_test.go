@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -281,4 +282,34 @@ func TestNoSnapshotsAreNoSeries(t *testing.T) {
 	if err != nil || result.Series == nil || len(result.Series) != 0 {
 		t.Errorf("series %v, error %v", result.Series, err)
 	}
+}
+
+func TestNoiseThatReplacedNoiseIsDamagedBesideANoteOnly(t *testing.T) {
+	noise := func(seed byte) []byte {
+		data := make([]byte, 9000)
+		rand.NewChaCha8([32]byte{seed}).Read(data)
+		return data
+	}
+	o := newOffice(t)
+	for _, name := range []string{"dept0/map.br", "dept1/map.br", "dept4/map.br"} {
+		o.write(name, noise(1))
+	}
+	o.snapshot()
+	o.write("dept1/map.br", noise(2)) // before the attack: somebody's new version
+	o.snapshot()
+	var want []string
+	for _, name := range o.glob("dept0/minutes*.txt") {
+		o.encrypt(name, "")
+		want = append(want, fmt.Sprintf("%s now %s clean 2: file.encrypted", name, name))
+	}
+	o.write("dept0/map.br", noise(3))
+	o.write("dept4/map.br", noise(4)) // no note there: ordinary work
+	want = append(want, "dept0/map.br now dept0/map.br clean 2: file.encrypted")
+	for i := range 3 {
+		note := fmt.Sprintf("dept%d/READ_ME.txt", i)
+		o.write(note, []byte(noteText))
+		want = append(want, fmt.Sprintf("%s now %s clean never: note.dropped", note, note))
+	}
+	o.snapshot()
+	o.wantDamage(o.assess(), want...)
 }

@@ -60,6 +60,7 @@ type walk struct {
 	origins   map[string]bool         // kind and origin of what pages referred to before
 	injected  map[string]bool         // sets of origins that were judged bad
 	hints     map[string][]hint
+	doubts    map[string]*entry // files that became noise and may have been before, by path
 }
 
 type hint struct {
@@ -74,6 +75,7 @@ func newWalk(src *source, snapshots []*snapshot.Snapshot, signals []event.Signal
 		src: src, snapshots: snapshots, at: map[string]*entry{}, moved: map[string]*entry{}, copies: map[string]*entry{},
 		lost: map[string]lost{}, emptied: map[string]lost{}, injected: map[string]bool{},
 		notes: map[string][]*candidate{}, newest: map[string]*candidate{}, origins: map[string]bool{}, hints: map[string][]hint{},
+		doubts: map[string]*entry{},
 	}
 	for _, s := range signals {
 		for _, p := range s.Touched {
@@ -94,6 +96,7 @@ func (w *walk) run(ctx context.Context) (Series, error) {
 	if err := w.judgeNotes(ctx); err != nil {
 		return Series{}, err
 	}
+	w.judgeDoubts()
 	w.takeHints()
 	return w.series(), nil
 }
@@ -148,6 +151,7 @@ func isFile(n *snapshot.Node) bool { return n != nil && n.Type == snapshot.File 
 // remove takes note that a file is gone.
 func (w *walk) remove(c snapshot.Change, i int) {
 	w.lost[c.Path] = lost{c.Old, i}
+	delete(w.doubts, c.Path)
 	if before, ok := w.emptied[c.Path]; ok && c.Old.Size == 0 {
 		w.lost[c.Path] = before
 	}
@@ -186,9 +190,15 @@ func (w *walk) change(ctx context.Context, c snapshot.Change, i, scripts int, pa
 	if err != nil {
 		return err
 	}
-	if found.Encrypted() {
+	switch {
+	case found.Encrypted():
+		delete(w.doubts, c.Path)
 		w.damage(c, i, kind, original, false).found = found
 		return nil
+	case found.Noise() && isFile(c.Old):
+		w.doubt(c, i, found)
+	default:
+		delete(w.doubts, c.Path)
 	}
 	if bad, err := w.shell(ctx, c, i, scripts); bad || err != nil {
 		return err

@@ -26,7 +26,7 @@ type signature struct {
 
 // signatures, in order: the first match counts. Sources: the formats' own specifications; file(1) knows more.
 var signatures = []signature{
-	{0, "PK\x03\x04", "zip", nil}, {0, "PK\x05\x06", "zip", nil}, {0, "PK\x07\x08", "zip", nil},
+	{0, "PK\x03\x04", "zip", nil}, {0, "PK\x05\x06", "zip", nil}, {0, "PK\x07\x08", "zip", nil}, {0, "JM\x01\x00PK", "zip", nil},
 	{0, "%PDF-", "pdf", nil}, {0, "\xff\xd8\xff", "jpeg", nil}, {0, "\x89PNG\r\n\x1a\n", "png", nil}, {0, "GIF8", "gif", nil},
 	{0, "\x1f\x8b\x08", "gzip", nil}, {0, "BZh", "bzip2", nil}, {0, "\xfd7zXZ\x00", "xz", nil}, {0, "\x28\xb5\x2f\xfd", "zstd", nil},
 	{0, "7z\xbc\xaf\x27\x1c", "7z", nil}, {0, "Rar!\x1a\x07", "rar", nil}, {0, "\x04\x22\x4d\x18", "lz4", nil},

@@ -6,6 +6,7 @@ const (
 	FormatLost   = "format lost"      // the first bytes are not those that the name, or the former content, promises
 	Compressible = "was compressible" // the former content could be compressed, noise cannot
 	Structured   = "was structured"   // the former content began with something that was no noise
+	BesideNote   = "beside a note"    // a ransom note stands in its directory; not of Judge's making
 	Renamed      = "renamed"          // a file of the former name is gone, and something was appended to its name
 )
 

@@ -1,0 +1,40 @@
+package assess
+
+import (
+	"path"
+
+	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// doubt remembers a file that became noise in place while nothing else in it speaks against it: it was noise before, as
+// files that are encrypted or packed in ways unknown here are. mend and remove forget it again.
+func (w *walk) doubt(c snapshot.Change, i int, found content.Finding) {
+	if w.doubts[c.Path] == nil {
+		w.doubts[c.Path] = &entry{path: c.Path, now: c.Path, first: i, until: open, good: i - 1, clean: c.Old, found: found}
+	}
+}
+
+// judgeDoubts takes a doubtful file for damaged if a ransom note stands beside it and it changed since the attack
+// began: a second thing, of another kind.
+func (w *walk) judgeDoubts() {
+	noted, began := map[string]bool{}, len(w.snapshots)
+	for _, e := range w.entries {
+		if !e.weak {
+			began = min(began, e.first)
+		}
+		for _, kind := range e.kinds {
+			if kind == "note.dropped" && e.until == open {
+				noted[path.Dir(e.path)] = true
+			}
+		}
+	}
+	for _, e := range w.doubts {
+		if e.first < began || !noted[path.Dir(e.path)] {
+			continue
+		}
+		e.found.Features = append(e.found.Features, content.BesideNote)
+		e.add("file.encrypted")
+		w.entries = append(w.entries, e)
+	}
+}
