@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -61,7 +62,7 @@ func runBackup(cmd *cobra.Command, term *terminal, flags *backupFlags, args []st
 	}
 	opt := archive.Options{
 		Host: flags.host, Tags: flags.tags, NoParent: flags.force, Time: time.Now(),
-		Exclude: func(p string) bool { return below(p, flags.exclude) },
+		Exclude: func(p string) bool { return estate.Below(p, flags.exclude) },
 		Progress: func(p archive.Progress) {
 			term.progress("%d files, %s  %s", p.Files, wording.Size(p.Bytes), p.Current)
 		},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/restore"
@@ -99,18 +100,7 @@ func restoreTree(cmd *cobra.Command, term *terminal, r *repo.Repository, tree bl
 		opt.StripPrefix = path.Clean("/" + prefix)
 	}
 	if len(flags.include) > 0 {
-		opt.Select = func(p string, _ *snapshot.Node) bool { return below(p, flags.include) }
+		opt.Select = func(p string, _ *snapshot.Node) bool { return estate.Below(p, flags.include) }
 	}
 	return restore.Run(cmd.Context(), r, tree, opt)
-}
-
-// below tells whether p is one of the paths or lies below one.
-func below(p string, paths []string) bool {
-	for _, q := range paths {
-		q = path.Clean(q)
-		if p == q || strings.HasPrefix(p, strings.TrimSuffix(q, "/")+"/") {
-			return true
-		}
-	}
-	return false
 }

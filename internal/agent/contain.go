@@ -56,11 +56,7 @@ func (a *Agent) flushAll(ctx context.Context, services []string) error {
 		if declared.Kind != "postgres" {
 			return nil
 		}
-		r, err := a.repository(ctx, service.Repository)
-		if err != nil {
-			return err
-		}
-		captured, err := a.flush(ctx, r, service, declared)
+		captured, err := a.flush(ctx, service, declared)
 		if err != nil {
 			return err
 		}
@@ -96,9 +92,10 @@ func (a *Agent) storeEvidence(ctx context.Context, incident string, services []s
 
 // OpenIncident puts on the record that signals belong together, and what they are taken for.
 func (a *Agent) OpenIncident(ctx context.Context, incident string, signals []event.Signal) error {
+	hit := hitServices(signals)
 	return a.append(ctx, event.IncidentOpened{
-		Title:    fmt.Sprintf("%d signals on %d services", len(signals), len(hitServices(signals))),
-		Services: hitServices(signals),
+		Title:    fmt.Sprintf("%d signals on %d services", len(signals), len(hit)),
+		Services: hit,
 		Signals:  len(signals),
 	}, about{incident: incident})
 }

@@ -92,7 +92,7 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	if _, err := a.flush(ctx, r, service, declared); err != nil {
+	if _, err := a.flush(ctx, service, declared); err != nil {
 		return asset.Captured{}, err
 	}
 	return base, nil
@@ -114,10 +114,14 @@ func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stre
 var errStreamEnded = errors.New("its WAL is no longer being streamed")
 
 // flush stores the WAL that the server has written until now.
-func (a *Agent) flush(ctx context.Context, r *repo.Repository, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
+func (a *Agent) flush(ctx context.Context, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
 	s := a.streams[assetKey(service.Name, declared.Name)]
 	if s == nil {
 		return asset.Captured{}, fmt.Errorf("flush %s: its WAL is not being streamed", assetKey(service.Name, declared.Name))
+	}
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return asset.Captured{}, err
 	}
 	// A flush waits for the stream: without one, it would wait for ever.
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 )
 
@@ -21,7 +21,7 @@ import (
 func quarantineFiles(dir string, assetPaths, files []string) (event.EvidencePreserved, error) {
 	kept := event.EvidencePreserved{Directory: dir}
 	for _, path := range files {
-		if !belowAny(path, assetPaths) {
+		if !estate.Below(path, assetPaths) {
 			return kept, fmt.Errorf("quarantine %s: it is not in the asset", path)
 		}
 		sum, err := moveAside(path, filepath.Join(dir, path))
@@ -76,17 +76,6 @@ func copyAside(from, to string) (sum string, err error) {
 		return "", err
 	}
 	return hex.EncodeToString(hash.Sum(nil)), out.Sync()
-}
-
-// belowAny tells whether path is one of the paths or lies below one.
-func belowAny(path string, paths []string) bool {
-	path = filepath.Clean(path)
-	for _, p := range paths {
-		if path == p || strings.HasPrefix(path, strings.TrimSuffix(p, "/")+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // setAside moves a whole data directory into quarantine. A resumed recovery finds either the damaged cluster, or what

@@ -94,7 +94,7 @@ func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared e
 	files := ransom.New(service.Name, declared.Name, r)
 	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, observer: files, takers: []changeTaker{files}}
 	w.detectors = append(w.detectors, files)
-	if root := service.Watch.DocumentRoot; root != "" && belowAny(root, declared.Paths) {
+	if root := service.Watch.DocumentRoot; root != "" && estate.Below(root, declared.Paths) {
 		documents := web.NewRoot(service.Name, declared.Name, root, service.Watch.AccessLogs, r)
 		tree.takers = append(tree.takers, documents)
 		w.detectors = append(w.detectors, documents)
@@ -156,7 +156,7 @@ func (w *Watch) Cycle(ctx context.Context) ([]event.Signal, error) {
 		}
 	}
 	for _, c := range w.clusters {
-		if err := w.storeWAL(ctx, c); err != nil {
+		if _, err := w.agent.flush(ctx, c.service, c.declared); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", assetKey(c.service.Name, c.declared.Name), err)
 		}
 	}
@@ -225,13 +225,4 @@ func differences(ctx context.Context, r *repo.Repository, before, now blob.ID) (
 		return nil
 	})
 	return changes, err
-}
-
-func (w *Watch) storeWAL(ctx context.Context, c watchedCluster) error {
-	r, err := w.agent.repository(ctx, c.service.Repository)
-	if err != nil {
-		return err
-	}
-	_, err = w.agent.flush(ctx, r, c.service, c.declared)
-	return err
 }

@@ -12,9 +12,6 @@ import (
 // maxText is how much of a page, script or note is read, in bytes.
 const maxText = content.MaxPage
 
-// overhead is what encryption adds to each stored blob: nonce and authentication code.
-const overhead = 32
-
 // former sums up how well a file's content could be stored, from the index alone.
 func (s *source) former(n *snapshot.Node) content.Former {
 	var was content.Former
@@ -26,8 +23,7 @@ func (s *source) former(n *snapshot.Node) content.Former {
 		if !ok {
 			return content.Former{}
 		}
-		was.Plain += int64(at.Plain)
-		was.Stored += int64(at.Length) - overhead
+		was.Add(at.Plain, at.Length)
 	}
 	return was
 }

@@ -79,15 +79,7 @@ func below(prefixes []string) func(path string) bool {
 	if len(prefixes) == 0 {
 		return nil
 	}
-	return func(path string) bool {
-		for _, prefix := range prefixes {
-			rest, ok := strings.CutPrefix(path, strings.TrimRight(prefix, "/"))
-			if ok && (rest == "" || rest[0] == '/') {
-				return true
-			}
-		}
-		return false
-	}
+	return func(path string) bool { return estate.Below(path, prefixes) }
 }
 
 // capture archives paths under a shared lock and makes the fact.

@@ -17,6 +17,15 @@ type Former struct {
 	Structured    bool   // its first window was no noise; false also if it was not looked at
 }
 
+// Overhead is what the repository's encryption adds to each stored blob: nonce and authentication code.
+const Overhead = 32
+
+// Add counts one of the content's blobs: its plain bytes, and the bytes that it takes in its pack.
+func (f *Former) Add(plain, stored uint32) {
+	f.Plain += int64(plain)
+	f.Stored += int64(stored) - Overhead
+}
+
 // Look fills in what the first bytes of the former content tell.
 func (f *Former) Look(head []byte) {
 	f.Format = Sniff(head)

@@ -217,10 +217,8 @@ func (c *checker) process(p path, s *Service, process Process, taken map[string]
 // keeps reports whether an asset of the service holds the path.
 func (s *Service) keeps(name string) bool {
 	for _, a := range s.Assets {
-		for _, kept := range append(slices.Clone(a.Paths), a.Data) {
-			if kept != "" && (name == kept || strings.HasPrefix(name, strings.TrimSuffix(kept, "/")+"/")) {
-				return true
-			}
+		if Below(name, a.Paths) || a.Data != "" && Below(name, []string{a.Data}) {
+			return true
 		}
 	}
 	return false

@@ -6,6 +6,8 @@ package estate
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -127,6 +129,18 @@ type Watch struct {
 	DocumentRoot string   `yaml:"document_root,omitempty"` // files served to visitors
 	Pages        []string `yaml:"pages,omitempty"`         // URLs compared with their approved release
 	AccessLogs   []string `yaml:"access_logs,omitempty"`   // combined format
+}
+
+// Below tells whether path is one of the paths, or lies below one. All are absolute.
+func Below(path string, paths []string) bool {
+	path = filepath.Clean(path)
+	for _, p := range paths {
+		p = filepath.Clean(p)
+		if path == p || strings.HasPrefix(path, strings.TrimSuffix(p, "/")+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // Service returns the named service.

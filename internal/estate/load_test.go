@@ -321,3 +321,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestBelowKeepsToWholeNames(t *testing.T) {
+	for _, c := range []struct {
+		path  string
+		paths []string
+		want  bool
+	}{
+		{"/srv/site", []string{"/srv/site"}, true},
+		{"/srv/site/page", []string{"/srv/site/"}, true},
+		{"/srv/site-of-another", []string{"/srv/site"}, false},
+		{"/srv/site/../other", []string{"/srv/site"}, false},
+		{"/anything", []string{"/"}, true},
+		{"/srv/b", []string{"/srv/a", "/srv/b"}, true},
+		{"/srv", []string{"/srv/site"}, false},
+		{"/srv", nil, false},
+	} {
+		if got := Below(c.path, c.paths); got != c.want {
+			t.Errorf("Below(%q, %q) = %v, want %v", c.path, c.paths, got, c.want)
+		}
+	}
+}

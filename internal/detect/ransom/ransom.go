@@ -39,8 +39,6 @@ const (
 	remember = 15 * time.Minute
 	// maxRemembered bounds the files that are remembered so.
 	maxRemembered = 200000
-	// overhead is what encryption adds to each stored blob: nonce and authentication code.
-	overhead = 32
 	// maxLookups bounds the former contents that one Detect reads.
 	maxLookups = 500
 )
@@ -200,8 +198,7 @@ func (w *Watcher) formerOf(n *snapshot.Node) content.Former {
 		if !ok {
 			return content.Former{}
 		}
-		was.Plain += int64(at.Plain)
-		was.Stored += int64(at.Length) - overhead
+		was.Add(at.Plain, at.Length)
 	}
 	return was
 }

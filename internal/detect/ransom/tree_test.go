@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -44,7 +45,7 @@ func (tr *tree) Locate(h blob.Handle) (repo.Location, bool) {
 	data, ok := tr.blobs[h.ID]
 	at, known := tr.stored[h.ID]
 	if !known {
-		at = repo.Location{Length: uint32(min(len(data), len(gzipped(data))) + overhead), Plain: uint32(len(data))}
+		at = repo.Location{Length: uint32(min(len(data), len(gzipped(data))) + content.Overhead), Plain: uint32(len(data))}
 		tr.stored[h.ID] = at
 	}
 	return at, ok
