@@ -70,14 +70,22 @@ type Summary struct {
 
 // Filter chooses snapshots. An empty field chooses all.
 type Filter struct {
-	Hosts []string // any of these
-	Paths []string // has all of these among its paths
-	Tags  []string // has all of these
+	Hosts []string   // any of these
+	Paths []string   // has all of these among its paths
+	Tags  [][]string // has all tags of any of these lists; an empty list stands for a snapshot without tags
 }
 
 // Match tells whether the filter chooses the snapshot.
 func (f Filter) Match(sn *Snapshot) bool {
-	return (len(f.Hosts) == 0 || slices.Contains(f.Hosts, sn.Hostname)) && all(f.Paths, sn.Paths) && all(f.Tags, sn.Tags)
+	return (len(f.Hosts) == 0 || slices.Contains(f.Hosts, sn.Hostname)) && all(f.Paths, sn.Paths) &&
+		(len(f.Tags) == 0 || slices.ContainsFunc(f.Tags, sn.hasTags))
+}
+
+func (sn *Snapshot) hasTags(list []string) bool {
+	if len(list) == 0 {
+		return len(sn.Tags) == 0
+	}
+	return all(list, sn.Tags)
 }
 
 func all(want, have []string) bool {

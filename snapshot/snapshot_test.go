@@ -111,7 +111,7 @@ func resticTree(t *testing.T) (r *repo.Repository, place, source string) {
 
 func TestTreesAreEncodedAsResticDoes(t *testing.T) {
 	r, _, source := resticTree(t)
-	sn, err := snapshot.Find(t.Context(), r, "latest", snapshot.Filter{Hosts: []string{"geneva"}, Tags: []string{"two"}, Paths: []string{source}})
+	sn, err := snapshot.Find(t.Context(), r, "latest", snapshot.Filter{Hosts: []string{"geneva"}, Tags: [][]string{{"two"}}, Paths: []string{source}})
 	try(t, err)
 	ids := []blob.ID{sn.Tree}
 	try(t, snapshot.Walk(t.Context(), r, sn.Tree, func(_ string, n *snapshot.Node) error {
@@ -333,11 +333,30 @@ func TestFindAndListInOrderOfTime(t *testing.T) {
 		day    int
 	}{
 		{snapshot.Filter{}, 3}, {snapshot.Filter{Hosts: []string{"geneva", "paris"}}, 2},
-		{snapshot.Filter{Tags: []string{"1", "day"}}, 1}, {snapshot.Filter{Paths: []string{"/srv"}}, 3},
+		{snapshot.Filter{Tags: [][]string{{"1", "day"}}}, 1}, {snapshot.Filter{Paths: []string{"/srv"}}, 3},
 	} {
 		if sn, err := snapshot.Find(t.Context(), r, "latest", c.filter); err != nil || sn.Time.Day() != c.day {
 			t.Errorf("%+v finds %v, %v; want that of day %d", c.filter, sn, err, c.day)
 		}
+	}
+	for _, c := range []struct {
+		tags [][]string
+		want int
+	}{
+		{nil, 3}, {[][]string{{"1", "2"}}, 0}, {[][]string{{"1", "day"}, {"2"}}, 2}, {[][]string{{}}, 0}, {[][]string{{}, {"3"}}, 1},
+	} {
+		got := 0
+		for _, sn := range list {
+			if (snapshot.Filter{Tags: c.tags}).Match(sn) {
+				got++
+			}
+		}
+		if got != c.want {
+			t.Errorf("tags %q choose %d snapshots, want %d", c.tags, got, c.want)
+		}
+	}
+	if !(snapshot.Filter{Tags: [][]string{{}}}).Match(new(snapshot.Snapshot)) {
+		t.Error("the empty list of tags does not choose a snapshot without tags")
 	}
 	for _, spec := range []string{"", "zzz", "00000000000000"} {
 		if _, err := snapshot.Find(t.Context(), r, spec, snapshot.Filter{}); !errors.Is(err, snapshot.ErrNotFound) {

@@ -8,12 +8,11 @@ import (
 
 	"github.com/kedge-project/kedge/internal/assess"
 	"github.com/kedge-project/kedge/internal/wording"
-	"github.com/kedge-project/kedge/snapshot"
 )
 
 func newAssessCommand(term *terminal) *cobra.Command {
 	var flags repositoryFlags
-	var filter snapshot.Filter
+	var filter filterFlags
 	cmd := &cobra.Command{
 		Use:   "assess -r REPOSITORY",
 		Short: "Tell which snapshots are clean, which files were damaged, and their last clean versions",
@@ -27,7 +26,7 @@ the last clean version of each. The repository is only read.`,
 			if err != nil {
 				return err
 			}
-			result, err := assess.History(cmd.Context(), r, filter, nil)
+			result, err := assess.History(cmd.Context(), r, filter.filter(), nil)
 			if err != nil {
 				return err
 			}
@@ -36,9 +35,7 @@ the last clean version of each. The repository is only read.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringArrayVarP(&filter.Hosts, "host", "H", nil, "only snapshots of this host (repeatable)")
-	cmd.Flags().StringArrayVar(&filter.Paths, "path", nil, "only snapshots that hold this path (repeatable)")
-	cmd.Flags().StringArrayVar(&filter.Tags, "tag", nil, "only snapshots with this tag (repeatable)")
+	filter.add(cmd)
 	return cmd
 }
 

@@ -142,5 +142,5 @@ func (a *Agent) flush(ctx context.Context, service *estate.Service, declared est
 
 // assetFilter selects the snapshots of one asset, all kinds of them.
 func assetFilter(service, name string) snapshot.Filter {
-	return snapshot.Filter{Tags: []string{asset.Tag(service, name)}}
+	return snapshot.Filter{Tags: [][]string{{asset.Tag(service, name)}}}
 }

@@ -278,7 +278,7 @@ func TestTheCostGrowsWithWhatChanged(t *testing.T) {
 
 func TestNoSnapshotsAreNoSeries(t *testing.T) {
 	o := newOffice(t)
-	result, err := History(context.Background(), o.r, snapshot.Filter{Tags: []string{"kedge:asset=none/none"}}, nil)
+	result, err := History(context.Background(), o.r, snapshot.Filter{Tags: [][]string{{"kedge:asset=none/none"}}}, nil)
 	if err != nil || result.Series == nil || len(result.Series) != 0 {
 		t.Errorf("series %v, error %v", result.Series, err)
 	}

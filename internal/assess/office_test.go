@@ -116,7 +116,7 @@ func (o *office) encrypt(name, suffix string) {
 
 func (o *office) assess(hints ...event.Signal) Series {
 	o.t.Helper()
-	result, err := History(context.Background(), o.r, snapshot.Filter{Tags: []string{"kedge:asset=fileserver/documents"}}, hints)
+	result, err := History(context.Background(), o.r, snapshot.Filter{Tags: [][]string{{"kedge:asset=fileserver/documents"}}}, hints)
 	if err != nil {
 		o.t.Fatal(err)
 	}
