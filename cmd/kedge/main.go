@@ -31,10 +31,11 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Errors of the record's storage are returned; what its driver says besides is of no use to an operator.
 	evidence.DriverLog(slog.New(slog.DiscardHandler))
-	root := newRootCommand(&terminal{stdout: stdout, stderr: stderr})
+	term := &terminal{stdout: stdout, stderr: stderr}
+	root := newRootCommand(term)
 	root.SetArgs(args)
 	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetErr(term)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintf(stderr, "kedge: %v\n", err)

@@ -48,10 +48,15 @@ func (t *terminal) object(v any) error {
 
 // warn writes a line to standard error, in any mode.
 func (t *terminal) warn(format string, args ...any) {
+	fmt.Fprintf(t, format+"\n", args...)
+}
+
+// Write writes a message to standard error, for code that wants an io.Writer there: the progress line makes way.
+func (t *terminal) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	fmt.Fprintf(t.stderr, format+"\n", args...)
+	return t.stderr.Write(p)
 }
 
 // progress draws a line that the next one replaces: on a terminal only.

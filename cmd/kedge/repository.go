@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kedge-project/kedge/repo"
+)
+
+// repositoryFlags are what every command on one repository takes.
+type repositoryFlags struct {
+	location     string
+	passwordFile string
+	tokenFile    string
+	noLock       bool
+	retryLock    time.Duration
+
+	notices func() io.Writer // where to tell what is waited for
+}
+
+func (f *repositoryFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVarP(&f.location, "repo", "r", environment("REPOSITORY"), "repository: a directory, or rest:http://host:port/path/")
+	flags.StringVarP(&f.passwordFile, "password-file", "p", environment("PASSWORD_FILE"), "file that holds the repository's password")
+	flags.StringVar(&f.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
+	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
+	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
+	f.notices = cmd.ErrOrStderr
+}
+
+// environment reads a setting from kedge's variable, else from restic's.
+func environment(name string) string {
+	if value := os.Getenv("KEDGE_" + name); value != "" {
+		return value
+	}
+	return os.Getenv("RESTIC_" + name)
+}
+
+func (f *repositoryFlags) requireLocation() error {
+	if f.location == "" {
+		return errors.New("no repository named: give -r, or set KEDGE_REPOSITORY or RESTIC_REPOSITORY")
+	}
+	return nil
+}
+
+func (f *repositoryFlags) password(ctx context.Context) (string, error) {
+	if f.passwordFile != "" {
+		return readSecret(f.passwordFile)
+	}
+	if command := environment("PASSWORD_COMMAND"); command != "" {
+		argv := strings.Fields(command)
+		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
+		if err != nil {
+			return "", fmt.Errorf("run password command %s: %w", argv[0], err)
+		}
+		return firstLine(string(out)), nil
+	}
+	if password := environment("PASSWORD"); password != "" {
+		return password, nil
+	}
+	return "", errors.New("no password: give --password-file, or set KEDGE_PASSWORD_FILE, _PASSWORD_COMMAND or _PASSWORD (RESTIC_… work too)")
+}
+
+// open opens the repository that the flags name. Commands that do not outlive their work use with, which locks and
+// closes too.
+func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
+	if err := f.requireLocation(); err != nil {
+		return nil, err
+	}
+	password, err := f.password(ctx)
+	if err != nil {
+		return nil, err
+	}
+	be, err := openBackend(ctx, f.location, f.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	r, err := repo.Open(ctx, be, password, repo.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", f.location, err)
+	}
+	return r, nil
+}
+
+// lockMode is what a command does to the repository, and so whom it must keep out.
+type lockMode int
+
+const (
+	noLock        lockMode = iota // runs beside anything: it changes nothing that others rely on, nor relies on others
+	sharedLock                    // reads: no one may remove meanwhile; --no-lock leaves it out
+	appendLock                    // adds: as sharedLock, and --no-lock is refused
+	exclusiveLock                 // removes or replaces: no one else may use the repository; --no-lock is refused
+)
+
+// with opens the repository that the flags name, locks it, runs fn, and closes it. The context of fn ends when the lock
+// is lost. A lock of another process is repo.ErrLocked, after --retry-lock.
+func (f *repositoryFlags) with(ctx context.Context, mode lockMode, fn func(ctx context.Context, r *repo.Repository) error) (err error) {
+	if f.noLock && mode > sharedLock {
+		return errors.New("--no-lock is for commands that only read; leave it out, or run kedge unlock if a dead process left its lock")
+	}
+	r, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	if closer, ok := r.Backend().(io.Closer); ok {
+		defer func() { err = errors.Join(err, closer.Close()) }()
+	}
+	if mode == noLock || f.noLock {
+		return fn(ctx, r)
+	}
+	return f.locked(ctx, r, mode == exclusiveLock, fn)
+}
+
+// The pauses between tries of a lock: short at first, and never so long that a released lock stands unused for minutes.
+const (
+	lockPauseFirst = time.Second
+	lockPauseMax   = 30 * time.Second
+)
+
+// locked runs fn under a lock, and waits for one as long as --retry-lock says.
+func (f *repositoryFlags) locked(ctx context.Context, r *repo.Repository, exclusive bool, fn func(ctx context.Context, r *repo.Repository) error) error {
+	deadline := time.Now().Add(f.retryLock)
+	for pause := lockPauseFirst; ; pause = min(2*pause, lockPauseMax) {
+		ran := false
+		err := r.WithLock(ctx, exclusive, func(ctx context.Context) error {
+			ran = true
+			return fn(ctx, r)
+		})
+		left := time.Until(deadline)
+		if ran || left <= 0 || !errors.Is(err, repo.ErrLocked) {
+			return err
+		}
+		if pause == lockPauseFirst {
+			fmt.Fprintf(f.notices(), "%v\nwaiting up to %v for the lock\n", err, f.retryLock)
+		}
+		select {
+		case <-time.After(min(pause, left)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
