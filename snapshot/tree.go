@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/kedge-project/kedge/blob"
 )
@@ -53,11 +52,32 @@ func decodeTree(data []byte) (*Tree, error) {
 	if len(data) > maxTree {
 		return nil, fmt.Errorf("%d bytes, more than the %d that any directory takes", len(data), maxTree)
 	}
+	nodes, ok := scanNodes(data)
+	if !ok {
+		var err error
+		if nodes, err = unmarshalNodes(data); err != nil {
+			return nil, err
+		}
+	}
+	last := ""
+	for _, n := range nodes {
+		if err := n.unquote(); err != nil {
+			return nil, err
+		}
+		if n.Name <= last {
+			return nil, fmt.Errorf("%q stands after %q: names must ascend", n.Name, last)
+		}
+		last = n.Name
+	}
+	return &Tree{Nodes: nodes}, nil
+}
+
+// unmarshalNodes reads a tree in any spelling.
+func unmarshalNodes(data []byte) (nodes []*Node, err error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := expect(dec, json.Delim('{')); err != nil {
 		return nil, err
 	}
-	t := new(Tree)
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -70,10 +90,10 @@ func decodeTree(data []byte) (*Tree, error) {
 			}
 			continue
 		}
-		if t.Nodes != nil {
+		if nodes != nil {
 			return nil, errors.New("two lists of nodes")
 		}
-		if t.Nodes, err = decodeNodes(dec, len(data)/minNode+1); err != nil {
+		if nodes, err = decodeNodes(dec, len(data)/minNode+1); err != nil {
 			return nil, err
 		}
 	}
@@ -83,10 +103,10 @@ func decodeTree(data []byte) (*Tree, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the tree")
 	}
-	if t.Nodes == nil {
+	if nodes == nil {
 		return nil, errors.New("no list of nodes")
 	}
-	return t, nil
+	return nodes, nil
 }
 
 func expect(dec *json.Decoder, want json.Delim) error {
@@ -105,7 +125,6 @@ func decodeNodes(dec *json.Decoder, most int) ([]*Node, error) {
 		return nil, err
 	}
 	nodes := []*Node{}
-	last := ""
 	for dec.More() {
 		if len(nodes) == most {
 			return nil, fmt.Errorf("over %d nodes in so few bytes", most)
@@ -114,13 +133,6 @@ func decodeNodes(dec *json.Decoder, most int) ([]*Node, error) {
 		if err := dec.Decode(n); err != nil {
 			return nil, err
 		}
-		if err := n.unquote(); err != nil {
-			return nil, err
-		}
-		if n.Name <= last {
-			return nil, fmt.Errorf("%q stands after %q: names must ascend", n.Name, last)
-		}
-		last = n.Name
 		nodes = append(nodes, n)
 	}
 	return nodes, expect(dec, json.Delim(']'))
@@ -128,11 +140,13 @@ func decodeNodes(dec *json.Decoder, most int) ([]*Node, error) {
 
 // unquote turns a decoded node into what it stands for and refuses what it must not be.
 func (n *Node) unquote() error {
-	name, err := strconv.Unquote(`"` + n.Name + `"`)
-	if err != nil {
-		return fmt.Errorf("name %.300q: %w", n.Name, err)
+	if !plain(n.Name) {
+		name, err := strconv.Unquote(`"` + n.Name + `"`)
+		if err != nil {
+			return fmt.Errorf("name %.300q: %w", n.Name, err)
+		}
+		n.Name = name
 	}
-	n.Name = name
 	if n.LinkTargetRaw != nil {
 		n.LinkTarget, n.LinkTargetRaw = string(n.LinkTargetRaw), nil
 	}
@@ -159,7 +173,8 @@ func (t *Tree) Sort() {
 
 // Encode returns the tree's bytes, the very ones that restic writes for these nodes. Names must ascend.
 func (t *Tree) Encode() ([]byte, error) {
-	data := []byte(`{"nodes":[`)
+	const usualNode = 420 // bytes
+	data := append(make([]byte, 0, 16+usualNode*len(t.Nodes)), `{"nodes":[`...)
 	last := ""
 	for i, n := range t.Nodes {
 		if err := n.validate(); err != nil {
@@ -169,28 +184,15 @@ func (t *Tree) Encode() ([]byte, error) {
 			return nil, fmt.Errorf("encode tree: %q stands after %q: names must ascend", n.Name, last)
 		}
 		last = n.Name
-		text, err := json.Marshal(n.quoted())
-		if err != nil {
-			return nil, fmt.Errorf("encode tree: node %q: %w", n.Name, err)
-		}
 		if i > 0 {
 			data = append(data, ',')
 		}
-		data = append(data, text...)
+		var err error
+		if data, err = n.appendNode(data); err != nil {
+			return nil, fmt.Errorf("encode tree: node %q: %w", n.Name, err)
+		}
 	}
 	return append(data, "]}\n"...), nil
-}
-
-// quoted returns a copy as it is written: JSON cannot hold the bytes that names and targets may have.
-func (n *Node) quoted() *Node {
-	out := *n
-	out.Name = strconv.Quote(n.Name)
-	out.Name = out.Name[1 : len(out.Name)-1]
-	if !utf8.ValidString(n.LinkTarget) {
-		out.LinkTargetRaw = []byte(n.LinkTarget)
-	}
-	out.ModTime, out.AccessTime, out.ChangeTime = clamp(n.ModTime), clamp(n.AccessTime), clamp(n.ChangeTime)
-	return &out
 }
 
 // clamp moves a time that JSON cannot hold into the nearest year that it can.
