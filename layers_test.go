@@ -18,7 +18,7 @@ var layers = [][]string{
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
-		"snapshot", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
+		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
 	},
 	2: {"archive", "restore", "mirror"},
 	3: {
