@@ -73,6 +73,7 @@ only that, and brings it back clean.`,
 	}
 	root.PersistentFlags().BoolVar(&term.json, "json", false, "print JSON, one object a line")
 	root.PersistentFlags().BoolVarP(&term.quiet, "quiet", "q", false, "print results only, no progress")
+	root.PersistentFlags().CountVarP(&term.verbose, "verbose", "v", "tell more (-vv: of every file)")
 	root.AddGroup(
 		&cobra.Group{ID: groupProve, Title: "See it and prove it:"},
 		&cobra.Group{ID: groupEstate, Title: "Services (need --estate, or KEDGE_ESTATE):"},

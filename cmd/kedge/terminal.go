@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type terminal struct {
 	stdout, stderr io.Writer
 	json           bool // results and progress as one JSON object a line on stdout
 	quiet          bool
+	verbose        int // how often -v was given
 
 	mu    sync.Mutex
 	shown time.Time // when the progress line was last drawn
@@ -68,13 +70,28 @@ func (t *terminal) progress(format string, args ...any) {
 	defer t.mu.Unlock()
 	if now := time.Now(); now.Sub(t.shown) >= progressInterval {
 		t.shown = now
-		t.drawn = true
-		line := fmt.Sprintf(format, args...)
-		if width := terminalWidth(t.stderr); len(line) > width {
-			line = line[:width]
-		}
-		fmt.Fprintf(t.stderr, "\r\x1b[K%s", line)
+		t.draw(fmt.Sprintf(format, args...))
 	}
+}
+
+// show draws a line that the next one replaces, or, where there is no terminal, writes it: for callers of every.
+func (t *terminal) show(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if isTerminal(t.stderr) {
+		t.draw(line)
+	} else {
+		fmt.Fprintln(t.stderr, line)
+	}
+}
+
+// draw draws the progress line; the caller holds mu.
+func (t *terminal) draw(line string) {
+	if width := terminalWidth(t.stderr); len(line) > width {
+		line = strings.ToValidUTF8(line[:width], "")
+	}
+	fmt.Fprintf(t.stderr, "\r\x1b[K%s", line)
+	t.drawn = true
 }
 
 // clear removes the progress line; the caller holds mu.
