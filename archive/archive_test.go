@@ -158,7 +158,8 @@ func TestABackupHoldsWhatTheTreeHolds(t *testing.T) {
 	if i := slices.IndexFunc(big.ExtendedAttributes, func(a snapshot.ExtendedAttribute) bool { return a.Name == "user.colour" }); i < 0 || string(big.ExtendedAttributes[i].Value) != "blue\x00" {
 		t.Errorf("big: stored attributes %v", big.ExtendedAttributes)
 	}
-	try(t, snapshot.Check(t.Context(), r, func(_ *snapshot.Snapshot, path string, err error) { t.Errorf("check: %s: %v", path, err) }))
+	_, err := snapshot.Check(t.Context(), r, snapshot.CheckOptions{}, func(f snapshot.Finding) { t.Errorf("check: %v", f) })
+	try(t, err)
 
 	s := sn.Summary
 	if s.FilesNew != 7 || s.FilesChanged+s.FilesUnmodified != 0 || s.TotalFilesProcessed != 7 || s.DirsNew < 4 {

@@ -100,7 +100,7 @@ func TestACancelledCheckIsNotASoundOne(t *testing.T) {
 	store(t, r, content(11, 10))
 	ctx, cancel := context.WithCancel(t.Context())
 	opt := repo.CheckOptions{ReadData: true, Progress: func(_, _ int64) { cancel() }}
-	if err := r.Check(ctx, opt, func(p repo.Problem) { t.Errorf("reported %v", p) }); err == nil {
+	if _, err := r.Check(ctx, opt, func(p repo.Problem) { t.Errorf("reported %v", p) }); err == nil {
 		t.Error("no error")
 	}
 }

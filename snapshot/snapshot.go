@@ -127,10 +127,13 @@ func List(ctx context.Context, r *repo.Repository) ([]*Snapshot, error) {
 		})
 	}
 	_ = g.Wait() // no function returns an error
-	slices.SortFunc(list, func(a, b *Snapshot) int {
-		return cmp.Or(a.Time.Compare(b.Time), bytes.Compare(a.ID[:], b.ID[:]))
-	})
+	slices.SortFunc(list, byTime)
 	return list, errors.Join(bad...)
+}
+
+// byTime compares snapshots by age, the oldest first.
+func byTime(a, b *Snapshot) int {
+	return cmp.Or(a.Time.Compare(b.Time), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
 func load(ctx context.Context, r *repo.Repository, id blob.ID) (*Snapshot, error) {

@@ -139,7 +139,8 @@ func TestTreesAreEncodedAsResticDoes(t *testing.T) {
 	if n.Type != snapshot.File || n.Size == 0 {
 		t.Errorf("the oddly named file is %+v", n)
 	}
-	try(t, snapshot.Check(t.Context(), r, func(_ *snapshot.Snapshot, path string, err error) { t.Errorf("check: %s: %v", path, err) }))
+	_, err = snapshot.Check(t.Context(), r, snapshot.CheckOptions{}, func(f snapshot.Finding) { t.Errorf("check: %v", f) })
+	try(t, err)
 }
 
 func TestResticReadsASnapshotOfOurs(t *testing.T) {
@@ -395,12 +396,13 @@ func TestCheckReportsWhatARestoreWouldStumbleOver(t *testing.T) {
 		try(t, err)
 	}
 	var got []string
-	try(t, snapshot.Check(t.Context(), r, func(sn *snapshot.Snapshot, path string, err error) {
-		if sn.Tree != root || err == nil {
-			t.Errorf("reported of %+v: %v", sn, err)
+	_, err := snapshot.Check(t.Context(), r, snapshot.CheckOptions{}, func(f snapshot.Finding) {
+		if len(f.Snapshots) != 2 || f.Snapshots[0].Tree != root || f.Err == nil {
+			t.Errorf("reported %v of %d snapshots, want both", f, len(f.Snapshots))
 		}
-		got = append(got, path)
-	}))
+		got = append(got, f.Path)
+	})
+	try(t, err)
 	if want := []string{"/missing/", "/no tree", "/odd", "/sub/lost", "/wrong size"}; !slices.Equal(got, want) {
 		t.Errorf("reported %q, want %q", got, want)
 	}

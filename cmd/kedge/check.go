@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -34,24 +33,14 @@ func runCheck(cmd *cobra.Command, term *terminal, flags *repositoryFlags, readDa
 	if err != nil {
 		return err
 	}
-	problems := 0
-	report := func(what string, err error) {
-		problems++
-		term.warn("%s: %v", what, err)
-	}
-	err = r.Check(ctx, repo.CheckOptions{
-		ReadData: readData,
-		Progress: func(done, total int64) { term.progress("%d of %d packs", done, total) },
-	}, func(p repo.Problem) { report(p.File.String(), p.Err) })
+	result, err := snapshot.Check(ctx, r, snapshot.CheckOptions{
+		ReadData:     readData,
+		PackProgress: func(done, total int64) { term.progress("%d of %d bytes of packs", done, total) },
+	}, func(f snapshot.Finding) { term.warn("%v", f) })
 	if err != nil {
 		return fmt.Errorf("check %s: %w", flags.location, err)
 	}
-	err = snapshot.Check(ctx, r, func(sn *snapshot.Snapshot, path string, err error) {
-		report(fmt.Sprintf("snapshot %s %s", sn.ID.Short(), path), err)
-	})
-	if err != nil {
-		return fmt.Errorf("check %s: %w", flags.location, err)
-	}
+	problems := result.Errors
 	if err := term.object(map[string]any{"message_type": "summary", "num_errors": problems}); err != nil {
 		return err
 	}

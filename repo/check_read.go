@@ -1,0 +1,128 @@
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo/internal/index"
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+// readPacks reads packs from start to end, several side by side.
+func (c *checker) readPacks(ctx context.Context, packs []index.Pack) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(max(loaders, runtime.GOMAXPROCS(0)))
+	for _, p := range packs {
+		if inner.Err() != nil {
+			break
+		}
+		g.Go(func() error { return c.readPack(inner, p) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// readPack reads a pack from start to end, once, and reports what is wrong with it.
+func (c *checker) readPack(ctx context.Context, p index.Pack) error {
+	rd, err := c.r.be.Open(ctx, backend.Handle{Type: backend.Pack, Name: p.ID.String()}, 0, 0)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		c.packProblem(p, p.Blobs, err)
+		return nil
+	}
+	defer rd.Close()
+	sum := sha256.New()
+	in := io.TeeReader(rd, io.MultiWriter(sum, progressWriter{c}))
+	bad, problems, err := c.readBlobs(in, p)
+	if err == nil {
+		_, err = io.Copy(io.Discard, in)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	switch {
+	case err != nil:
+		problems = append(problems, fmt.Errorf("read: %w", err))
+	case blob.ID(sum.Sum(nil)) != p.ID:
+		problems = append([]error{errDamaged}, problems...)
+	}
+	for _, err := range problems {
+		c.packProblem(p, bad, err)
+	}
+	return nil
+}
+
+func (c *checker) progress(n int) {
+	if c.opt.Progress == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done += int64(n)
+	c.opt.Progress(c.done, c.total)
+}
+
+type progressWriter struct{ c *checker }
+
+func (w progressWriter) Write(p []byte) (int, error) {
+	w.c.progress(len(p))
+	return len(p), nil
+}
+
+// readBlobs reads the blobs that the index names and the header behind them. bad are the blobs that are not what they
+// should be. err is of reading, and ends it.
+func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, problems []error, err error) {
+	if layout(p.Blobs) != nil {
+		return nil, nil, nil // reported before, with the blobs that are not there
+	}
+	if len(p.Blobs) == 0 {
+		return nil, nil, nil
+	}
+	sealed, plain := c.r.sealed.Get().(*[]byte), c.r.sealed.Get().(*[]byte)
+	defer c.r.sealed.Put(sealed)
+	defer c.r.sealed.Put(plain)
+	var at int64
+	for i, b := range p.Blobs {
+		room(sealed, b.Length)
+		if _, err := io.ReadFull(in, *sealed); err != nil {
+			return append(bad, p.Blobs[i:]...), problems, fmt.Errorf("%v: %w", b.Handle, err)
+		}
+		at = end(b)
+		data, err := c.r.codec.unpack(c.r.key, b, *sealed, *plain)
+		if err != nil {
+			bad = append(bad, b)
+			problems = append(problems, fmt.Errorf("%v: %w", b.Handle, err))
+		} else if cap(data) > cap(*plain) {
+			*plain = data
+		}
+	}
+	limit := pack.Size(p.Blobs) - at
+	tail, err := io.ReadAll(io.LimitReader(in, limit+1))
+	if err != nil {
+		return bad, problems, err
+	}
+	if int64(len(tail)) > limit {
+		return bad, append(problems, errors.New("there is more behind the header")), nil
+	}
+	blobs, header, err := pack.ParseTail(c.r.key, tail)
+	switch {
+	case err != nil:
+		problems = append(problems, err)
+	case header != len(tail)-pack.LengthSize || !slices.Equal(blobs, p.Blobs):
+		problems = append(problems, errors.New("the header does not agree with the index; run kedge repair index"))
+	}
+	return bad, problems, nil
+}

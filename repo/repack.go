@@ -1,0 +1,162 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo/internal/crypto"
+	"github.com/kedge-project/kedge/repo/internal/index"
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+// repack copies what the plan keeps of the packs that it writes anew into new packs, and writes index files for these.
+func (r *Repository) repack(ctx context.Context, plan *prunePlan, done func()) error {
+	packs := plan.kept()
+	if len(packs) == 0 {
+		return nil
+	}
+	return r.Upload(ctx, func(ctx context.Context, up *Uploader) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(loaders)
+		for _, p := range packs {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error {
+				defer done()
+				return r.repackPack(ctx, up, p, plan.compress)
+			})
+		}
+		return g.Wait()
+	})
+}
+
+// kept returns what stays of the packs that are written anew.
+func (p *prunePlan) kept() []index.Pack {
+	var packs []index.Pack
+	number := make(map[blob.ID]int)
+	for n, e := range p.used.x.All() {
+		if _, ok := p.repack[e.Pack]; !ok || !p.keeps(n, e) {
+			continue
+		}
+		i, ok := number[e.Pack]
+		if !ok {
+			i = len(packs)
+			number[e.Pack] = i
+			packs = append(packs, index.Pack{ID: e.Pack})
+		}
+		packs[i].Blobs = append(packs[i].Blobs, e.Blob)
+	}
+	return packs
+}
+
+// repackPack copies blobs of one pack. A blob that cannot be read there is taken from another pack, if one has it.
+func (r *Repository) repackPack(ctx context.Context, up *Uploader, p index.Pack, compress bool) error {
+	work, plain := r.sealed.Get().(*[]byte), r.sealed.Get().(*[]byte)
+	defer r.sealed.Put(work)
+	defer r.sealed.Put(plain)
+	return r.readSealed(ctx, p, func(b pack.Blob, sealed []byte, err error) error {
+		var data []byte
+		if err == nil {
+			data, err = r.verify(b, sealed, work, *plain)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			if data, err = r.LoadBlob(ctx, b.Handle, *plain); err != nil {
+				return fmt.Errorf("repack %v: %w; run kedge repair packs %v", b.Handle, err, p.ID)
+			}
+			_, err = up.store(ctx, b.Handle, data)
+		case compress && b.Uncompressed == 0:
+			_, err = up.store(ctx, b.Handle, data)
+		default:
+			err = up.addSealed(ctx, b, sealed)
+		}
+		if cap(data) > cap(*plain) {
+			*plain = data
+		}
+		return err
+	})
+}
+
+// verify returns the plain of a stored blob, in buf if it is large enough, after it compared it with its ID. It leaves
+// sealed as it is and overwrites work.
+func (r *Repository) verify(b pack.Blob, sealed []byte, work *[]byte, buf []byte) ([]byte, error) {
+	room(work, b.Length)
+	copy(*work, sealed)
+	return r.codec.unpack(r.key, b, *work, buf)
+}
+
+// readSealed reads blobs of one pack as they are stored, at ascending offsets and in as few parts as sensible, and calls fn
+// for each. sealed is valid during the call. err says why one could not be read.
+func (r *Repository) readSealed(ctx context.Context, p index.Pack, fn func(b pack.Blob, sealed []byte, err error) error) error {
+	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
+	h := backend.Handle{Type: backend.Pack, Name: p.ID.String()}
+	buf := r.sealed.Get().(*[]byte)
+	defer r.sealed.Put(buf)
+	for rest := p.Blobs; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && end(rest[n-1]) <= int64(rest[n].Offset) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
+			n++
+		}
+		at := int64(rest[0].Offset)
+		rd, broken := r.be.Open(ctx, h, at, end(rest[n-1])-at)
+		for _, b := range rest[:n] {
+			room(buf, b.Length)
+			if broken == nil {
+				broken = readAt(rd, int64(b.Offset)-at, *buf)
+			}
+			if err := fn(b, *buf, broken); err != nil {
+				if rd != nil {
+					rd.Close()
+				}
+				return err
+			}
+			at = end(b)
+		}
+		if rd != nil {
+			rd.Close()
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// addSealed puts a blob into an open pack as it stood in another one of this repository. Neither the bytes nor the seal
+// depend on where a blob stands. The index may know the blob already.
+func (up *Uploader) addSealed(ctx context.Context, b pack.Blob, sealed []byte) error {
+	s := &up.trees
+	if b.Type == blob.Data {
+		s = &up.data[rand.IntN(openPacks)]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pack != nil && !s.pack.fits(len(sealed)-crypto.Overhead, b.Uncompressed != 0, up.r.packSize) {
+		if err := up.send(ctx, s.pack); err != nil {
+			return err
+		}
+		s.pack = nil
+	}
+	if s.pack == nil {
+		s.pack = up.newPacker()
+	}
+	s.pack.addSealed(b, sealed)
+	return nil
+}
+
+// addSealed appends a blob that is sealed already.
+func (p *packer) addSealed(b pack.Blob, sealed []byte) {
+	b.Offset = uint32(len(p.buf))
+	p.buf = append(p.buf, sealed...)
+	p.sum.Write(sealed)
+	p.blobs = append(p.blobs, b)
+	p.header += pack.EntrySize(b.Uncompressed != 0)
+}

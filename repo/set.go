@@ -1,0 +1,51 @@
+package repo
+
+import (
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/kedge-project/kedge/blob"
+)
+
+// Set is a set of blobs that the repository's index knows. It takes one bit for each entry of the index. It is safe for
+// concurrent use.
+type Set struct {
+	x     numbers
+	words []atomic.Uint64
+}
+
+// NewSet returns an empty Set for the blobs that the index knows now: it does not hold those that are stored later.
+func (r *Repository) NewSet() *Set {
+	x := number(r.idx)
+	return &Set{x: x, words: make([]atomic.Uint64, (x.Len()+63)/64)}
+}
+
+// Add adds the blob and tells whether it was not in the Set before. A blob that the index does not know is not added.
+func (s *Set) Add(h blob.Handle) (added bool) {
+	n, ok := s.x.Number(h)
+	if !ok || n >= 64*len(s.words) {
+		return false
+	}
+	bit := uint64(1) << (n % 64)
+	return s.words[n/64].Or(bit)&bit == 0
+}
+
+// Has tells whether the blob is in the Set.
+func (s *Set) Has(h blob.Handle) bool {
+	n, ok := s.x.Number(h)
+	return ok && s.has(n)
+}
+
+// has is Has for the blob of that number.
+func (s *Set) has(n int) bool {
+	return n < 64*len(s.words) && s.words[n/64].Load()&(1<<(n%64)) != 0
+}
+
+// Len returns how many blobs the Set holds.
+func (s *Set) Len() int {
+	n := 0
+	for i := range s.words {
+		n += bits.OnesCount64(s.words[i].Load())
+	}
+	return n
+}
