@@ -126,7 +126,8 @@ var (
 )
 
 // Backend keeps the files of one repository. All methods may be called by several goroutines at once.
-// Errors wrap the sentinels above where they apply; all others are worth a retry or a report.
+// Errors wrap the sentinels above where they apply, and fs.ErrPermission where credentials or rights are refused; all
+// others are worth a retry or a report.
 type Backend interface {
 	// Save stores content under h, whole or not at all: once it returns nil the file survives a power cut,
 	// and until then no other call sees it. content is read from its start to its end, and again on a retry.
@@ -146,4 +147,13 @@ type Backend interface {
 
 	// Remove deletes the file.
 	Remove(ctx context.Context, h Handle) error
+}
+
+// Close ends what be holds open, such as a connection, if it is of a kind that must be closed (an io.Closer). A backend
+// is not used after that.
+func Close(be Backend) error {
+	if closer, ok := be.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/repo"
 )
 
@@ -110,9 +111,7 @@ func (f *repositoryFlags) with(ctx context.Context, mode lockMode, fn func(ctx c
 	if err != nil {
 		return err
 	}
-	if closer, ok := r.Backend().(io.Closer); ok {
-		defer func() { err = errors.Join(err, closer.Close()) }()
-	}
+	defer func() { err = errors.Join(err, backend.Close(r.Backend())) }()
 	if mode == noLock || f.noLock {
 		return fn(ctx, r)
 	}
