@@ -157,22 +157,7 @@ func (b *Backend) next(op Op, t backend.Type) *Fault {
 	}
 	met.fired = true
 	f := met.Fault
-	if !f.Effect.suits(op) {
-		f.Effect = Before
-	}
 	return &f
-}
-
-func (e Effect) suits(op Op) bool {
-	switch e {
-	case Break:
-		return op == Open || op == List
-	case Short:
-		return op == Open
-	case Torn:
-		return op == Save
-	}
-	return true
 }
 
 // call makes a call, unless f keeps it from being made, and says what came of it.

@@ -138,7 +138,8 @@ func TestAFaultWaitsForItsCall(t *testing.T) {
 	be := fault.New(memory.New(),
 		fault.Fault{Op: fault.Stat, Type: backend.Pack, Call: 2},
 		fault.Fault{Op: fault.Stat, Type: backend.Pack, Call: 4, Lasts: true, Err: errOther},
-		fault.Fault{Op: fault.Stat, Type: backend.Key})
+		fault.Fault{Op: fault.Stat, Type: backend.Key},
+		fault.Fault{Op: fault.Stat, Call: 2, Err: errOther}) // the first fault of the script goes before
 	for i, want := range []error{backend.ErrNotExist, fault.Err, backend.ErrNotExist, errOther, errOther} {
 		if _, err := be.Stat(t.Context(), pack); !errors.Is(err, want) {
 			t.Errorf("call %d: %v, want %v", i+1, err, want)
@@ -147,7 +148,7 @@ func TestAFaultWaitsForItsCall(t *testing.T) {
 	if n := be.Calls(); n != 5 {
 		t.Errorf("counted %d calls, want 5", n)
 	}
-	if fired, unfired := be.Fired(), be.Unfired(); len(fired) != 2 || len(unfired) != 1 || unfired[0].Type != backend.Key {
+	if fired, unfired := be.Fired(), be.Unfired(); len(fired) != 2 || len(unfired) != 2 || unfired[0].Type != backend.Key {
 		t.Errorf("fired: %v\nunfired: %v", fired, unfired)
 	}
 }
