@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -166,6 +167,16 @@ func TestAnEndedContextEndsThePause(t *testing.T) {
 	})
 }
 
+func TestAnEndedContextIsNoFailureToTell(t *testing.T) {
+	with(t, []fault.Fault{{Effect: fault.Hang}}, func(t *testing.T, w *world) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := w.be.Stat(ctx, pack); !errors.Is(err, context.DeadlineExceeded) || len(w.told) > 0 {
+			t.Errorf("got %v, told %q", err, w.told)
+		}
+	})
+}
+
 func TestAnUploadThatArrivedIsSuccess(t *testing.T) {
 	with(t, []fault.Fault{{Op: fault.Save, Effect: fault.After}}, func(t *testing.T, w *world) {
 		put(t, w.be, pack, text)
@@ -289,6 +300,20 @@ func TestARemovalThatHappenedIsSuccess(t *testing.T) {
 	})
 }
 
+// eager returns a reader's error beside its last bytes, as readers may.
+type eager struct{ backend.Backend }
+
+func (e eager) Open(ctx context.Context, h backend.Handle, offset, length int64) (io.ReadCloser, error) {
+	rd, err := e.Backend.Open(ctx, h, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{iotest.DataErrReader(rd), rd}, nil
+}
+
 func TestAReaderGoesOnWhereItBroke(t *testing.T) {
 	for _, c := range []struct {
 		offset, length int64
@@ -309,14 +334,26 @@ func TestAReaderGoesOnWhereItBroke(t *testing.T) {
 				t.Errorf("told %q, want four failures", w.told)
 			}
 		})
+		with(t, script, func(t *testing.T, w *world) {
+			told := 0
+			be := retry.New(eager{w.fault}, retry.Options{Notify: func(string, error, time.Duration) { told++ }})
+			put(t, w.store, pack, text)
+			if got, err := get(t, be, pack, c.offset, c.length); got != c.want || err != nil || told != 4 {
+				t.Errorf("read %d+%d with errors beside bytes: %q, %v after %d failures; want %q after 4", c.offset, c.length, got, err, told, c.want)
+			}
+		})
 	}
 }
 
 func TestAReaderThatBreaksAfterItsLastByteIsDone(t *testing.T) {
-	with(t, []fault.Fault{{Op: fault.Open, Effect: fault.Break, N: 10}}, func(t *testing.T, w *world) {
+	script := []fault.Fault{{Op: fault.Open, Effect: fault.Break, N: 10}, {Op: fault.Open, Call: 3, Effect: fault.Break, N: 6}}
+	with(t, script, func(t *testing.T, w *world) {
 		put(t, w.store, pack, text)
 		if got, err := get(t, w.be, pack, 0, 0); got != text || err != nil {
-			t.Errorf("read %q, %v", got, err)
+			t.Errorf("read all: %q, %v", got, err)
+		}
+		if got, err := get(t, w.be, pack, 2, 6); got != "234567" || err != nil {
+			t.Errorf("read a part: %q, %v", got, err)
 		}
 	})
 }
