@@ -17,6 +17,7 @@ var layers = [][]string{
 	0: {"blob", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest",
+		"backend/fault", "backend/limit", "backend/retry",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
 	},
@@ -43,6 +44,9 @@ var siblings = map[string][]string{
 	"backend/local":       {"backend"},
 	"backend/memory":      {"backend"},
 	"backend/rest":        {"backend"},
+	"backend/fault":       {"backend"},
+	"backend/limit":       {"backend"},
+	"backend/retry":       {"backend"},
 	"repo": {
 		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 	},
