@@ -16,7 +16,7 @@ const module = "github.com/kedge-project/kedge"
 var layers = [][]string{
 	0: {"blob", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
-		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest",
+		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3",
 		"backend/fault", "backend/limit", "backend/retry",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
@@ -47,6 +47,7 @@ var siblings = map[string][]string{
 	"backend/fault":       {"backend"},
 	"backend/limit":       {"backend"},
 	"backend/retry":       {"backend"},
+	"backend/s3":          {"backend"},
 	"repo": {
 		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 	},
