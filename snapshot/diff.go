@@ -1,8 +1,12 @@
 package snapshot
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/kedge-project/kedge/blob"
 )
@@ -31,6 +35,30 @@ type Change struct {
 // holds. The zero ID is an empty tree. What has one ID on both sides is not loaded. Where a directory came, went, or
 // became something else, all that it holds is reported too.
 func Diff(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(Change) error) error {
+	return Compare(ctx, r, a, b, func(path string, from, to *Node) error {
+		c := Change{Path: path, Old: from, New: to}
+		switch {
+		case from == nil:
+			c.Kind = Added
+		case to == nil:
+			c.Kind = Removed
+		case from.Type != to.Type:
+			c.Kind = TypeChanged
+		case !from.SameContent(to):
+			c.Kind = Modified
+		case !from.SameMetadata(to):
+			c.Kind = Metadata
+		default:
+			return nil
+		}
+		return fn(c)
+	})
+}
+
+// Compare calls fn for every path in the directories that differ between the trees a and b, whether it differs itself or not, in
+// order of names, a directory before what it holds. from or to is nil where the path is on one side only. The zero ID
+// is an empty tree. A directory with one tree on both sides is not looked into.
+func Compare(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(path string, from, to *Node) error) error {
 	d := differ{ctx: ctx, r: r, fn: fn}
 	return d.trees(a, b, "", 0)
 }
@@ -38,7 +66,7 @@ func Diff(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(Change) error
 type differ struct {
 	ctx context.Context
 	r   TreeLoader
-	fn  func(Change) error
+	fn  func(path string, from, to *Node) error
 }
 
 func (d *differ) load(id blob.ID, path string) ([]*Node, error) {
@@ -91,31 +119,17 @@ func (d *differ) trees(a, b blob.ID, path string, depth int) error {
 	return nil
 }
 
-// nodes compares two nodes of one name; one of them may be nil.
+// nodes hands on two nodes of one name, and goes into them; one of them may be nil.
 func (d *differ) nodes(from, to *Node, path string, depth int) error {
-	c := Change{Old: from, New: to}
-	switch {
-	case from == nil:
-		c.Path, c.Kind = path+"/"+to.Name, Added
-	case to == nil:
-		c.Path, c.Kind = path+"/"+from.Name, Removed
-	default:
-		c.Path = path + "/" + to.Name
-		switch {
-		case from.Type != to.Type:
-			c.Kind = TypeChanged
-		case !from.SameContent(to):
-			c.Kind = Modified
-		case !from.SameMetadata(to):
-			c.Kind = Metadata
-		}
+	if to != nil {
+		path += "/" + to.Name
+	} else {
+		path += "/" + from.Name
 	}
-	if c.Kind != "" {
-		if err := d.fn(c); err != nil {
-			return err
-		}
+	if err := d.fn(path, from, to); err != nil {
+		return err
 	}
-	return d.trees(subtree(from), subtree(to), c.Path, depth+1)
+	return d.trees(subtree(from), subtree(to), path, depth+1)
 }
 
 // subtree returns the tree of a directory, and the zero ID for anything else.
@@ -124,4 +138,38 @@ func subtree(n *Node) blob.ID {
 		return blob.ID{}
 	}
 	return *n.Subtree
+}
+
+// Modifier returns restic's marks for what became of a path: "+" added, "-" removed, "T" type changed, "M" content of a
+// file modified, "M?" the same though size, times and inode say that nobody wrote to it, and, if metadata asks for it,
+// "U" anything else updated, a directory by what it holds too. It is empty where nothing of that happened.
+func Modifier(from, to *Node, metadata bool) string {
+	switch {
+	case from == nil:
+		return "+"
+	case to == nil:
+		return "-"
+	}
+	mark := ""
+	if from.Type != to.Type {
+		mark = "T"
+	}
+	switch {
+	case from.Type == File && to.Type == File && !slices.Equal(from.Content, to.Content):
+		mark += "M"
+		if from.Size == to.Size && from.ModTime.Equal(to.ModTime) && from.ChangeTime.Equal(to.ChangeTime) && from.Inode == to.Inode {
+			mark += "?" // a disk that forgets, or someone who hides what he wrote
+		}
+	case metadata && !same(from, to):
+		mark += "U"
+	}
+	return mark
+}
+
+// same tells whether two nodes of one name have no difference at all.
+func same(a, b *Node) bool {
+	return a.Type == b.Type && a.SameContent(b) && a.SameMetadata(b) && subtree(a) == subtree(b) &&
+		a.AccessTime.Equal(b.AccessTime) && a.ChangeTime.Equal(b.ChangeTime) &&
+		a.User == b.User && a.Group == b.Group && a.Inode == b.Inode && a.DeviceID == b.DeviceID && a.Links == b.Links && a.Error == b.Error &&
+		maps.EqualFunc(a.GenericAttributes, b.GenericAttributes, func(x, y json.RawMessage) bool { return bytes.Equal(x, y) })
 }
