@@ -276,11 +276,11 @@ func (r *Repository) loadIndex(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%w; bring the file back from a copy, or run restic rebuild-index", err)
 			}
-			packs, err := index.Decode(plain)
-			if err != nil {
+			var b index.Batch
+			if err := b.Decode(plain); err != nil {
 				return fmt.Errorf("%v: %w", backend.Handle{Type: backend.Index, Name: id.String()}, err)
 			}
-			r.idx.Add(packs)
+			r.idx.AddBatch(&b)
 			return nil
 		})
 		return ctx.Err()

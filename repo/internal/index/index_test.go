@@ -33,8 +33,9 @@ func TestAnIndexFileComesBack(t *testing.T) {
 }
 
 func TestTheUsualSpellingIsScanned(t *testing.T) {
-	if got, ok := scan(Encode(sample())); !ok || !reflect.DeepEqual(got, sample()) {
-		t.Errorf("got %v, %t", got, ok)
+	var b Batch
+	if ok := b.scan(Encode(sample())); !ok || !reflect.DeepEqual(b.list(), sample()) {
+		t.Errorf("got %v, %t", b.list(), ok)
 	}
 }
 
@@ -110,28 +111,22 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q comes back as %v, %v; want %v", data, again, err, packs)
 		}
 		New().Add(packs)
-		if fast, ok := scan(data); ok {
-			slow, err := unmarshal(data)
-			if err != nil || !reflect.DeepEqual(fast, slow) {
-				t.Errorf("%q is scanned as %v; encoding/json says %v, %v", data, fast, slow, err)
+		var fast, slow Batch
+		if fast.scan(data) {
+			err := slow.unmarshal(data)
+			if err != nil || !reflect.DeepEqual(fast.list(), slow.list()) {
+				t.Errorf("%q is scanned as %v; encoding/json says %v, %v", data, fast.list(), slow.list(), err)
 			}
 		}
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	var packs []Pack
-	for i := range 50 {
-		p := Pack{ID: blob.Hash(fmt.Append(nil, i))}
-		for j := range 1000 {
-			p.Blobs = append(p.Blobs, pack.Blob{Handle: handle(fmt.Sprint(i, j), blob.Data), Offset: uint32(j * 100), Length: 100, Uncompressed: 300})
-		}
-		packs = append(packs, p)
-	}
-	data := Encode(packs)
+	data := Encode(many(50_000))
 	b.SetBytes(int64(len(data)))
+	var batch Batch
 	for b.Loop() {
-		if _, err := Decode(data); err != nil {
+		if err := batch.Decode(data); err != nil {
 			b.Fatal(err)
 		}
 	}

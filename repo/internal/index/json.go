@@ -69,38 +69,32 @@ type document struct {
 
 // Decode reads the document of an index file. Memory is bounded by a small multiple of len(data).
 func Decode(data []byte) ([]Pack, error) {
-	packs, ok := scan(data)
-	if !ok {
-		var err error
-		if packs, err = unmarshal(data); err != nil {
-			return nil, fmt.Errorf("parse index: %w", err)
-		}
+	var b Batch
+	if err := b.Decode(data); err != nil {
+		return nil, err
 	}
-	for i, p := range packs {
-		if p.ID.IsZero() {
-			return nil, fmt.Errorf("parse index: pack %d has no ID", i)
-		}
-		for _, b := range p.Blobs {
-			if err := b.Validate(); err != nil {
-				return nil, fmt.Errorf("parse index: pack %v: %w", p.ID, err)
-			}
-		}
-	}
-	return packs, nil
+	return b.list(), nil
 }
 
 // unmarshal reads a document in any spelling.
-func unmarshal(data []byte) ([]Pack, error) {
+func (b *Batch) unmarshal(data []byte) error {
+	b.reset()
 	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, err
+		return err
 	}
-	packs := make([]Pack, len(doc.Packs))
 	for i, p := range doc.Packs {
-		packs[i] = Pack{p.ID, make([]pack.Blob, len(p.Blobs))}
-		for j, b := range p.Blobs {
-			packs[i].Blobs[j] = pack.Blob{Handle: blob.Handle{ID: b.ID, Type: b.Type}, Offset: b.Offset, Length: b.Length, Uncompressed: b.Uncompressed}
+		if p.ID.IsZero() {
+			return fmt.Errorf("pack %d has no ID", i)
+		}
+		b.pack(p.ID)
+		for _, e := range p.Blobs {
+			entry := pack.Blob{Handle: blob.Handle{ID: e.ID, Type: e.Type}, Offset: e.Offset, Length: e.Length, Uncompressed: e.Uncompressed}
+			if err := entry.Validate(); err != nil {
+				return fmt.Errorf("pack %v: %w", p.ID, err)
+			}
+			b.blob(entry)
 		}
 	}
-	return packs, nil
+	return nil
 }

@@ -16,32 +16,35 @@ type scanner struct {
 	ok   bool
 }
 
-// scan returns the packs of a document; ok is false if its spelling is another, not that it is wrong.
-func scan(data []byte) (packs []Pack, ok bool) {
+// scan reads a document in place of what b held. It returns false for another spelling, which need not be wrong, and for
+// whatever is wrong.
+func (b *Batch) scan(data []byte) bool {
+	b.reset()
 	s := &scanner{rest: bytes.TrimSuffix(data, []byte("\n")), ok: true}
 	s.want(`{"packs":[`)
-	packs = []Pack{}
 	for first := true; s.ok && !s.take(`]}`); first = false {
 		if !first {
 			s.want(`,`)
 		}
-		packs = append(packs, s.pack())
+		s.pack(b)
 	}
-	return packs, s.ok && len(s.rest) == 0
+	return s.ok && len(s.rest) == 0
 }
 
-func (s *scanner) pack() Pack {
-	p := Pack{Blobs: []pack.Blob{}}
+func (s *scanner) pack(b *Batch) {
 	s.want(`{"id":"`)
-	p.ID = s.id()
+	id := s.id()
 	s.want(`","blobs":[`)
+	s.ok = s.ok && !id.IsZero()
+	b.pack(id)
 	for first := true; s.ok && !s.take(`]}`); first = false {
 		if !first {
 			s.want(`,`)
 		}
-		p.Blobs = append(p.Blobs, s.blob())
+		entry := s.blob()
+		s.ok = s.ok && entry.Validate() == nil
+		b.blob(entry)
 	}
-	return p
 }
 
 func (s *scanner) blob() (b pack.Blob) {
