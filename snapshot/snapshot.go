@@ -24,8 +24,12 @@ import (
 	"github.com/kedge-project/kedge/repo"
 )
 
-// ErrNotFound is returned by Find and Lookup for what is not there.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound is returned by Find and Lookup for what is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous is returned by Find for a prefix that several IDs have.
+	ErrAmbiguous = errors.New("it begins several IDs; give more digits")
+)
 
 // Snapshot is one backup. The fields stand in the order of the format.
 type Snapshot struct {
@@ -179,7 +183,7 @@ func Find(ctx context.Context, r *repo.Repository, spec string, f Filter) (*Snap
 	case spec == "" || len(found) == 0:
 		return nil, fmt.Errorf("find snapshot %.80q: %w (\"latest\", or an ID that the list of snapshots shows)", spec, ErrNotFound)
 	case len(found) > 1:
-		return nil, fmt.Errorf("find snapshot %.80q: %d snapshots begin so; give more digits", spec, len(found))
+		return nil, fmt.Errorf("find snapshot %.80q: %w", spec, ErrAmbiguous)
 	}
 	return load(ctx, r, found[0])
 }
