@@ -1,180 +1,91 @@
 package restore
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"sync"
+	"hash"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
-	"github.com/kedge-project/kedge/snapshot"
 )
 
-// file is one that is to be restored.
+// file is a regular one that is to be restored. There may be millions: what few have is in other places.
 type file struct {
-	path      string // as stored
-	dir, name string // its place below the target
-	node      *snapshot.Node
-	first     *file // the one that this is a hard link to
+	name string
+	dir  *dir
+	meta
+	content []blob.ID
+	size    int64 // what the blobs of content make up
+	part    *part // where more than one blob is to be written, or some are kept
 
-	size int64  // what its blobs make up
-	kept []bool // by blob: the file that stands there has it at the same offset; nil: none
-
-	mu     sync.Mutex // held while the temporary file is written
+	left   int32 // blobs to come
 	state  state
-	left   int         // blobs to come
-	temp   fs.FileInfo // of the temporary file, once it is made
-	placed bool        // under its final name
-	broken bool        // said to be so; guarded by the restorer's mu
+	temp   bool // its temporary file was made
+	stood  bool // something stood in its place
+	broken bool // said to be so; guarded by restorer.mu
 }
 
 type state uint8
 
 const (
-	unseen    state = iota
-	wanted          // to be written
-	right           // its content stands
-	untouched       // left as it is, whatever it is
+	wanted    state = iota // to be written
+	right                  // its content stands
+	untouched              // left as it is, whatever it is
+	placed                 // written, and under its final name
 )
 
-// standing opens a regular file that stands in the target, without following a link or waiting for a pipe.
-func standing(p *place, name string, info fs.FileInfo) (*os.File, error) {
-	in, err := p.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, cause(err)
-	}
-	now, err := in.Stat()
-	if err == nil && !os.SameFile(info, now) {
-		err = errors.New("it was replaced while it was opened")
-	}
-	if err != nil {
-		in.Close()
-		return nil, err
-	}
-	return in, nil
+// compareBuffer is how much of a standing file is read and hashed at a time: it stays in the processor's cache.
+const compareBuffer = 256 << 10
+
+func notStored(kind blob.Type, id blob.ID) error {
+	return fmt.Errorf("%v: %w", blob.Handle{ID: id, Type: kind}, repo.ErrNotFound)
 }
 
 // blobSize returns the plain length of a blob in bytes.
 func (s *restorer) blobSize(id blob.ID) (int64, error) {
 	at, ok := s.r.Locate(blob.Handle{ID: id, Type: blob.Data})
 	if !ok {
-		return 0, fmt.Errorf("data %s: %w", id.Short(), repo.ErrNotFound)
+		return 0, notStored(blob.Data, id)
 	}
 	return int64(at.Plain), nil
 }
 
-// compare finds out which blobs of a file do not stand in the target already.
+// compare finds out what of a file stands in the target already, and counts it if that is all, or all there will be.
 func (s *restorer) compare(f *file, buf []byte) error {
-	for _, id := range f.node.Content {
-		n, err := s.blobSize(id)
-		if err != nil {
-			return err
-		}
-		f.size += n
-	}
-	p, err := s.places.get(f.dir)
-	if s.opt.DryRun && errors.Is(err, fs.ErrNotExist) {
-		return s.want(f)
-	}
-	if err != nil {
+	if err := s.look(f, buf); err != nil {
 		return err
 	}
-	defer s.places.release(p)
-	info, err := p.root.Lstat(f.name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return s.want(f)
-	case err != nil:
-		return cause(err)
-	case s.opt.Overwrite == OverwriteNever:
-		f.state = untouched
-		s.count(f, false, 0)
+	path := func() string { return s.path(f) }
+	if f.state != wanted {
+		s.count(path, Unchanged, f.size, 0)
 		return nil
-	case info.IsDir():
-		return errors.New("a directory stands in its place: move it out of the way")
-	case !info.Mode().IsRegular():
-		return s.want(f)
 	}
-	in, err := standing(p, f.name, info)
-	if err != nil {
-		return fmt.Errorf("compare with what is there: %w", err)
-	}
-	defer in.Close()
-	same := s.opt.Overwrite == OverwriteIfChanged && info.Size() == f.size && info.ModTime().Equal(f.node.ModTime)
-	if !same {
-		if same, err = s.compareContent(f, in, buf); err != nil {
-			return fmt.Errorf("compare with what is there: %w", err)
-		}
-		same = same && info.Size() == f.size
-	}
-	if !same {
-		return s.want(f)
-	}
-	f.state = right
-	if !s.opt.DryRun {
-		if err := s.describe(p, f.name, in, f.node); err != nil {
-			return err
-		}
-	}
-	s.count(f, false, 0)
-	return nil
-}
-
-// compareContent sets kept, and tells whether it is so of all.
-func (s *restorer) compareContent(f *file, in io.ReaderAt, buf []byte) (all bool, err error) {
-	f.kept = make([]bool, len(f.node.Content))
-	all = true
-	var at int64
-	for i, id := range f.node.Content {
-		n, err := s.blobSize(id)
-		if err != nil {
-			return false, err
-		}
-		data, err := readAt(in, at, n, buf)
-		if err != nil {
-			return false, err
-		}
-		f.kept[i] = int64(len(data)) == n && blob.Hash(data) == id
-		all = all && f.kept[i]
-		at += n
-	}
-	return all, nil
-}
-
-// readAt reads n bytes, or fewer where the file ends.
-func readAt(in io.ReaderAt, at, n int64, buf []byte) ([]byte, error) {
-	if n > int64(len(buf)) {
-		buf = make([]byte, n)
-	}
-	got, err := in.ReadAt(buf[:n], at)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return buf[:got], nil
-}
-
-// want notes that the file is to be written; a dry run counts it as if it had been.
-func (s *restorer) want(f *file) error {
-	f.state = wanted
 	if !s.opt.DryRun {
 		return nil
 	}
 	n, err := s.missing(f)
 	if err == nil {
-		s.count(f, true, n)
+		s.count(path, f.action(), f.size, n)
 	}
 	return err
 }
 
+// action is what is done to a file that is wanted.
+func (f *file) action() Action {
+	if f.stood {
+		return Updated
+	}
+	return Restored
+}
+
 // missing returns the bytes of the blobs that do not stand in the target.
 func (s *restorer) missing(f *file) (bytes int64, err error) {
-	for i, id := range f.node.Content {
-		if f.kept != nil && f.kept[i] {
+	for i, id := range f.content {
+		if f.keeps(i) {
 			continue
 		}
 		n, err := s.blobSize(id)
@@ -186,30 +97,176 @@ func (s *restorer) missing(f *file) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// verify reads a restored file again.
-func (s *restorer) verify(f *file, buf []byte) error {
-	if f.broken || f.state == untouched {
+// look finds out which blobs of a file do not stand in the target already.
+func (s *restorer) look(f *file, buf []byte) error {
+	size, err := s.sizeOf(f)
+	if err != nil {
+		return err
+	}
+	f.size = size
+	if f.dir.gone {
 		return nil
 	}
-	p, err := s.places.get(f.dir)
+	in, err := s.handles.acquire(f.dir)
+	if err != nil {
+		return err
+	}
+	defer s.handles.release(f.dir)
+	st, err := lstat(in, f.name)
+	switch {
+	case notThere(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at what is there: %w", err)
+	case s.opt.Overwrite == OverwriteNever, s.opt.Overwrite == OverwriteIfNewer && !f.newer(st):
+		f.state = untouched
+		return nil
+	case isType(st, unix.S_IFDIR):
+		return s.clear(f.dir, f.name)
+	}
+	f.stood = true
+	if !isType(st, unix.S_IFREG) {
+		return nil
+	}
+	sameLook := s.opt.Overwrite == OverwriteIfChanged && st.Size == f.size && f.sameTime(st)
+	if sameLook && (s.opt.DryRun || f.sameMeta(st)) {
+		f.state = right
+		return nil
+	}
+	fd, err := openStanding(in, f.name, st)
+	if errors.Is(err, unix.EACCES) {
+		return nil // what cannot be read can be replaced
+	}
+	if err != nil {
+		return fmt.Errorf("compare with what is there: %w", err)
+	}
+	defer unix.Close(fd)
+	if !sameLook {
+		same, err := s.compareContent(f, fd, st.Size, buf)
+		if err != nil {
+			return fmt.Errorf("compare with what is there: %w", err)
+		}
+		if !same || st.Size != f.size {
+			return nil
+		}
+	}
+	f.state = right
+	if s.opt.DryRun {
+		return nil
+	}
+	return s.describe(thing{fd: fd}, st, &f.meta, true)
+}
+
+// newer tells whether the snapshot's file was changed after the one that stands there.
+func (m *meta) newer(st *unix.Stat_t) bool {
+	return time.Unix(m.mtime.sec, int64(m.mtime.nsec)).After(time.Unix(st.Mtim.Unix()))
+}
+
+// sameMeta tells whether all that lstat tells is as it should be, and there is nothing else to ask for.
+func (f *file) sameMeta(st *unix.Stat_t) bool {
+	return st.Uid == f.uid && st.Gid == f.gid && st.Mode&0o7777 == sysMode(f.mode) && len(f.attributes()) == 0
+}
+
+// openStanding opens a regular file that stands in the target.
+func openStanding(in int, name string, st *unix.Stat_t) (int, error) {
+	fd, err := openat(in, name, unix.O_RDONLY, 0)
+	if err != nil {
+		return 0, err
+	}
+	var now unix.Stat_t
+	if err = unix.Fstat(fd, &now); err == nil && !sameInode(st, &now) {
+		err = errReplaced
+	}
+	if err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	return fd, nil
+}
+
+// sizeOf returns what the blobs of a file make up.
+func (s *restorer) sizeOf(f *file) (size int64, err error) {
+	for _, id := range f.content {
+		n, err := s.blobSize(id)
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
+}
+
+// compareContent reads what stands there, notes the blobs that are right, and tells whether all are.
+func (s *restorer) compareContent(f *file, fd int, have int64, buf []byte) (all bool, err error) {
+	if len(f.content) == 1 && have != f.size {
+		return false, nil // its one blob cannot be right
+	}
+	sum := sha256.New()
+	kept := make([]bool, len(f.content))
+	all, some := true, false
+	var at int64
+	for i, id := range f.content {
+		n, err := s.blobSize(id)
+		if err != nil {
+			return false, err
+		}
+		if at+n <= have {
+			if kept[i], err = isBlob(fd, at, n, id, sum, buf); err != nil {
+				return false, err
+			}
+		}
+		all = all && kept[i]
+		some = some || kept[i]
+		at += n
+	}
+	if some && !all || some && have != f.size {
+		f.part = &part{kept: kept}
+	}
+	return all, nil
+}
+
+// isBlob tells whether the n bytes at an offset are the blob.
+func isBlob(fd int, at, n int64, id blob.ID, sum hash.Hash, buf []byte) (bool, error) {
+	sum.Reset()
+	for n > 0 {
+		got, err := pread(fd, buf[:min(n, int64(len(buf)))], at)
+		if err != nil || got == 0 {
+			return false, err
+		}
+		sum.Write(buf[:got])
+		at, n = at+int64(got), n-int64(got)
+	}
+	var have blob.ID
+	return blob.ID(sum.Sum(have[:0])) == id, nil
+}
+
+// verify reads a restored file again.
+func (s *restorer) verify(f *file, buf []byte) error {
+	if f.broken || f.state != right && f.state != placed {
+		return nil
+	}
+	in, err := s.handles.acquire(f.dir)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	defer s.places.release(p)
-	info, err := p.root.Lstat(f.name)
-	if err != nil {
-		return fmt.Errorf("verify: %w", cause(err))
-	}
-	in, err := standing(p, f.name, info)
+	defer s.handles.release(f.dir)
+	st, err := lstat(in, f.name)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	defer in.Close()
-	same, err := s.compareContent(f, in, buf)
+	if !isType(st, unix.S_IFREG) {
+		return fmt.Errorf("verify: %w", errReplaced)
+	}
+	fd, err := openStanding(in, f.name, st)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	if !same || info.Size() != f.size {
+	defer unix.Close(fd)
+	same, err := s.compareContent(f, fd, st.Size, buf)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if !same || st.Size != f.size {
 		return errors.New("verify: what stands there is not what the snapshot holds; restore it again, and look after the disk")
 	}
 	return nil

@@ -3,25 +3,18 @@ package restore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"slices"
-	"strings"
-	"syscall"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kedge-project/kedge/blob"
-)
-
-// Files that are complete are renamed together, so that one sync of the file system serves many.
-const (
-	settleFiles = 1000
-	settleBytes = 256 << 20
 )
 
 // tempName is the name beside its place that a file is written under. It depends on the final name alone, so that a restore
@@ -31,326 +24,361 @@ func tempName(name string) string {
 	return ".kedge-" + hex.EncodeToString(id[:8]) + ".part"
 }
 
-// use is one place that a blob goes to.
-type use struct {
-	f  *file
-	at int64 // offset in the file
+// part is what a file needs that is not written in one go.
+type part struct {
+	kept []bool  // by blob: the file that stands there has it at the same offset; nil: none
+	at   []int64 // by blob: its offset
+
+	mu   sync.Mutex // held while the temporary file is opened
+	fd   int
+	open bool         // fd is held open until the file is complete
+	made *unix.Stat_t // the temporary file, once it is made
 }
+
+// maxOpen is how many incomplete files are held open. Those beyond are opened again for each of their blobs.
+const maxOpen = 128
+
+// keeps tells whether a blob is taken from what stands there.
+func (f *file) keeps(i int) bool { return f.part != nil && f.part.kept != nil && f.part.kept[i] }
+
+// chunk is one place that a blob goes to.
+type chunk struct {
+	f *file
+	i uint32 // which of its blobs
+}
+
+func (c chunk) id() blob.ID { return c.f.content[c.i] }
 
 // fetch loads the blobs that are wanted, each once and pack by pack, and writes them wherever they belong.
 func (s *restorer) fetch(ctx context.Context) error {
-	uses := map[blob.ID][]use{}
-	var handles []blob.Handle
-	for _, f := range s.files {
-		if f.state != wanted {
-			continue
+	wants, err := s.wants()
+	if err != nil {
+		return err
+	}
+	// Those that need no blob: empty, shorter than before, or holes only.
+	err = s.each(ctx, anywhere, func(f *file, _ []byte) error {
+		if f.state != wanted || f.left > 0 || s.isBroken(f) {
+			return nil
 		}
-		var at int64
-		for i, id := range f.node.Content {
-			n, err := s.blobSize(id)
-			if err != nil {
-				return err
+		return s.put(f, 0, nil)
+	})
+	if err != nil {
+		return err
+	}
+	return load(ctx, s.r, blob.Data, wants, chunk.id, func(users []want[chunk], data []byte, err error) {
+		for _, u := range users {
+			fault := err
+			if fault == nil {
+				fault = s.put(u.user.f, int(u.user.i), data)
 			}
-			if (f.kept == nil || !f.kept[i]) && id != s.zero {
-				if uses[id] == nil {
-					handles = append(handles, blob.Handle{ID: id, Type: blob.Data})
-				}
-				uses[id] = append(uses[id], use{f, at})
-				f.left++
+			if fault != nil {
+				s.failFile(u.user.f, fault)
 			}
-			at += n
+		}
+	})
+}
+
+// wants lists the blobs to be fetched.
+func (s *restorer) wants() ([]want[chunk], error) {
+	n := 0
+	for _, d := range s.dirs {
+		for i := range d.files {
+			if f := &d.files[i]; f.state == wanted {
+				n += len(f.content)
+			}
 		}
 	}
-	for _, f := range s.files {
-		if f.state == wanted && f.left == 0 { // empty, shorter than before, or holes only
-			if err := s.write(f, 0, nil); err != nil {
+	wants := make([]want[chunk], 0, n)
+	where := s.newLocator(blob.Data)
+	for _, d := range s.dirs {
+		for i := range d.files {
+			f := &d.files[i]
+			if f.state != wanted || f.broken {
+				continue
+			}
+			from := len(wants)
+			var err error
+			if wants, err = s.wantsOf(f, where, wants); err != nil {
+				wants = wants[:from]
 				s.failFile(f, err)
 			}
 		}
 	}
-	return s.r.LoadBlobs(ctx, handles, func(h blob.Handle, data []byte, err error) error {
-		for _, u := range uses[h.ID] {
-			if err == nil {
-				err = s.put(u, data)
-			}
-			if err != nil {
-				s.failFile(u.f, err)
-				err = nil
-			}
-		}
-		return ctx.Err()
-	})
+	return wants, nil
 }
 
-// put takes one of the blobs that a file waits for.
-func (s *restorer) put(u use, data []byte) error {
-	u.f.mu.Lock()
-	defer u.f.mu.Unlock()
-	if s.isBroken(u.f) {
+// wantsOf appends the blobs that are to be fetched for a file. It sets the file's size and what it waits for.
+func (s *restorer) wantsOf(f *file, where *locator, wants []want[chunk]) ([]want[chunk], error) {
+	if len(f.content) > 1 {
+		if f.part == nil {
+			f.part = &part{}
+		}
+		f.part.at = make([]int64, len(f.content))
+	}
+	f.size, f.left = 0, 0
+	for i, id := range f.content {
+		at, err := where.find(id)
+		if err != nil {
+			return wants, err
+		}
+		if len(f.content) > 1 {
+			f.part.at[i] = f.size
+		}
+		f.size += at.plain
+		if id != s.zero && !f.keeps(i) {
+			wants = append(wants, want[chunk]{at.place, chunk{f, uint32(i)}})
+			f.left++
+		}
+	}
+	return wants, nil
+}
+
+// put writes one of the blobs that a file waits for, or completes one that waits for none. After an error the temporary file
+// is gone: it may have filled the disk.
+func (s *restorer) put(f *file, i int, data []byte) (err error) {
+	if f.part != nil && s.isBroken(f) {
 		return nil
 	}
-	u.f.left--
-	return s.write(u.f, u.at, data)
-}
-
-// write puts data into the temporary file, and completes it if nothing more is to come. After an error the temporary
-// file is gone: it may have filled the disk.
-func (s *restorer) write(f *file, at int64, data []byte) (err error) {
-	p, err := s.places.get(f.dir)
+	dir, err := s.handles.acquire(f.dir)
 	if err != nil {
 		return err
 	}
-	defer s.places.release(p)
-	defer func() {
-		if err != nil && f.temp != nil {
-			err = errors.Join(err, cause(p.root.Remove(tempName(f.name))))
-			f.temp = nil
+	defer s.handles.release(f.dir)
+	if f.part == nil {
+		err = s.putWhole(dir, f, data)
+	} else {
+		err = s.putPart(dir, f, i, data)
+	}
+	if err != nil && f.temp {
+		if removed := unix.Unlinkat(dir, tempName(f.name), 0); removed != nil && !notThere(removed) {
+			err = errors.Join(err, removed)
 		}
-	}()
-	out, err := s.openTemp(p, f)
+	}
+	return err
+}
+
+// putWhole writes a file of at most one blob.
+func (s *restorer) putWhole(dir int, f *file, data []byte) error {
+	fd, st, err := s.create(dir, f)
+	if err != nil {
+		return err
+	}
+	err = s.writeData(fd, data, 0)
+	if err == nil && (len(data) == 0 || data[len(data)-1] == 0) && f.size > 0 {
+		err = unix.Ftruncate(fd, f.size) // it may end in a hole
+	}
+	if err != nil {
+		err = fmt.Errorf("write: %w", err)
+	} else {
+		err = s.finish(fd, st, f)
+	}
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		s.settler.add(f)
+	}
+	return err
+}
+
+// putPart writes one of several blobs.
+func (s *restorer) putPart(dir int, f *file, i int, data []byte) error {
+	fd, held, err := s.openPart(dir, f)
 	if err != nil {
 		return fmt.Errorf("make a temporary file: %w", err)
 	}
-	defer out.Close()
-	if !allZero(data) { // else the hole that is there will do
-		if _, err := out.WriteAt(data, at); err != nil {
-			return fmt.Errorf("write: %w", cause(err))
-		}
+	if !held {
+		defer unix.Close(fd)
 	}
-	if f.left > 0 {
+	if f.part.at != nil && len(data) > 0 {
+		err = s.writeData(fd, data, f.part.at[i])
+	}
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if left := atomic.AddInt32(&f.left, -1); left > 0 {
 		return nil
 	}
-	if err := s.describe(p, tempName(f.name), out, f.node); err != nil {
+	if err := s.finish(fd, f.part.made, f); err != nil {
 		return err
 	}
-	return s.complete(f)
+	s.closePart(f)
+	s.settler.add(f)
+	return nil
+}
+
+// writeData writes a blob, but for the zeros that a hole stands for.
+func (s *restorer) writeData(fd int, data []byte, at int64) error {
+	if !s.opt.Sparse {
+		if allZero(data) {
+			return nil
+		}
+		return pwrite(fd, data, at)
+	}
+	const page = 4 << 10
+	for len(data) > 0 {
+		n := min(page-int(at%page), len(data)) // up to the next boundary of the file's pages
+		hole := allZero(data[:n])
+		for n < len(data) && allZero(data[n:min(n+page, len(data))]) == hole {
+			n = min(n+page, len(data))
+		}
+		if !hole {
+			if err := pwrite(fd, data[:n], at); err != nil {
+				return err
+			}
+		}
+		data, at = data[n:], at+int64(n)
+	}
+	return nil
 }
 
 func allZero(data []byte) bool {
 	return len(data) == 0 || data[0] == 0 && bytes.Equal(data[1:], data[:len(data)-1])
 }
 
-// openTemp opens the temporary file. The first time it is made, of the full length and with what can be kept.
-func (s *restorer) openTemp(p *place, f *file) (*os.File, error) {
+// create makes the temporary file. Where it can, the file is born with the mode that it is to have; st says what it has.
+func (s *restorer) create(dir int, f *file) (fd int, st *unix.Stat_t, err error) {
+	b := s.handles.born(f.dir)
+	mode := fs.FileMode(0o600) // until it has its owner
+	if b.known && !b.odd && b.uid == f.uid && b.gid == f.gid && f.mode&specialBits == 0 {
+		mode = f.mode
+	}
 	name := tempName(f.name)
-	if f.temp != nil {
-		out, err := p.root.OpenFile(name, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL
+	fd, err = openat(dir, name, flags, sysMode(mode))
+	if errors.Is(err, unix.EEXIST) { // left by an interrupted restore
+		if err = unix.Unlinkat(dir, name, 0); err == nil {
+			fd, err = openat(dir, name, flags, sysMode(mode))
+		}
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("make a temporary file: %w", err)
+	}
+	f.temp = true
+	st = &unix.Stat_t{Uid: b.uid, Gid: b.gid, Mode: unix.S_IFREG | sysMode(mode&^s.umask)}
+	if !b.known || b.odd || f.part != nil {
+		asked := st.Mode & 0o7777
+		if err := unix.Fstat(fd, st); err != nil {
+			unix.Close(fd)
+			return 0, nil, fmt.Errorf("make a temporary file: %w", err)
+		}
+		if !b.known {
+			s.handles.learn(f.dir, st, asked)
+		}
+	}
+	return fd, st, nil
+}
+
+// finish gives a file its metadata once its content is written.
+func (s *restorer) finish(fd int, st *unix.Stat_t, f *file) error {
+	st.Mtim = unix.Timespec{Nsec: -1} // of no file: it was just written
+	return s.describe(thing{fd: fd}, st, &f.meta, s.handles.born(f.dir).odd)
+}
+
+// openPart opens the temporary file. The first time it is made, of the full length and with what can be kept.
+func (s *restorer) openPart(dir int, f *file) (fd int, held bool, err error) {
+	p := f.part
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open {
+		return p.fd, true, nil
+	}
+	if p.made != nil {
+		fd, err := openat(dir, tempName(f.name), unix.O_RDWR, 0)
 		if err != nil {
-			return nil, cause(err)
+			return 0, false, err
 		}
-		if now, err := out.Stat(); err != nil || !os.SameFile(now, f.temp) {
-			out.Close()
-			return nil, errors.Join(errors.New("it was replaced meanwhile"), err)
+		var now unix.Stat_t
+		if err = unix.Fstat(fd, &now); err == nil && !sameInode(&now, p.made) {
+			err = errReplaced
 		}
-		return out, nil
+		if err != nil {
+			unix.Close(fd)
+		}
+		return fd, false, err
 	}
-	if err := p.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, cause(err)
-	}
-	out, err := p.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	fd, st, err := s.create(dir, f)
 	if err != nil {
-		return nil, cause(err)
+		return 0, false, err
 	}
-	if f.temp, err = out.Stat(); err == nil && f.size > 0 {
-		err = out.Truncate(f.size)
-	}
-	if err == nil && slices.Contains(f.kept, true) {
-		err = s.keep(p, f, out)
+	err = unix.Ftruncate(fd, f.size)
+	if err == nil && slices.Contains(p.kept, true) {
+		err = s.keep(dir, f, fd)
 	}
 	if err != nil {
-		out.Close()
-		return nil, cause(err)
+		unix.Close(fd)
+		return 0, false, err
 	}
-	return out, nil
+	p.made, p.fd = st, fd
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open < maxOpen {
+		s.open++
+		p.open = true
+	}
+	return fd, p.open, nil
+}
+
+// closePart closes the temporary file, if it is held open. No one else uses it.
+func (s *restorer) closePart(f *file) {
+	if p := f.part; p.open {
+		unix.Close(p.fd)
+		p.open = false
+		s.mu.Lock()
+		s.open--
+		s.mu.Unlock()
+	}
 }
 
 // keep copies the good blobs of the file that stands there, each compared once more while it is copied.
-func (s *restorer) keep(p *place, f *file, out io.WriterAt) error {
-	info, err := p.root.Lstat(f.name)
+func (s *restorer) keep(dir int, f *file, out int) error {
+	st, err := lstat(dir, f.name)
 	if err != nil {
 		return err
 	}
-	in, err := standing(p, f.name, info)
+	in, err := openStanding(dir, f.name, st)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	var buf []byte
+	defer unix.Close(in)
+	buf := make([]byte, compareBuffer)
+	sum := sha256.New()
 	var at int64
-	for i, id := range f.node.Content {
+	for i, id := range f.content {
 		n, err := s.blobSize(id)
 		if err != nil {
 			return err
 		}
-		if f.kept[i] {
-			data, err := readAt(in, at, n, buf)
+		if f.keeps(i) {
+			if err := copyRange(in, out, at, n, buf); err != nil {
+				return err
+			}
+			same, err := isBlob(out, at, n, id, sum, buf)
 			if err != nil {
 				return err
 			}
-			if int64(len(data)) != n || blob.Hash(data) != id {
+			if !same {
 				return errors.New("the file changed while it was being restored; stop what writes to it and restore again")
 			}
-			if !allZero(data) {
-				if _, err := out.WriteAt(data, at); err != nil {
-					return err
-				}
-			}
-			buf = data[:cap(data)]
 		}
 		at += n
 	}
 	return nil
 }
 
-// complete notes a file whose temporary file is as it should be, and renames such files when there are enough.
-func (s *restorer) complete(f *file) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.touched(f)
-	s.settled = append(s.settled, f)
-	s.weight += f.size
-	if len(s.settled) < settleFiles && s.weight < settleBytes {
-		return nil
-	}
-	return s.settleLocked()
-}
-
-// touched remembers the file system of a file that is to be made durable. The caller holds mu.
-func (s *restorer) touched(f *file) {
-	if st, ok := f.temp.Sys().(*syscall.Stat_t); ok {
-		s.devices[st.Dev] = f.dir
-	}
-}
-
-// settle gives the complete files their names, once their content is durable.
-func (s *restorer) settle() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.settleLocked()
-}
-
-func (s *restorer) settleLocked() error {
-	batch := s.settled
-	s.settled, s.weight = nil, 0
-	if err := s.syncLocked(); err != nil {
-		return err
-	}
-	for _, f := range batch {
-		if err := s.rename(f); err != nil {
-			s.failLocked(f, err)
-			continue
-		}
-		f.placed = true
-		n, err := s.missing(f)
-		if err != nil {
+// copyRange copies n bytes to the same offset, but for what is zero.
+func copyRange(in, out int, at, n int64, buf []byte) error {
+	for n > 0 {
+		got, err := pread(in, buf[:min(n, int64(len(buf)))], at)
+		if err != nil || got == 0 {
 			return err
 		}
-		s.countLocked(f, true, n)
+		if !allZero(buf[:got]) {
+			if err := pwrite(out, buf[:got], at); err != nil {
+				return err
+			}
+		}
+		at, n = at+int64(got), n-int64(got)
 	}
 	return nil
-}
-
-func (s *restorer) rename(f *file) error {
-	p, err := s.places.get(f.dir)
-	if err != nil {
-		return err
-	}
-	defer s.places.release(p)
-	s.touched(f) // the new name is to be durable too
-	return cause(p.root.Rename(tempName(f.name), f.name))
-}
-
-// sync makes durable what was written.
-func (s *restorer) sync() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.syncLocked()
-}
-
-func (s *restorer) syncLocked() error {
-	for device, dir := range s.devices {
-		p, err := s.places.get(dir)
-		if err != nil {
-			return fmt.Errorf("sync: %w", err)
-		}
-		err = unix.Syncfs(p.fd())
-		s.places.release(p)
-		if err != nil {
-			return fmt.Errorf("sync: %w", err)
-		}
-		delete(s.devices, device)
-	}
-	return nil
-}
-
-// discard removes the temporary files of what was not completed.
-func (s *restorer) discard() {
-	for _, f := range s.files {
-		if f.temp == nil || f.placed {
-			continue
-		}
-		if p, err := s.places.get(f.dir); err == nil {
-			// What cannot be removed now, the next restore of this file removes.
-			_ = p.root.Remove(tempName(f.name))
-			s.places.release(p)
-		}
-	}
-}
-
-// failFile notes that a file cannot be restored, once.
-func (s *restorer) failFile(f *file, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failLocked(f, err)
-}
-
-func (s *restorer) isBroken(f *file) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return f.broken
-}
-
-func (s *restorer) failLocked(f *file, err error) {
-	if f.broken {
-		return
-	}
-	f.broken = true
-	s.res.Errors = append(s.res.Errors, FileError{f.path, err})
-}
-
-// fail notes what is wrong with a directory.
-func (s *restorer) fail(path string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.res.Errors = append(s.res.Errors, FileError{path, err})
-}
-
-// count notes a file that is done.
-func (s *restorer) count(f *file, rewritten bool, bytes int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.countLocked(f, rewritten, bytes)
-}
-
-func (s *restorer) countLocked(f *file, rewritten bool, bytes int64) {
-	if rewritten {
-		s.res.FilesRewritten++
-		s.res.BytesWritten += bytes
-	} else {
-		s.res.FilesUnchanged++
-	}
-	s.done.Files++
-	s.done.Bytes += int64(f.node.Size)
-	s.done.Current = f.path
-	if s.opt.Progress != nil {
-		s.opt.Progress(s.done)
-	}
-}
-
-func (s *restorer) result() *Result {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	slices.SortFunc(s.res.Errors, func(a, b FileError) int { return strings.Compare(a.Path, b.Path) })
-	res := s.res
-	return &res
 }

@@ -1,0 +1,241 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// enterSpecial restores what is neither directory nor regular file, at once; fault says why nothing can be in this directory.
+func (s *restorer) enterSpecial(d *dir, n *snapshot.Node, fault error) {
+	s.mu.Lock()
+	s.res.Files++
+	s.mu.Unlock()
+	path := func() string { return s.dirPath(d) + "/" + n.Name }
+	action := Unchanged
+	if fault == nil {
+		action, fault = s.special(d, n)
+	}
+	if fault != nil {
+		s.fail(path(), fault)
+		return
+	}
+	s.count(path, action, 0, 0)
+}
+
+// kinds are the file types of the nodes that are made in one call.
+var kinds = map[snapshot.NodeType]uint32{
+	snapshot.Symlink: unix.S_IFLNK,
+	snapshot.FIFO:    unix.S_IFIFO,
+	snapshot.Socket:  unix.S_IFSOCK,
+	snapshot.Device:  unix.S_IFBLK,
+	snapshot.CharDev: unix.S_IFCHR,
+}
+
+func (s *restorer) special(d *dir, n *snapshot.Node) (Action, error) {
+	if kinds[n.Type] == 0 {
+		return "", fmt.Errorf("a %.20s cannot be restored", n.Type)
+	}
+	if d.gone {
+		return Restored, nil
+	}
+	dir, err := s.handles.acquire(d)
+	if err != nil {
+		return "", err
+	}
+	defer s.handles.release(d)
+	var st *unix.Stat_t
+	if !d.made {
+		st, err = lstat(dir, n.Name)
+		if err != nil && !notThere(err) {
+			return "", err
+		}
+		if err != nil {
+			st = nil
+		}
+	}
+	m := s.newMeta(n)
+	switch {
+	case st == nil:
+		return Restored, s.makeSpecial(dir, n.Name, n, &m)
+	case s.opt.Overwrite == OverwriteNever, s.opt.Overwrite == OverwriteIfNewer && !m.newer(st):
+		return Unchanged, nil
+	case sameSpecial(dir, n, st):
+		if s.opt.DryRun {
+			return Unchanged, nil
+		}
+		return Unchanged, s.describe(thing{dir, n.Name}, st, &m, true)
+	case isType(st, unix.S_IFDIR):
+		if err := s.clear(d, n.Name); err != nil {
+			return "", err
+		}
+	}
+	// Made beside its place, so that there is always the one or the other.
+	temp := tempName(n.Name)
+	if s.opt.DryRun {
+		return Updated, nil
+	}
+	if err := unix.Unlinkat(dir, temp, 0); err != nil && !notThere(err) {
+		return "", err
+	}
+	err = s.makeSpecial(dir, temp, n, &m)
+	if err == nil {
+		err = unix.Renameat(dir, temp, dir, n.Name)
+	}
+	if err != nil {
+		return "", errors.Join(err, ignore(unix.Unlinkat(dir, temp, 0), unix.ENOENT))
+	}
+	return Updated, nil
+}
+
+func ignore(err, what error) error {
+	if errors.Is(err, what) {
+		return nil
+	}
+	return err
+}
+
+// sameSpecial tells whether what stands there is the same but, perhaps, for its metadata.
+func sameSpecial(dir int, n *snapshot.Node, st *unix.Stat_t) bool {
+	if !isType(st, kinds[n.Type]) {
+		return false
+	}
+	switch n.Type {
+	case snapshot.Symlink:
+		buf := make([]byte, len(n.LinkTarget)+1)
+		got, err := unix.Readlinkat(dir, n.Name, buf)
+		return err == nil && string(buf[:got]) == n.LinkTarget
+	case snapshot.Device, snapshot.CharDev:
+		return uint64(st.Rdev) == n.Device
+	}
+	return true
+}
+
+// makeSpecial makes a special file that lets no one in until it has its owner.
+func (s *restorer) makeSpecial(dir int, name string, n *snapshot.Node, m *meta) error {
+	if s.opt.DryRun {
+		return nil
+	}
+	var err error
+	if n.Type == snapshot.Symlink {
+		err = unix.Symlinkat(n.LinkTarget, dir, name)
+	} else {
+		err = unix.Mknodat(dir, name, kinds[n.Type]|0o600, int(n.Device))
+	}
+	if err != nil {
+		return fmt.Errorf("make %s: %w", n.Type, err)
+	}
+	st, err := lstat(dir, name)
+	if err != nil {
+		return err
+	}
+	return s.describe(thing{dir, name}, st, m, false)
+}
+
+// inode tells hard links from one another.
+type inode struct{ device, number uint64 }
+
+// hardLink is a file that is another name of one.
+type hardLink struct {
+	file
+	to *file
+}
+
+// linked returns the file that f is another name of, if that one is restored too. The caller holds planning.
+func (s *restorer) linked(f *file, n *snapshot.Node) *file {
+	if n.Links < 2 || n.Inode == 0 || s.opt.Overwrite == OverwriteNever {
+		return nil
+	}
+	key := inode{n.DeviceID, n.Inode}
+	first := s.links[key]
+	if first == nil {
+		s.links[key] = f
+		return nil
+	}
+	if !slices.Equal(first.content, f.content) {
+		return nil // written to between the two reads: better two files than a wrong one
+	}
+	return first
+}
+
+// link makes another name of a file that was restored.
+func (s *restorer) link(l *hardLink) error {
+	if l.broken {
+		return nil
+	}
+	if l.to.broken {
+		return fmt.Errorf("the file that it is a link to, %s, could not be restored", s.path(l.to))
+	}
+	from, err := s.handles.acquire(l.to.dir)
+	if err != nil {
+		return err
+	}
+	defer s.handles.release(l.to.dir)
+	dir, err := s.handles.acquire(l.dir)
+	if err != nil {
+		return err
+	}
+	defer s.handles.release(l.dir)
+	path := func() string { return s.path(&l.file) }
+	target, err := lstat(from, l.to.name)
+	if err != nil {
+		return err
+	}
+	action := Restored
+	if now, err := lstat(dir, l.name); err == nil {
+		if sameInode(target, now) {
+			s.count(path, Unchanged, l.to.size, 0)
+			return nil
+		}
+		if isType(now, unix.S_IFDIR) {
+			if err := s.clear(l.dir, l.name); err != nil {
+				return err
+			}
+		}
+		action = Updated
+	}
+	temp := tempName(l.name)
+	if err := unix.Unlinkat(dir, temp, 0); err != nil && !notThere(err) {
+		return err
+	}
+	if err := unix.Linkat(from, l.to.name, dir, temp, 0); err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	if err := unix.Renameat(dir, temp, dir, l.name); err != nil {
+		return errors.Join(err, unix.Unlinkat(dir, temp, 0))
+	}
+	s.count(path, action, l.to.size, 0)
+	return nil
+}
+
+// linkDry counts a hard link in a dry run.
+func (s *restorer) linkDry(l *hardLink) error {
+	path := func() string { return s.path(&l.file) }
+	action := Restored
+	if !l.dir.gone && !l.to.dir.gone {
+		from, err := s.handles.acquire(l.to.dir)
+		if err != nil {
+			return err
+		}
+		defer s.handles.release(l.to.dir)
+		dir, err := s.handles.acquire(l.dir)
+		if err != nil {
+			return err
+		}
+		defer s.handles.release(l.dir)
+		now, err := lstat(dir, l.name)
+		target, targetErr := lstat(from, l.to.name)
+		if err == nil {
+			action = Updated
+			if targetErr == nil && l.to.state != wanted && sameInode(target, now) {
+				action = Unchanged
+			}
+		}
+	}
+	s.count(path, action, l.to.size, 0)
+	return nil
+}
