@@ -27,17 +27,25 @@ func (s *restorer) enterSpecial(d *dir, n *snapshot.Node, fault error) {
 	s.count(path, action, 0, 0)
 }
 
-// kinds are the file types of the nodes that are made in one call.
-var kinds = map[snapshot.NodeType]uint32{
-	snapshot.Symlink: unix.S_IFLNK,
-	snapshot.FIFO:    unix.S_IFIFO,
-	snapshot.Socket:  unix.S_IFSOCK,
-	snapshot.Device:  unix.S_IFBLK,
-	snapshot.CharDev: unix.S_IFCHR,
+// fileType returns the bits that a special file of the type has in its mode; 0 for what is none.
+func fileType(t snapshot.NodeType) uint32 {
+	switch t {
+	case snapshot.Symlink:
+		return unix.S_IFLNK
+	case snapshot.FIFO:
+		return unix.S_IFIFO
+	case snapshot.Socket:
+		return unix.S_IFSOCK
+	case snapshot.Device:
+		return unix.S_IFBLK
+	case snapshot.CharDev:
+		return unix.S_IFCHR
+	}
+	return 0
 }
 
 func (s *restorer) special(d *dir, n *snapshot.Node) (Action, error) {
-	if kinds[n.Type] == 0 {
+	if fileType(n.Type) == 0 {
 		return "", fmt.Errorf("a %.20s cannot be restored", n.Type)
 	}
 	if d.gone {
@@ -101,7 +109,7 @@ func ignore(err, what error) error {
 
 // sameSpecial tells whether what stands there is the same but, perhaps, for its metadata.
 func sameSpecial(dir int, n *snapshot.Node, st *unix.Stat_t) bool {
-	if !isType(st, kinds[n.Type]) {
+	if !isType(st, fileType(n.Type)) {
 		return false
 	}
 	switch n.Type {
@@ -124,7 +132,7 @@ func (s *restorer) makeSpecial(dir int, name string, n *snapshot.Node, m *meta) 
 	if n.Type == snapshot.Symlink {
 		err = unix.Symlinkat(n.LinkTarget, dir, name)
 	} else {
-		err = unix.Mknodat(dir, name, kinds[n.Type]|0o600, int(n.Device))
+		err = unix.Mknodat(dir, name, fileType(n.Type)|0o600, int(n.Device))
 	}
 	if err != nil {
 		return fmt.Errorf("make %s: %w", n.Type, err)
