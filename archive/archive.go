@@ -45,26 +45,81 @@ type Options struct {
 	Username string    // empty: the user's name
 	Tags     []string  // of the snapshot
 	Time     time.Time // of the snapshot; zero: now
+	Excludes []string  // what the snapshot says was left out; it has no effect
 
-	Parent   *snapshot.Snapshot // what to compare with; nil: the newest of the same host and paths
-	NoParent bool               // read every file
+	Parent          *snapshot.Snapshot // what to compare with; nil: the newest that has what GroupBy names in common, and is not newer than Time
+	GroupBy         Grouping           // zero: host and paths
+	NoParent        bool               // read every file
+	IgnoreCtime     bool               // a file whose change time is another may be unchanged all the same
+	IgnoreInode     bool               // and one whose inode number or change time is
+	SkipIfUnchanged bool               // save no snapshot if its tree is that of the snapshot before
 
-	Exclude   func(path string) bool // leave out this absolute path and what is below it; may be nil
+	Exclude           func(path string) bool // leave out this absolute path and what is below it; may be nil
+	ExcludeIfPresent  []Marker               // leave out what directories hold that have one of these, but for the marker itself
+	ExcludeLargerThan int64                  // leave out files of more bytes; 0: none
+	OneFileSystem     bool                   // store what is mounted below a path as an empty directory
+
+	WithAtime bool // store access times; else the modification times stand there
+	DryRun    bool // write nothing; the result is that of a real backup but for the snapshot's ID
+	Scan      bool // count all there is to read ahead of reading, for Progress
+
+	// Stdin, if not nil, is the content of the one file to store; no path is read. An error of reading ends the backup.
+	Stdin     io.Reader
+	StdinName string // its path in the snapshot
+
 	Observers []Observer
-	Progress  func(Progress) // may be nil; called from one goroutine at a time, after each file and every few MiB
+	Progress  func(Progress)  // may be nil; called from one goroutine at a time, after each file and every few MiB
+	Item      func(Item)      // may be nil; called for each file and directory done, from one goroutine at a time
+	Error     func(FileError) // may be nil; called as soon as something cannot be read, from one goroutine at a time
 
 	ReadConcurrency int // files read side by side; 0: as many as processors, at least 2
 }
 
-// Progress says how far a backup is.
+// Grouping says what makes snapshots ones of the same thing.
+type Grouping struct {
+	Host, Paths, Tags bool
+}
+
+// Progress says how far a backup is. Files are regular files.
 type Progress struct {
 	Files   int64  // done
 	Bytes   int64  // of files done or being read
-	Current string // path
+	Errors  int    // files and directories that could not be read
+	Current string // absolute path
+
+	// What there is to do, as far as the scan has come.
+	TotalFiles, TotalBytes int64
+	Scanned                bool // it has come to its end
+}
+
+// Action is what became of an item since the snapshot before.
+type Action string
+
+// The actions, in restic's words.
+const (
+	New       Action = "new"
+	Modified  Action = "modified"
+	Unchanged Action = "unchanged"
+)
+
+// Item is a file or directory that is done.
+type Item struct {
+	Action Action
+	Path   string // in the snapshot
+	Dir    bool
+	Took   time.Duration
+	Added
+}
+
+// Added is what was new to the repository, in bytes.
+type Added struct {
+	Data, DataStored uint64
+	Tree, TreeStored uint64
 }
 
 // FileError says what is wrong with one file.
 type FileError struct {
+	Op   string // the call that failed
 	Path string // absolute
 	Err  error
 }
@@ -77,12 +132,13 @@ func (e FileError) Unwrap() error { return e.Err }
 
 // Result is what a backup made.
 type Result struct {
-	Snapshot   *snapshot.Snapshot // with ID and Summary
-	Unreadable []FileError        // left out, in order of paths
+	Snapshot   *snapshot.Snapshot // with Summary, and the ID unless DryRun or SkipIfUnchanged kept it from being saved
+	Unreadable []FileError        // what is missing, in order of paths
 }
 
-// Run backs up the paths, made absolute, with all that is below them, and saves a snapshot of it. The tree begins at the
-// root of the file system and holds the directories above each path. The caller holds a lock on the repository.
+// Run backs up the paths with all that is below them, and saves a snapshot of it. The tree of an absolute path begins at
+// the root of the file system and holds the directories above the path. That of a relative one begins where the path
+// does, after any "..", as restic has it. The caller holds a lock on the repository, unless it is a DryRun.
 func Run(ctx context.Context, r *repo.Repository, paths []string, opt Options) (*Result, error) {
 	sn, err := describe(paths, &opt)
 	if err != nil {
@@ -95,11 +151,11 @@ func Run(ctx context.Context, r *repo.Repository, paths []string, opt Options) (
 	if parent != nil {
 		sn.Parent = &parent.ID
 	}
-	a := &archiver{r: r, opt: opt, names: newNames()}
+	a := &archiver{r: r, opt: opt, names: newNames(), time: sn.Time}
 	a.summary.BackupStart = time.Now()
-	err = r.Upload(ctx, func(ctx context.Context, up *repo.Uploader) error {
+	err = a.upload(ctx, func(ctx context.Context, up saver) error {
 		a.up = up
-		return a.run(ctx, newTargets(sn.Paths), parent)
+		return a.run(ctx, paths, parent)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
@@ -110,10 +166,17 @@ func Run(ctx context.Context, r *repo.Repository, paths []string, opt Options) (
 	}
 	a.summary.BackupEnd = time.Now()
 	sn.Tree, sn.Summary = a.root, &a.summary
+	result := &Result{Snapshot: sn, Unreadable: a.unreadable}
+	if opt.DryRun || opt.SkipIfUnchanged && parent != nil && parent.Tree == sn.Tree {
+		return result, nil
+	}
+	if err := ctx.Err(); err != nil { // the reader may have seen its end before anyone saw that of the context
+		return nil, fmt.Errorf("back up: %w", context.Cause(ctx))
+	}
 	if _, err := snapshot.Save(ctx, r, sn); err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
-	return &Result{Snapshot: sn, Unreadable: a.unreadable}, nil
+	return result, nil
 }
 
 func firstOf(list []FileError) error {
@@ -125,11 +188,14 @@ func firstOf(list []FileError) error {
 
 // describe fills what the snapshot says of itself before anything is read.
 func describe(paths []string, opt *Options) (*snapshot.Snapshot, error) {
+	if opt.Stdin != nil {
+		paths = []string{stdinPath(opt.StdinName)}
+	}
 	if len(paths) == 0 {
 		return nil, errors.New("back up: no path named")
 	}
 	sn := &snapshot.Snapshot{
-		Time: opt.Time, Hostname: opt.Host, Username: opt.Username, Tags: opt.Tags,
+		Time: opt.Time, Hostname: opt.Host, Username: opt.Username, Tags: opt.Tags, Excludes: opt.Excludes,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), ProgramVersion: programVersion,
 	}
 	for _, p := range paths {
@@ -141,7 +207,7 @@ func describe(paths []string, opt *Options) (*snapshot.Snapshot, error) {
 	}
 	slices.Sort(sn.Paths)
 	sn.Paths = slices.Compact(sn.Paths)
-	if !slices.ContainsFunc(sn.Paths, exists) {
+	if opt.Stdin == nil && !slices.ContainsFunc(sn.Paths, exists) {
 		return nil, fmt.Errorf("back up %s: there is no such file or directory", strings.Join(sn.Paths, ", "))
 	}
 	if sn.Time.IsZero() {
@@ -181,20 +247,32 @@ func findParent(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, 
 		return nil, fmt.Errorf("back up: find the snapshot before: %w", err)
 	}
 	// A damaged snapshot among others is for check to report: without it more is read, and nothing is lost.
+	if opt.GroupBy == (Grouping{}) {
+		opt.GroupBy = Grouping{Host: true, Paths: true}
+	}
 	for _, p := range slices.Backward(list) {
-		if p.Hostname == sn.Hostname && slices.Equal(slices.Sorted(slices.Values(p.Paths)), sn.Paths) {
+		if opt.GroupBy.same(p, sn) && !p.Time.After(sn.Time) {
 			return p, nil
 		}
 	}
 	return nil, nil
 }
 
+func (g Grouping) same(x, y *snapshot.Snapshot) bool {
+	return (!g.Host || x.Hostname == y.Hostname) && (!g.Paths || sameSet(x.Paths, y.Paths)) && (!g.Tags || sameSet(x.Tags, y.Tags))
+}
+
+func sameSet(x, y []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(x)), slices.Sorted(slices.Values(y)))
+}
+
 // archiver is one run.
 type archiver struct {
 	r     *repo.Repository
-	up    *repo.Uploader
+	up    saver
 	opt   Options
 	names *names
+	time  time.Time // of the snapshot
 
 	walkers *errgroup.Group
 	files   chan *file
@@ -202,7 +280,7 @@ type archiver struct {
 	buffers chan []byte
 	zeros   zeros
 
-	mu         sync.Mutex // guards what follows, and is held while Progress runs
+	mu         sync.Mutex // guards what follows, and is held while the functions of Options run
 	summary    snapshot.Summary
 	done       Progress
 	unreadable []FileError
@@ -212,16 +290,18 @@ type archiver struct {
 // run stores the trees and all below them. Directories are walked ahead of the files, as far as the queue of files holds;
 // readers cut the files into chunks, and workers store the chunks of large ones. Whoever completes the last
 // entry of a directory stores its tree.
-func (a *archiver) run(ctx context.Context, top *target, parent *snapshot.Snapshot) error {
+func (a *archiver) run(ctx context.Context, paths []string, parent *snapshot.Snapshot) error {
 	procs := runtime.GOMAXPROCS(0)
 	readers := a.opt.ReadConcurrency
 	if readers <= 0 {
 		readers = max(2, procs)
 	}
-	const queued = 256
-	a.files = make(chan *file, queued)
 	a.chunks = make(chan chunk)
 	a.buffers = newBuffers(readers + 2*procs)
+	read := func(ctx context.Context) error { return a.readPaths(ctx, paths, parent, readers) }
+	if a.opt.Stdin != nil {
+		read = func(ctx context.Context) error { return a.readStdin(ctx, parent) }
+	}
 
 	work, ctx := errgroup.WithContext(ctx)
 	for range procs {
@@ -229,32 +309,55 @@ func (a *archiver) run(ctx context.Context, top *target, parent *snapshot.Snapsh
 	}
 	work.Go(func() error {
 		defer close(a.chunks)
-		reading, ctx := errgroup.WithContext(ctx)
-		for range readers {
-			reading.Go(func() error { return a.readFiles(ctx) })
-		}
-		reading.Go(func() error {
-			defer close(a.files)
-			walking, ctx := errgroup.WithContext(ctx)
-			walking.SetLimit(max(2, procs))
-			a.walkers = walking
-			d := &dir{path: "/", left: 1}
-			if parent != nil {
-				d.before = a.loadBefore(ctx, parent.Tree)
-			}
-			walking.Go(func() error { return a.walk(ctx, d, top) })
-			return walking.Wait()
-		})
-		return reading.Wait()
+		return read(ctx)
 	})
 	return work.Wait()
 }
 
-// leaveOut notes a file that cannot be read.
-func (a *archiver) leaveOut(path string, err error) {
+// readPaths walks the paths and reads their files, by so many readers.
+func (a *archiver) readPaths(ctx context.Context, paths []string, parent *snapshot.Snapshot, readers int) error {
+	top, err := newTargets(paths)
+	if err != nil {
+		return err
+	}
+	if a.opt.Scan {
+		ctx, stop := context.WithCancel(ctx)
+		var scanning sync.WaitGroup
+		scanning.Go(func() { a.scan(ctx, top) })
+		defer scanning.Wait()
+		defer stop()
+	}
+	const queued = 256
+	a.files = make(chan *file, queued)
+	reading, ctx := errgroup.WithContext(ctx)
+	for range readers {
+		reading.Go(func() error { return a.readFiles(ctx) })
+	}
+	reading.Go(func() error {
+		defer close(a.files)
+		walking, ctx := errgroup.WithContext(ctx)
+		walking.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+		a.walkers = walking
+		d := &dir{place: place{path: top.source}, left: 1}
+		if parent != nil {
+			d.before = a.loadBefore(ctx, parent.Tree)
+		}
+		walking.Go(func() error { return a.walk(ctx, d, top) })
+		return walking.Wait()
+	})
+	return reading.Wait()
+}
+
+// note takes down what could not be read.
+func (a *archiver) note(op, path string, err error) {
+	problem := FileError{Op: op, Path: path, Err: cause(err)}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.unreadable = append(a.unreadable, FileError{path, err})
+	a.unreadable = append(a.unreadable, problem)
+	a.done.Errors++
+	if a.opt.Error != nil {
+		a.opt.Error(problem)
+	}
 }
 
 // progress counts files done and bytes read.
@@ -264,6 +367,11 @@ func (a *archiver) progress(path string, files, bytes int64) {
 	a.done.Files += files
 	a.done.Bytes += bytes
 	a.done.Current = path
+	a.tell()
+}
+
+// tell shows the progress to who wants to see it; the caller holds mu.
+func (a *archiver) tell() {
 	if a.opt.Progress != nil {
 		a.opt.Progress(a.done)
 	}

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -99,15 +99,16 @@ func (fd openFile) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// open opens a file and describes what was opened: it may have been replaced since it was listed.
-func (a *archiver) open(f *file) (openFile, error) {
+// open opens a file and describes what was opened: it may have been replaced since it was listed. Its holes are nil
+// if it has none.
+func (a *archiver) open(f *file) (openFile, *holes, error) {
 	fd := -1
 	err := ignoringEINTR(func() (err error) {
 		fd, err = unix.Open(f.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
-		return -1, err
+		return -1, nil, err
 	}
 	var st unix.Stat_t
 	err = ignoringEINTR(func() error { return unix.Fstat(fd, &st) })
@@ -117,103 +118,163 @@ func (a *archiver) open(f *file) (openFile, error) {
 			err = errors.New("it has just become something else than a file")
 		}
 	}
-	if err == nil {
-		err = describeNode(f.path, f.node)
-	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, err
+		return -1, nil, err
 	}
-	return openFile(fd), nil
+	a.readOpenAttributes(fd, f.path, f.node)
+	if st.Blocks*512 >= st.Size {
+		return openFile(fd), nil, nil
+	}
+	return openFile(fd), &holes{fd: fd}, nil
 }
 
 // storeFile reads and stores one file, and adds it to its directory. The error ends the backup; what is wrong with the
 // file alone is noted.
 func (a *archiver) storeFile(ctx context.Context, cutter *chunker.Chunker, f *file) error {
-	in, err := a.open(f)
+	in, holes, err := a.open(f)
 	if errors.Is(err, fs.ErrNotExist) {
 		return a.settle(ctx, f.dir, nil) // deleted since the directory was read
 	}
 	if err != nil {
-		a.leaveOut(f.path, err)
+		a.note("open", f.path, err)
 		return a.settle(ctx, f.dir, nil)
 	}
 	defer unix.Close(int(in))
-	observed := a.observe(f)
-	readErr, err := a.readContent(ctx, cutter, in, f, observed)
-	if closeErr := observed.Close(); err == nil {
-		err = closeErr
-	}
+	readErr, err := a.storeContent(ctx, cutter, in, holes, f)
 	if err != nil {
 		return err
 	}
 	if readErr != nil {
-		a.leaveOut(f.path, readErr)
+		a.note("read", f.path, readErr)
 		return a.settle(ctx, f.dir, nil)
 	}
-	a.mu.Lock()
-	if f.old == nil {
-		a.summary.FilesNew++
-	} else {
-		a.summary.FilesChanged++
-	}
-	a.summary.TotalFilesProcessed++
-	a.summary.TotalBytesProcessed += f.node.Size
-	a.mu.Unlock()
-	a.progress(f.path, 1, 0)
 	return a.settle(ctx, f.dir, f.node)
 }
 
-// readContent cuts and stores the file's content as it is while it is read, and sets the node's size to that.
-func (a *archiver) readContent(ctx context.Context, cutter *chunker.Chunker, in io.Reader, f *file, observed writers) (readErr, err error) {
-	var content contents
-	defer func() {
-		content.wait()
-		f.node.Content = content.ids
-	}()
-	f.node.Size = 0
-	cutter.Reset(in)
-	for index := 0; ; index++ {
-		buf, err := a.buffer(ctx)
+// storeContent stores a file's content as it is while it is read, sets the node to that, and counts the file.
+func (a *archiver) storeContent(ctx context.Context, cutter *chunker.Chunker, in io.Reader, holes *holes, f *file) (readErr, err error) {
+	begun := a.clock()
+	r := reading{a: a, f: f, cutter: cutter, in: in, holes: holes, observed: a.observe(f)}
+	readErr, err = r.run(ctx)
+	r.content.wait()
+	f.node.Content, f.node.Size = r.content.ids, uint64(r.offset)
+	if closeErr := r.observed.Close(); err == nil {
+		err = closeErr
+	}
+	if readErr != nil || err != nil {
+		return readErr, err
+	}
+	action := Modified
+	if f.old == nil {
+		action = New
+	}
+	a.fileDone(f.dir, f.node, action, r.content.added, begun)
+	a.progress(f.path, 1, 0)
+	return nil, nil
+}
+
+// reading is a file on its way into the repository.
+type reading struct {
+	a        *archiver
+	f        *file
+	cutter   *chunker.Chunker
+	in       io.Reader
+	holes    *holes // nil: none
+	observed writers
+
+	content contents
+	index   int   // of the next chunk
+	offset  int64 // where it begins
+}
+
+func (r *reading) run(ctx context.Context) (readErr, err error) {
+	r.cutter.Reset(r.in)
+	for {
+		if r.holes != nil && r.holes.unknown(r.offset) {
+			zeros, err := r.holes.next(r.offset)
+			if err != nil {
+				return err, nil
+			}
+			if err := r.storeZeros(ctx, zeros); err != nil {
+				return nil, err
+			}
+			r.cutter.Reset(r.in)
+		}
+		buf, err := r.a.buffer(ctx)
 		if err != nil {
 			return nil, err
 		}
-		data, err := cutter.Next(buf)
+		data, err := r.cutter.Next(buf)
 		if err != nil {
-			a.buffers <- buf
+			r.a.buffers <- buf
 			if errors.Is(err, io.EOF) {
 				return nil, nil
 			}
 			return err, nil
 		}
-		if _, err := observed.Write(data); err != nil {
-			a.buffers <- buf
+		if err := r.store(ctx, buf, data); err != nil {
 			return nil, err
 		}
-		f.node.Size += uint64(len(data))
-		a.progress(f.path, 0, int64(len(data)))
-		content.expect()
-		save := func(data []byte) error {
-			id, err := a.saveData(ctx, data)
-			content.set(index, id)
+	}
+}
+
+// store stores one chunk, which lies in buf, and gives back buf.
+func (r *reading) store(ctx context.Context, buf, data []byte) error {
+	if err := r.took(data); err != nil {
+		r.a.buffers <- buf
+		return err
+	}
+	index := r.index - 1
+	save := func(data []byte) error {
+		saved, err := r.a.saveData(ctx, data)
+		r.content.set(index, saved, len(data))
+		return err
+	}
+	if len(data) < chunker.MinSize { // the last: no need to trouble another
+		err := save(data)
+		r.a.buffers <- buf
+		return err
+	}
+	select {
+	case r.a.chunks <- chunk{data, save}:
+		return nil
+	case <-ctx.Done():
+		r.content.set(index, repo.Saved{}, 0)
+		r.a.buffers <- buf
+		return context.Cause(ctx)
+	}
+}
+
+// storeZeros stores so many chunks of zeros.
+func (r *reading) storeZeros(ctx context.Context, chunks int64) error {
+	for range chunks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		data := r.a.zeros.chunk()
+		if err := r.took(data); err != nil {
 			return err
 		}
-		if len(data) < chunker.MinSize { // the last: no need to trouble another
-			err := save(data)
-			a.buffers <- buf
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
-		select {
-		case a.chunks <- chunk{data, save}:
-		case <-ctx.Done():
-			content.set(index, blob.ID{})
-			a.buffers <- buf
-			return nil, context.Cause(ctx)
+		saved, err := r.a.saveZeros(ctx, data)
+		r.content.set(r.index-1, saved, len(data))
+		if err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// took counts a chunk, shows it to the observers, and makes the content expect it.
+func (r *reading) took(data []byte) error {
+	if _, err := r.observed.Write(data); err != nil {
+		return err
+	}
+	r.index++
+	r.offset += int64(len(data))
+	r.a.progress(r.f.path, 0, int64(len(data)))
+	r.content.expect()
+	return nil
 }
 
 // contents gathers the IDs of a file's chunks, which are stored in any order.
@@ -221,18 +282,23 @@ type contents struct {
 	pending sync.WaitGroup
 	mu      sync.Mutex
 	ids     []blob.ID
+	added   Added
 }
 
 func (c *contents) expect() { c.pending.Add(1) }
 
-func (c *contents) set(index int, id blob.ID) {
+func (c *contents) set(index int, saved repo.Saved, plain int) {
 	defer c.pending.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.ids) <= index {
 		c.ids = append(c.ids, blob.ID{})
 	}
-	c.ids[index] = id
+	c.ids[index] = saved.ID
+	if saved.New {
+		c.added.Data += uint64(plain)
+		c.added.DataStored += uint64(saved.Stored)
+	}
 }
 
 func (c *contents) wait() {
@@ -242,45 +308,15 @@ func (c *contents) wait() {
 	}
 }
 
-func (a *archiver) saveData(ctx context.Context, data []byte) (blob.ID, error) {
-	zero := len(data) == chunker.MinSize && a.zeros.match(data)
-	if zero {
-		if id := a.zeros.stored(); !id.IsZero() {
-			return id, nil
-		}
+func (a *archiver) saveData(ctx context.Context, data []byte) (repo.Saved, error) {
+	if len(data) == chunker.MinSize && allZero(data) {
+		return a.saveZeros(ctx, data)
 	}
 	saved, err := a.up.SaveBlob(ctx, blob.Data, data)
-	if err != nil {
-		return blob.ID{}, err
+	if err == nil {
+		a.stored(blob.Data, saved, len(data))
 	}
-	a.stored(blob.Data, saved, len(data))
-	if zero {
-		a.zeros.store(saved.ID)
-	}
-	return saved.ID, nil
-}
-
-// zeros knows the chunk that a hole in a file is made of, so that a large hole is not hashed all through.
-type zeros struct {
-	mu sync.Mutex
-	id blob.ID // once it is stored
-}
-
-func (z *zeros) match(data []byte) bool {
-	// Equal to itself moved by one byte, and beginning with zero: all zero.
-	return data[0] == 0 && bytes.Equal(data[1:], data[:len(data)-1])
-}
-
-func (z *zeros) stored() blob.ID {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.id
-}
-
-func (z *zeros) store(id blob.ID) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.id = id
+	return saved, err
 }
 
 // writers are those of the observers that are interested in one file.

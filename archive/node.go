@@ -15,11 +15,19 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// unchanged tells whether a file is the one of the snapshot before. The system moves the change time whenever
+// same tells whether a file is the one of the snapshot before, and so is its node. The system moves the change time whenever
 // content or metadata change, and no program can set it.
-func unchanged(n, old *snapshot.Node) bool {
+func (a *archiver) same(n, old *snapshot.Node) bool {
 	return n.Size == old.Size && n.Inode == old.Inode && n.Mode == old.Mode &&
-		n.ModTime.Equal(old.ModTime) && n.ChangeTime.Equal(old.ChangeTime)
+		n.ModTime.Equal(old.ModTime) && n.ChangeTime.Equal(old.ChangeTime) &&
+		(!a.opt.WithAtime || n.AccessTime.Equal(old.AccessTime))
+}
+
+// sameContent tells whether a file holds, by what the options allow to conclude, what it held in the snapshot before.
+func (a *archiver) sameContent(n, old *snapshot.Node) bool {
+	return n.Size == old.Size && n.ModTime.Equal(old.ModTime) &&
+		(n.Inode == old.Inode || a.opt.IgnoreInode) &&
+		(n.ChangeTime.Equal(old.ChangeTime) || a.opt.IgnoreInode || a.opt.IgnoreCtime)
 }
 
 // newNode makes a node of what the system says of a file.
@@ -30,6 +38,9 @@ func (a *archiver) newNode(name string, st *unix.Stat_t) *snapshot.Node {
 		UID: st.Uid, GID: st.Gid, User: a.names.user(st.Uid), Group: a.names.group(st.Gid), Inode: st.Ino,
 	}
 	n.AccessTime = n.ModTime // that of the file changes with every backup
+	if a.opt.WithAtime {
+		n.AccessTime = time.Unix(st.Atim.Unix())
+	}
 	if st.Mode&unix.S_ISUID != 0 {
 		n.Mode |= fs.ModeSetuid
 	}
@@ -68,40 +79,57 @@ func (a *archiver) newNode(name string, st *unix.Stat_t) *snapshot.Node {
 	return n
 }
 
-// describeNode adds what takes a system call more: the target of a link, and extended attributes.
-func describeNode(path string, n *snapshot.Node) error {
+// describeNode adds what takes a system call more: the target of a link, and extended attributes. Without the former there is
+// nothing to store.
+func (a *archiver) describeNode(path string, n *snapshot.Node) error {
 	if n.Type == snapshot.Symlink {
 		to, err := os.Readlink(path)
 		if err != nil {
-			return cause(err)
+			return err
 		}
 		n.LinkTarget = to
 	}
-	return readAttributes(path, n)
+	a.readAttributes(path, n)
+	return nil
 }
 
-func readAttributes(path string, n *snapshot.Node) error {
-	list, err := growing(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
+// readAttributes adds the extended attributes of a path, and notes which cannot be read: they are missing in the snapshot,
+// and the rest of the file is not.
+func (a *archiver) readAttributes(path string, n *snapshot.Node) {
+	a.addAttributes(path, n,
+		func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) },
+		func(name string, buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
+}
+
+// readOpenAttributes does the same for an open file, whatever stands at its path by now.
+func (a *archiver) readOpenAttributes(fd int, path string, n *snapshot.Node) {
+	a.addAttributes(path, n,
+		func(buf []byte) (int, error) { return unix.Flistxattr(fd, buf) },
+		func(name string, buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) })
+}
+
+func (a *archiver) addAttributes(path string, n *snapshot.Node, list func([]byte) (int, error), get func(string, []byte) (int, error)) {
+	names, err := growing(list)
 	if errors.Is(err, unix.ENOTSUP) {
-		return nil
+		return
 	}
 	if err != nil {
-		return err
+		a.note("llistxattr", path, err)
+		return
 	}
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		if name == "" {
 			continue
 		}
-		value, err := growing(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
-		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-			continue // removed since
+		value, err := growing(func(buf []byte) (int, error) { return get(name, buf) })
+		switch {
+		case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP): // removed since
+		case err != nil:
+			a.note("lgetxattr "+name, path, err)
+		default:
+			n.ExtendedAttributes = append(n.ExtendedAttributes, snapshot.ExtendedAttribute{Name: name, Value: value})
 		}
-		if err != nil {
-			return err
-		}
-		n.ExtendedAttributes = append(n.ExtendedAttributes, snapshot.ExtendedAttribute{Name: name, Value: value})
 	}
-	return nil
 }
 
 // growing calls a function that fills a buffer until the buffer is large enough.

@@ -2,13 +2,10 @@ package archive
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,35 +13,13 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// target is a directory on the way to the paths to back up, or, with no children, one of the paths itself.
-type target struct {
-	children map[string]*target
-}
-
-// newTargets makes the tree of absolute, clean paths. What lies below another of the paths adds nothing.
-func newTargets(paths []string) *target {
-	top := &target{children: map[string]*target{}}
-	for _, p := range paths {
-		at := top
-		for _, name := range strings.FieldsFunc(p, func(c rune) bool { return c == '/' }) {
-			if at.children == nil {
-				break
-			}
-			if at.children[name] == nil {
-				at.children[name] = &target{children: map[string]*target{}}
-			}
-			at = at.children[name]
-		}
-		at.children = nil
-	}
-	return top
-}
-
 // dir is a directory whose entries are being gathered.
 type dir struct {
-	path   string
+	place
 	up     *dir
 	node   *snapshot.Node // its own entry; nil for the root
+	made   bool           // it is not in the file system, only in the snapshot
+	begun  time.Time      // kept for Item only
 	old    *snapshot.Node // the same in the snapshot before, or nil
 	before *snapshot.Tree // what it held in the snapshot before, or nil
 
@@ -53,11 +28,12 @@ type dir struct {
 	left  int // entries to come, and one until all were begun
 }
 
-func (d *dir) child(name string) string {
+// inSnapshot is the path of the directory's entry in the snapshot.
+func (d *dir) inSnapshot(name string) string {
 	if d.up == nil {
 		return "/" + name
 	}
-	return d.path + "/" + name
+	return d.up.inSnapshot(d.node.Name) + "/" + name
 }
 
 func (d *dir) expect() {
@@ -84,9 +60,9 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 	if want != nil && want.children == nil {
 		want = nil // this is one of the paths: all that it holds
 	}
-	names, err := list(d.path, want)
+	names, err := a.list(d.place, want)
 	if err != nil {
-		a.leaveOut(d.path, err)
+		a.note("open", d.path, err)
 		return a.settle(ctx, d.up, nil)
 	}
 	if d.before == nil && d.old != nil {
@@ -121,42 +97,15 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 	return a.release(ctx, d)
 }
 
-func list(path string, want *target) ([]string, error) {
-	var names []string
-	if want != nil {
-		for name := range want.children {
-			names = append(names, name)
-		}
-	} else {
-		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			return nil, cause(err)
-		}
-		defer f.Close()
-		if names, err = f.Readdirnames(-1); err != nil {
-			return nil, cause(err)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
 // enter begins one entry of a directory. It returns the directory that the entry is, to be walked.
 func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target) (*dir, error) {
-	path := d.child(name)
-	if a.opt.Exclude != nil && a.opt.Exclude(path) {
-		return nil, nil
-	}
 	var st unix.Stat_t
-	stat := unix.Lstat
-	if want != nil && want.children != nil {
-		stat = unix.Stat // on the way to a path a link leads on
+	p, taken, err := a.inspect(d.place, name, want, &st)
+	if err != nil {
+		a.note("lstat", p.path, err)
 	}
-	if err := ignoringEINTR(func() error { return stat(path, &st) }); err != nil {
-		if want != nil || !errors.Is(err, fs.ErrNotExist) {
-			a.leaveOut(path, err)
-		}
-		return nil, nil // deleted since the directory was read
+	if !taken {
+		return nil, nil
 	}
 	var old *snapshot.Node
 	if d.before != nil {
@@ -166,10 +115,6 @@ func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target)
 	if old != nil && old.Type != n.Type {
 		old = nil
 	}
-	if n.Type != snapshot.Dir && want != nil && want.children != nil {
-		a.leaveOut(path, unix.ENOTDIR)
-		return nil, nil
-	}
 	switch n.Type {
 	case snapshot.Socket: // it means nothing without the process that made it
 		return nil, nil
@@ -178,14 +123,14 @@ func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target)
 		if old != nil && old.Subtree == nil {
 			old = nil
 		}
-		return &dir{path: path, up: d, node: n, old: old, left: 1}, nil
+		return &dir{place: p, up: d, node: n, old: old, left: 1, begun: a.clock()}, nil
 	case snapshot.File:
-		return nil, a.enterFile(ctx, d, path, n, old)
+		return nil, a.enterFile(ctx, d, p.path, n, old)
 	}
-	if old != nil && unchanged(n, old) {
+	if old != nil && a.same(n, old) {
 		n = old
-	} else if err := describeNode(path, n); err != nil {
-		a.leaveOut(path, err)
+	} else if err := a.describeNode(p.path, n); err != nil {
+		a.note("readlink", p.path, err)
 		return nil, nil
 	}
 	d.expect()
@@ -195,14 +140,18 @@ func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target)
 // enterFile takes an unchanged file's content from the snapshot before, and queues others to be read.
 func (a *archiver) enterFile(ctx context.Context, d *dir, path string, n, old *snapshot.Node) error {
 	d.expect()
-	if old != nil && unchanged(n, old) && a.hold(old.Content) {
-		a.mu.Lock()
-		a.summary.FilesUnmodified++
-		a.summary.TotalFilesProcessed++
-		a.summary.TotalBytesProcessed += old.Size
-		a.mu.Unlock()
-		a.progress(path, 1, int64(old.Size))
-		return a.settle(ctx, d, old)
+	if old != nil && a.sameContent(n, old) && a.hold(old.Content) {
+		action := Unchanged
+		if a.same(n, old) {
+			n = old
+		} else {
+			action = Modified
+			n.Content = old.Content
+			a.readAttributes(path, n)
+		}
+		a.fileDone(d, n, action, Added{}, a.clock())
+		a.progress(path, 1, int64(n.Size))
+		return a.settle(ctx, d, n)
 	}
 	select {
 	case a.files <- &file{dir: d, path: path, node: n, old: old}:
@@ -243,7 +192,7 @@ func (a *archiver) release(ctx context.Context, d *dir) error {
 		if !complete {
 			return nil
 		}
-		id, err := a.storeTree(ctx, d)
+		id, added, err := a.storeTree(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -253,57 +202,90 @@ func (a *archiver) release(ctx context.Context, d *dir) error {
 			}
 			return nil
 		}
-		n, err := a.completeDir(d, id)
-		if err != nil {
-			a.leaveOut(d.path, err)
-		} else {
-			d.up.mu.Lock()
-			d.up.nodes = append(d.up.nodes, n)
-			d.up.mu.Unlock()
-		}
+		n := a.completeDir(d, id, added)
+		d.up.mu.Lock()
+		d.up.nodes = append(d.up.nodes, n)
+		d.up.mu.Unlock()
 		d = d.up
 	}
 	return nil
 }
 
 // storeTree returns the ID of the directory's tree. Where every entry is that of the snapshot before, so is the tree.
-func (a *archiver) storeTree(ctx context.Context, d *dir) (blob.ID, error) {
+func (a *archiver) storeTree(ctx context.Context, d *dir) (blob.ID, Added, error) {
 	t := snapshot.Tree{Nodes: d.nodes}
 	t.Sort()
 	if d.old != nil && d.before != nil && slices.Equal(t.Nodes, d.before.Nodes) {
-		return *d.old.Subtree, nil
+		return *d.old.Subtree, Added{}, nil
 	}
 	data, err := t.Encode()
 	if err != nil {
-		return blob.ID{}, fmt.Errorf("%s: %w", d.path, err)
+		return blob.ID{}, Added{}, fmt.Errorf("%s: %w", d.path, err)
 	}
 	saved, err := a.up.SaveBlob(ctx, blob.Tree, data)
 	if err != nil {
-		return blob.ID{}, err
+		return blob.ID{}, Added{}, err
 	}
 	a.stored(blob.Tree, saved, len(data))
-	return saved.ID, nil
+	if !saved.New {
+		return saved.ID, Added{}, nil
+	}
+	return saved.ID, Added{Tree: uint64(len(data)), TreeStored: uint64(saved.Stored)}, nil
 }
 
 // completeDir returns the entry of a directory whose tree is stored, and counts it.
-func (a *archiver) completeDir(d *dir, id blob.ID) (*snapshot.Node, error) {
-	same := d.old != nil && *d.old.Subtree == id && unchanged(d.node, d.old)
-	if !same {
-		if err := describeNode(d.path, d.node); err != nil {
-			return nil, err
+func (a *archiver) completeDir(d *dir, id blob.ID, added Added) *snapshot.Node {
+	n, action := d.node, Modified
+	if d.old == nil {
+		action = New
+	} else if *d.old.Subtree == id && a.same(d.node, d.old) {
+		n, action = d.old, Unchanged
+	}
+	if action != Unchanged {
+		n.Subtree = &id
+		if !d.made {
+			a.readAttributes(d.path, n)
 		}
-		d.node.Subtree = &id
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case same:
-		a.summary.DirsUnmodified++
-		return d.old, nil
-	case d.old == nil:
+	switch action {
+	case New:
 		a.summary.DirsNew++
-	default:
+	case Modified:
 		a.summary.DirsChanged++
+	case Unchanged:
+		a.summary.DirsUnmodified++
 	}
-	return d.node, nil
+	if a.opt.Item != nil {
+		a.opt.Item(Item{action, d.up.inSnapshot(n.Name), true, time.Since(d.begun), added})
+	}
+	return n
+}
+
+// fileDone counts a file.
+func (a *archiver) fileDone(d *dir, n *snapshot.Node, action Action, added Added, begun time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch action {
+	case New:
+		a.summary.FilesNew++
+	case Modified:
+		a.summary.FilesChanged++
+	case Unchanged:
+		a.summary.FilesUnmodified++
+	}
+	a.summary.TotalFilesProcessed++
+	a.summary.TotalBytesProcessed += n.Size
+	if a.opt.Item != nil {
+		a.opt.Item(Item{action, d.inSnapshot(n.Name), false, time.Since(begun), added})
+	}
+}
+
+// clock is the time, where someone wants to know how long an item takes.
+func (a *archiver) clock() time.Time {
+	if a.opt.Item == nil {
+		return time.Time{}
+	}
+	return time.Now()
 }
