@@ -78,6 +78,7 @@ type Options struct {
 // Grouping says what makes snapshots ones of the same thing.
 type Grouping struct {
 	Host, Paths, Tags bool
+	Any               bool // all are
 }
 
 // Progress says how far a backup is. Files are regular files.

@@ -38,7 +38,11 @@ func (h *holes) next(offset int64) (chunks int64, err error) {
 	case err != nil:
 		return 0, err
 	default:
-		if h.known, err = h.seek(data, unix.SEEK_HOLE); err != nil {
+		h.known, err = h.seek(data, unix.SEEK_HOLE)
+		if errors.Is(err, unix.ENXIO) { // cut off since
+			h.known, err = data, nil
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -5,24 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/archive"
-	"github.com/kedge-project/kedge/internal/estate"
-	"github.com/kedge-project/kedge/internal/wording"
+	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
 type backupFlags struct {
 	repositoryFlags
-	estate  string
+	excludeFlags
+	sourceFlags
+	estate string
+
 	host    string
 	tags    []string
-	exclude []string
-	force   bool
+	time    string
+	parent  string
+	groupBy string
+
+	force, ignoreCtime, ignoreInode bool
+	skipIfUnchanged                 bool
+	withAtime, dryRun, noScan       bool
+	readConcurrency                 int
 }
 
 func newBackupCommand(term *terminal) *cobra.Command {
@@ -31,84 +40,137 @@ func newBackupCommand(term *terminal) *cobra.Command {
 		Use:   "backup -r REPOSITORY PATH...",
 		Short: "Store a snapshot of files, or of every service of an estate",
 		Long: `Store a snapshot of the paths. With --estate, every asset of the estate's services is stored:
-file trees, and PostgreSQL clusters through the replication protocol.`,
-		Example: `  kedge backup -r /srv/repository /srv/files --exclude /srv/files/cache
-  kedge backup --estate /etc/kedge/kedge.yaml
+file trees, and PostgreSQL clusters through the replication protocol.
+
+Patterns are restic's: each matches whole names anywhere in the full path, and all below what it
+matches; "*", "?" and "[…]" stay within a name, "**" stands for any number of directories, a leading
+"/" binds the pattern to the root, and a leading "!" takes back what earlier patterns left out.
+
+The exit status is 0 when all was stored, 3 when some could not be read and the snapshot holds the
+rest, 1 when there is no snapshot, and 130 when the backup was interrupted.`,
+		Example: `  kedge backup -r /srv/repository /srv/files --exclude '*.tmp' --exclude-caches
+  kedge backup -r /srv/repository --files-from list.txt --one-file-system --tag nightly
+  kedge backup -r /srv/repository /srv/files --dry-run -vv      what would be stored, file by file
+  kedge backup -r /srv/repository --stdin-filename db.sql --stdin-from-command -- pg_dump register
   kedge backup --estate /etc/kedge/kedge.yaml gisis website`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if flags.estate != "" {
 				return runBackupEstate(cmd, term, flags.estate, args)
 			}
-			if len(args) == 0 {
-				return errors.New("nothing to back up: name a path, or give --estate")
-			}
-			return runBackup(cmd, term, &flags, args)
+			return runBackup(cmd.Context(), term, &flags, args)
 		},
 	}
-	flags.add(cmd)
+	flags.repositoryFlags.add(cmd)
 	addEstateFlag(cmd, &flags.estate)
-	cmd.Flags().StringVarP(&flags.host, "host", "H", environment("HOST"), "host name to store (default: this machine's)")
-	cmd.Flags().StringArrayVar(&flags.tags, "tag", nil, "tag to store with the snapshot (repeatable)")
-	cmd.Flags().StringArrayVarP(&flags.exclude, "exclude", "e", nil, "leave out this absolute path and what is below it (repeatable)")
-	cmd.Flags().BoolVarP(&flags.force, "force", "f", false, "read every file, also where nothing seems to have changed")
+	flags.excludeFlags.add(cmd)
+	flags.sourceFlags.add(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&flags.host, "host", "H", environment("HOST"), "host name to store (default: this machine's)")
+	f.StringArrayVar(&flags.tags, "tag", nil, "tags to store with the snapshot, separated by commas (repeatable)")
+	f.StringVar(&flags.time, "time", "", "time of the snapshot, such as '2026-11-01 22:08:41' (default: now)")
+	f.BoolVarP(&flags.force, "force", "f", false, "read every file, also where nothing seems to have changed")
+	f.StringVar(&flags.parent, "parent", "", "snapshot to compare with (default: the newest of the same group that is not newer than --time)")
+	f.StringVarP(&flags.groupBy, "group-by", "g", "host,paths", "what that snapshot has in common with this: host, paths, tags; '' for nothing")
+	f.BoolVar(&flags.ignoreCtime, "ignore-ctime", false, "take a file as unchanged also where its change time is another")
+	f.BoolVar(&flags.ignoreInode, "ignore-inode", false, "take a file as unchanged also where its inode number or change time is another")
+	f.BoolVar(&flags.skipIfUnchanged, "skip-if-unchanged", false, "store no snapshot where nothing has changed since the one before")
+	f.BoolVar(&flags.withAtime, "with-atime", false, "store access times")
+	f.BoolVarP(&flags.dryRun, "dry-run", "n", false, "write nothing, only tell what would be stored")
+	f.BoolVar(&flags.noScan, "no-scan", false, "do not count ahead what there is to read: less work, and no time left is told")
+	f.IntVar(&flags.readConcurrency, "read-concurrency", readConcurrency(), "files read side by side (default: $RESTIC_READ_CONCURRENCY, or as many as processors)")
 	return cmd
 }
 
-func runBackup(cmd *cobra.Command, term *terminal, flags *backupFlags, args []string) error {
-	ctx := cmd.Context()
-	r, err := flags.open(ctx)
+func readConcurrency() int {
+	n, _ := strconv.Atoi(environment("READ_CONCURRENCY")) // what is no number is as good as none
+	return n
+}
+
+func runBackup(ctx context.Context, term *terminal, flags *backupFlags, args []string) error {
+	opt, err := flags.options()
 	if err != nil {
 		return err
 	}
-	opt := archive.Options{
-		Host: flags.host, Tags: flags.tags, NoParent: flags.force, Time: time.Now(),
-		Exclude: func(p string) bool { return estate.Below(p, flags.exclude) },
-		Progress: func(p archive.Progress) {
-			term.progress("%d files, %s  %s", p.Files, wording.Size(p.Bytes), p.Current)
-		},
+	source, err := flags.source(term, args)
+	if err != nil {
+		return err
 	}
-	if opt.Host == "" {
-		if opt.Host, err = os.Hostname(); err != nil {
-			return fmt.Errorf("read host name: %w (give --host)", err)
-		}
+	mode := appendLock
+	if flags.dryRun {
+		mode = noLock
 	}
-	paths := make([]string, len(args))
-	for i, p := range args {
-		if paths[i], err = filepath.Abs(p); err != nil {
-			return fmt.Errorf("resolve %s: %w", p, err)
-		}
-	}
-	started := time.Now()
 	var result *archive.Result
-	err = r.WithLock(ctx, false, func(ctx context.Context) error {
-		result, err = archive.Run(ctx, r, paths, opt)
+	show := newBackupPrinter(term, flags.dryRun)
+	err = flags.with(ctx, mode, func(ctx context.Context, r *repo.Repository) (err error) {
+		if flags.parent != "" && !flags.force {
+			if opt.Parent, err = snapshot.Find(ctx, r, flags.parent, snapshot.Filter{}); err != nil {
+				return err
+			}
+		}
+		stop := show.begin(&opt, !flags.noScan)
+		defer stop()
+		result, err = source.backUp(ctx, r, opt)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("back up to %s: %w", flags.location, err)
 	}
-	return printBackup(term, result, time.Since(started))
+	return show.result(result)
 }
 
-func printBackup(term *terminal, result *archive.Result, took time.Duration) error {
-	for _, unreadable := range result.Unreadable {
-		term.warn("not stored: %s: %v", unreadable.Path, unreadable.Err)
+// options are what the flags say, but for what needs the repository.
+func (f *backupFlags) options() (archive.Options, error) {
+	opt := archive.Options{
+		Host: f.host, Time: time.Now(),
+		NoParent: f.force, IgnoreCtime: f.ignoreCtime, IgnoreInode: f.ignoreInode, SkipIfUnchanged: f.skipIfUnchanged,
+		WithAtime: f.withAtime, DryRun: f.dryRun, ReadConcurrency: f.readConcurrency,
 	}
-	sn := result.Snapshot
-	s := sn.Summary
-	term.printf("snapshot %s stored: %d files, %s in %s; %d new, %d changed; %s added", sn.ID.Short(), s.TotalFilesProcessed,
-		wording.Size(int64(s.TotalBytesProcessed)), took.Round(time.Millisecond), s.FilesNew, s.FilesChanged, wording.Size(int64(s.DataAddedPacked)))
-	err := term.object(struct {
-		MessageType string `json:"message_type"`
-		*snapshot.Summary
-		TotalDuration float64 `json:"total_duration"`
-		SnapshotID    string  `json:"snapshot_id"`
-	}{"summary", s, took.Seconds(), sn.ID.String()})
-	if err != nil {
-		return err
+	if f.readConcurrency < 0 {
+		return opt, fmt.Errorf("--read-concurrency %d: give a positive number", f.readConcurrency)
 	}
-	if n := len(result.Unreadable); n > 0 {
-		return fmt.Errorf("%d files left out: %w", n, errIncomplete)
+	if opt.Host == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return opt, fmt.Errorf("read host name: %w (give --host)", err)
+		}
+		opt.Host = host
 	}
-	return nil
+	for _, list := range f.tags {
+		for tag := range strings.SplitSeq(list, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" {
+				opt.Tags = append(opt.Tags, tag)
+			}
+		}
+	}
+	var err error
+	if f.time != "" && f.time != "now" {
+		if opt.Time, err = time.ParseInLocation(time.DateTime, f.time, time.Local); err != nil {
+			return opt, fmt.Errorf("--time %q: write it as '2026-11-01 22:08:41'", f.time)
+		}
+	}
+	if opt.GroupBy, err = parseGrouping(f.groupBy); err != nil {
+		return opt, err
+	}
+	return opt, f.exclude(&opt)
 }
+
+func parseGrouping(text string) (archive.Grouping, error) {
+	g := archive.Grouping{Any: text == ""}
+	for word := range strings.SplitSeq(text, ",") {
+		switch strings.TrimSpace(word) {
+		case "host":
+			g.Host = true
+		case "path", "paths":
+			g.Paths = true
+		case "tag", "tags":
+			g.Tags = true
+		case "":
+		default:
+			return g, fmt.Errorf("--group-by %q: %q is none of host, paths and tags", text, word)
+		}
+	}
+	return g, nil
+}
+
+// errNothing ends a backup that no path was named for.
+var errNothing = errors.New("nothing to back up: name a path, or give --files-from, --stdin or --estate")

@@ -22,6 +22,8 @@ const version = "0.1.0"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader of ours that ends must not end us in the middle of work: writing to it fails, and that ends the command in order.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -31,12 +33,17 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// Errors of the record's storage are returned; what its driver says besides is of no use to an operator.
 	evidence.DriverLog(slog.New(slog.DiscardHandler))
-	term := &terminal{stdout: stdout, stderr: stderr}
+	working, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	term := &terminal{stdout: stdout, stderr: stderr, lost: lost}
 	root := newRootCommand(term)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(term)
-	err := root.ExecuteContext(ctx)
+	err := root.ExecuteContext(working)
+	if err == nil && ctx.Err() == nil {
+		err = context.Cause(working)
+	}
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintf(stderr, "kedge: %v\n", err)
 	}

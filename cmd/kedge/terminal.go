@@ -17,7 +17,8 @@ type terminal struct {
 	stdout, stderr io.Writer
 	json           bool // results and progress as one JSON object a line on stdout
 	quiet          bool
-	verbose        int // how often -v was given
+	verbose        int         // how often -v was given
+	lost           func(error) // called when standard output cannot be written to; may be nil
 
 	mu    sync.Mutex
 	shown time.Time // when the progress line was last drawn
@@ -35,7 +36,23 @@ func (t *terminal) printf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
-	fmt.Fprintf(t.stdout, format+"\n", args...)
+	if _, err := fmt.Fprintf(t.stdout, format+"\n", args...); err != nil {
+		t.fail(err)
+	}
+}
+
+// fail ends the command, for nobody sees its results any more.
+func (t *terminal) fail(err error) {
+	if t.lost != nil {
+		t.lost(fmt.Errorf("write to standard output: %w", err))
+	}
+}
+
+// tell writes an object that is not worth an error of its own: that standard output is gone ends the command anyway.
+func (t *terminal) tell(v any) {
+	if err := t.object(v); err != nil {
+		t.fail(err)
+	}
 }
 
 // object writes a result as one line of JSON, if --json asks for it.
