@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -22,57 +21,103 @@ const encodingZstd = 2
 
 var errDamaged = errors.New("damaged: the content is not what its name says")
 
-// codec compresses and decompresses. It is safe for concurrent use: there is one coder per processor, and callers
-// beyond wait.
-type codec struct {
-	enc     *zstd.Encoder
-	small   *zstd.Encoder // for blobs up to smallBlob
-	dec     *zstd.Decoder // decodes into the memory it is given and no further
-	free    *zstd.Decoder // allocates, up to maxUnpacked
-	scratch sync.Pool     // *[]byte
+// Compression is how hard blobs are compressed. The words are restic's.
+type Compression string
+
+// The kinds of compression. All but CompressionOff leave alone what does not shrink.
+const (
+	CompressionAuto    Compression = "auto" // fast, and within a few per cent of restic's; also meant by ""
+	CompressionOff     Compression = "off"  // of data; trees are compressed all the same
+	CompressionFastest Compression = "fastest"
+	CompressionBetter  Compression = "better"
+	CompressionMax     Compression = "max"
+)
+
+// compressor is zstd: libzstd where cgo is on, and pure Go where it is off. One goroutine uses it at a time.
+type compressor interface {
+	// compress returns plain as one frame, in dst's memory if it is large enough.
+	compress(dst, plain []byte, c Compression) ([]byte, error)
+	// decompress fills dst, and no more, with what body holds, and returns how many bytes that were.
+	decompress(dst, body []byte) (int, error)
 }
 
-// smallBlob is up to which size, in bytes, the letters alone are coded where nothing repeats: a table of figures of 1 KiB
-// has no repetition long enough and still shrinks by half. On large blobs that cannot be compressed it costs a sixth of
-// the speed (BenchmarkSaveBlob) and yields nothing.
-const smallBlob = 64 << 10
+// codec compresses and decompresses. It is safe for concurrent use.
+type codec struct {
+	compression Compression
+	files       *zstd.Encoder
+	free        *zstd.Decoder // of files: allocates, up to maxUnpacked
+	idle        chan *coder
+}
 
-func newCodec() (*codec, error) {
-	procs := runtime.GOMAXPROCS(0)
-	// The fastest level stores 4 % more than the default and takes two thirds of its time. No checksum: what is
-	// read is compared with its SHA-256.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(procs))
+// coder is what one goroutine compresses with, and the memory it compresses into.
+type coder struct {
+	compressor
+	buf []byte
+}
+
+// coders is how many coders are kept: more than processors, since one that compresses waits for room in a pack.
+func coders() int { return runtime.GOMAXPROCS(0) + loaders }
+
+func newCodec(c Compression) (*codec, error) {
+	switch c {
+	case "":
+		c = CompressionAuto
+	case CompressionAuto, CompressionOff, CompressionFastest, CompressionBetter, CompressionMax:
+	default:
+		return nil, fmt.Errorf("compression %.40q is not known; choose auto, off, fastest, better or max", string(c))
+	}
+	// No checksum: what is read is compared with its SHA-256.
+	files, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
-	small, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true), zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(procs))
+	free, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxUnpacked))
 	if err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(procs), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(pack.MaxTree))
-	if err != nil {
-		return nil, err
+	return &codec{compression: c, files: files, free: free, idle: make(chan *coder, coders())}, nil
+}
+
+// with calls fn with a coder that nobody else uses meanwhile.
+func (c *codec) with(fn func(*coder) error) error {
+	var z *coder
+	select {
+	case z = <-c.idle:
+	default:
+		made, err := newCompressor()
+		if err != nil {
+			return err
+		}
+		z = &coder{compressor: made}
 	}
-	free, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(procs), zstd.WithDecoderMaxMemory(maxUnpacked))
-	if err != nil {
-		return nil, err
+	err := fn(z)
+	select {
+	case c.idle <- z:
+	default: // more at once than are worth keeping
 	}
-	return &codec{enc: enc, small: small, dec: dec, free: free, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
+	return err
 }
 
 // compress calls fn with plain compressed, or as it is if that is not smaller; the bytes are valid during the call.
-func (c *codec) compress(plain []byte, fn func(body []byte, compressed bool) error) error {
-	buf := c.scratch.Get().(*[]byte)
-	defer c.scratch.Put(buf)
-	enc := c.enc
-	if len(plain) <= smallBlob {
-		enc = c.small
+func (c *codec) compress(t blob.Type, plain []byte, fn func(body []byte, compressed bool) error) error {
+	level := c.compression
+	if level == CompressionOff {
+		if t == blob.Data {
+			return fn(plain, false)
+		}
+		level = CompressionAuto
 	}
-	*buf = enc.EncodeAll(plain, (*buf)[:0])
-	if len(*buf) < len(plain) {
-		return fn(*buf, true)
-	}
-	return fn(plain, false)
+	return c.with(func(z *coder) error {
+		body, err := z.compress(z.buf, plain, level)
+		if err != nil {
+			return err
+		}
+		z.buf = body[:0]
+		if len(body) < len(plain) {
+			return fn(body, true)
+		}
+		return fn(plain, false)
+	})
 }
 
 // unpack decrypts and decompresses a stored blob and compares it with its ID. sealed is overwritten; the result
@@ -85,7 +130,7 @@ func (c *codec) unpack(key *crypto.Key, b pack.Blob, sealed, buf []byte) ([]byte
 	} else {
 		var body []byte
 		if body, err = key.OpenInPlace(sealed); err == nil {
-			plain, err = c.dec.DecodeAll(body, grow(buf, int(b.Uncompressed)))
+			plain, err = c.decompress(grow(buf, int(b.Uncompressed)), body)
 		}
 	}
 	if err != nil {
@@ -98,6 +143,16 @@ func (c *codec) unpack(key *crypto.Key, b pack.Blob, sealed, buf []byte) ([]byte
 		return nil, errDamaged
 	}
 	return plain, nil
+}
+
+// decompress fills room, of which the capacity is the limit.
+func (c *codec) decompress(room, body []byte) (plain []byte, err error) {
+	err = c.with(func(z *coder) error {
+		n, err := z.decompress(room[:cap(room)], body)
+		plain = room[:n]
+		return err
+	})
+	return plain, err
 }
 
 // grow returns an empty slice with room for exactly n bytes, from buf if it has it: the decoder takes the capacity
@@ -114,7 +169,7 @@ func (c *codec) encodeFile(version uint, doc []byte) []byte {
 	if version < 2 {
 		return doc
 	}
-	return c.enc.EncodeAll(doc, []byte{encodingZstd})
+	return c.files.EncodeAll(doc, []byte{encodingZstd})
 }
 
 // decodeFile reverses encodeFile. Files of a version 2 repository may be plain: it may have been version 1 once.

@@ -16,7 +16,7 @@ import (
 
 func newTestCodec(t testing.TB) (*codec, *crypto.Key) {
 	t.Helper()
-	c, err := newCodec()
+	c, err := newCodec(CompressionAuto)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func newTestCodec(t testing.TB) (*codec, *crypto.Key) {
 func TestABlobNeverUnpacksPastItsDeclaredLength(t *testing.T) {
 	c, key := newTestCodec(t)
 	zeros := make([]byte, 64<<20)
-	bomb := c.enc.EncodeAll(zeros, nil)
+	bomb := c.files.EncodeAll(zeros, nil)
 	var streamed bytes.Buffer // its frame does not tell the length
 	w, err := zstd.NewWriter(&streamed)
 	if err != nil {
@@ -63,7 +63,7 @@ func TestABlobNeverUnpacksPastItsDeclaredLength(t *testing.T) {
 func TestADocumentNeverUnpacksPastItsBound(t *testing.T) {
 	c, _ := newTestCodec(t)
 	var bomb []byte
-	part := c.enc.EncodeAll(make([]byte, 32<<20), nil)
+	part := c.files.EncodeAll(make([]byte, 32<<20), nil)
 	for range maxUnpacked/(32<<20) + 1 {
 		bomb = append(bomb, part...) // frames follow one another
 	}
@@ -104,7 +104,7 @@ func TestABlobThatIsNotItsIDIsDamaged(t *testing.T) {
 
 func FuzzUnpack(f *testing.F) {
 	c, key := newTestCodec(f)
-	f.Add(c.enc.EncodeAll([]byte("some text"), nil), uint32(9), []byte("some text"))
+	f.Add(c.files.EncodeAll([]byte("some text"), nil), uint32(9), []byte("some text"))
 	f.Add([]byte("raw"), uint32(0), []byte("raw"))
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 255, 255, 255, 255, 255, 255, 255, 255}, uint32(1000), []byte{})
 	f.Fuzz(func(t *testing.T, body []byte, declared uint32, content []byte) {

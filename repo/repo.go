@@ -61,8 +61,9 @@ const (
 
 // Options are what a user may choose. The zero value is right for almost everyone.
 type Options struct {
-	PackSize int // bytes; 0 means DefaultPackSize; 4 to 128 MiB is what restic allows
-	ScryptN  int // cost of a new key's password, a power of two; 0 means calibrated to this machine. For tests.
+	PackSize    int         // bytes; 0 means DefaultPackSize; 4 to 128 MiB is what restic allows
+	Compression Compression // "" means CompressionAuto; format version 1 knows none
+	ScryptN     int         // cost of a new key's password, a power of two; 0 means calibrated to this machine. For tests.
 }
 
 // Config is the repository's own file of that name.
@@ -129,7 +130,7 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 }
 
 func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options) (*Repository, error) {
-	c, err := newCodec()
+	c, err := newCodec(opt.Compression)
 	if err != nil {
 		return nil, err
 	}

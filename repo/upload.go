@@ -135,7 +135,7 @@ func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (sto
 	if up.r.cfg.Version < 2 {
 		return up.add(ctx, h, plain, 0)
 	}
-	err = up.r.codec.compress(plain, func(body []byte, compressed bool) error {
+	err = up.r.codec.compress(h.Type, plain, func(body []byte, compressed bool) error {
 		uncompressed := 0
 		if compressed {
 			uncompressed = len(plain)

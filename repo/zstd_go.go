@@ -1,0 +1,54 @@
+//go:build !cgo
+
+package repo
+
+import (
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/kedge-project/kedge/repo/internal/pack"
+)
+
+// pureGo is zstd where no C compiler was at hand. A compressor is used by one goroutine at a time.
+type pureGo struct {
+	encoders map[Compression]*zstd.Encoder // made when first asked for
+	decoder  *zstd.Decoder
+}
+
+func newCompressor() (compressor, error) {
+	// The limit of the memory that is decoded into is that of its slice.
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(pack.MaxTree))
+	if err != nil {
+		return nil, err
+	}
+	return &pureGo{encoders: make(map[Compression]*zstd.Encoder), decoder: dec}, nil
+}
+
+// levels of the library for what the user may ask for.
+var levels = map[Compression]zstd.EncoderLevel{CompressionAuto: zstd.SpeedFastest, CompressionFastest: zstd.SpeedFastest,
+	CompressionBetter: zstd.SpeedBetterCompression, CompressionMax: zstd.SpeedBestCompression}
+
+func (z *pureGo) compress(dst, plain []byte, c Compression) ([]byte, error) {
+	enc, ok := z.encoders[c]
+	if !ok {
+		// Letters are coded where nothing repeats, too, as libzstd does: a small table of figures has no repetition long
+		// enough, and still shrinks by half.
+		var err error
+		enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(levels[c]), zstd.WithAllLitEntropyCompression(true),
+			zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return nil, fmt.Errorf("compress: %w", err)
+		}
+		z.encoders[c] = enc
+	}
+	return enc.EncodeAll(plain, dst[:0]), nil
+}
+
+func (z *pureGo) decompress(dst, body []byte) (int, error) {
+	out, err := z.decoder.DecodeAll(body, dst[:0:len(dst)])
+	if err != nil {
+		return 0, fmt.Errorf("decompress: %w", err)
+	}
+	return len(out), nil
+}
