@@ -49,10 +49,10 @@ type codec struct {
 	idle        chan *coder
 }
 
-// coder is what one goroutine compresses with, and the memory it compresses into.
+// coder is what one goroutine compresses with, and the memory that a blob is compressed and sealed into.
 type coder struct {
 	compressor
-	buf []byte
+	body, sealed []byte
 }
 
 // coders is how many coders are kept: more than processors, since one that compresses waits for room in a pack.
@@ -99,24 +99,24 @@ func (c *codec) with(fn func(*coder) error) error {
 }
 
 // compress calls fn with plain compressed, or as it is if that is not smaller; the bytes are valid during the call.
-func (c *codec) compress(t blob.Type, plain []byte, fn func(body []byte, compressed bool) error) error {
+func (c *codec) compress(version uint, t blob.Type, plain []byte, fn func(z *coder, body []byte, compressed bool) error) error {
 	level := c.compression
-	if level == CompressionOff {
-		if t == blob.Data {
-			return fn(plain, false)
-		}
+	if level == CompressionOff && t == blob.Tree {
 		level = CompressionAuto
 	}
 	return c.with(func(z *coder) error {
-		body, err := z.compress(z.buf, plain, level)
+		if version < 2 || level == CompressionOff {
+			return fn(z, plain, false)
+		}
+		body, err := z.compress(z.body, plain, level)
 		if err != nil {
 			return err
 		}
-		z.buf = body[:0]
+		z.body = body[:0]
 		if len(body) < len(plain) {
-			return fn(body, true)
+			return fn(z, body, true)
 		}
-		return fn(plain, false)
+		return fn(z, plain, false)
 	})
 }
 

@@ -1,8 +1,8 @@
 package repo
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -22,7 +22,7 @@ const (
 	// Source: eprint.iacr.org/2025/532.
 	openPacks = 2
 
-	// uploaders is how many packs are stored side by side. With openPacks and one pack of trees it bounds the memory.
+	// uploaders is how many packs are stored side by side.
 	uploaders = 2
 
 	// An index file is written when so many blobs or so much time wait for one: what an interruption loses is bounded.
@@ -46,7 +46,6 @@ type Uploader struct {
 	data  [openPacks]slot
 	trees slot
 	full  chan *packer // to the workers
-	spare chan *packer // emptied, for the next pack
 
 	mu      sync.Mutex
 	claimed map[blob.Handle]struct{} // taken by this upload, not yet named by an index file
@@ -69,17 +68,17 @@ func (r *Repository) Upload(ctx context.Context, fn func(ctx context.Context, up
 	defer fail(nil)
 	g, inner := errgroup.WithContext(ctx)
 	up := &Uploader{r: r, ctx: inner, fail: fail, full: make(chan *packer),
-		spare:   make(chan *packer, openPacks+1+uploaders),
 		claimed: make(map[blob.Handle]struct{}), since: time.Now()}
 	for range uploaders {
 		g.Go(up.work)
 	}
 	g.Go(func() error {
 		defer close(up.full)
-		if err := fn(inner, up); err != nil {
-			return err
+		err := fn(inner, up)
+		if err == nil && inner.Err() == nil {
+			return up.flush()
 		}
-		return up.flush()
+		return errors.Join(err, up.discard())
 	})
 	err := g.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -131,88 +130,101 @@ func (up *Uploader) claim(h blob.Handle) bool {
 	return true
 }
 
+// store compresses and seals a blob, all before it holds a pack.
 func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (stored int, err error) {
-	if up.r.cfg.Version < 2 {
-		return up.add(ctx, h, plain, 0)
-	}
-	err = up.r.codec.compress(h.Type, plain, func(body []byte, compressed bool) error {
+	err = up.r.codec.compress(up.r.cfg.Version, h.Type, plain, func(z *coder, body []byte, compressed bool) error {
 		uncompressed := 0
 		if compressed {
 			uncompressed = len(plain)
 		}
-		stored, err = up.add(ctx, h, body, uncompressed)
+		z.sealed = up.r.key.Seal(z.sealed[:0], body)
+		stored, err = up.add(ctx, h, z.sealed, uncompressed)
 		return err
 	})
 	return stored, err
 }
 
-// add puts a blob into an open pack. A pack that has no room for it goes to the workers first.
-func (up *Uploader) add(ctx context.Context, h blob.Handle, body []byte, uncompressed int) (int, error) {
-	s := &up.trees
-	if h.Type == blob.Data {
-		s = &up.data[rand.IntN(openPacks)]
-	}
-	s.mu.Lock()
+// add puts a sealed blob into an open pack. A pack that has no room for it goes to the workers first.
+func (up *Uploader) add(ctx context.Context, h blob.Handle, sealed []byte, uncompressed int) (int, error) {
+	s := up.slot(h.Type)
 	defer s.mu.Unlock()
-	if s.pack != nil && !s.pack.fits(len(body), uncompressed != 0, up.r.packSize) {
+	if s.pack != nil && !s.pack.fits(len(sealed), pack.EntrySize(uncompressed != 0), up.r.packSize) {
 		if err := up.send(ctx, s.pack); err != nil {
 			return 0, err
 		}
 		s.pack = nil
 	}
 	if s.pack == nil {
-		s.pack = up.newPacker()
+		p, err := newPacker(ctx, up.r.be)
+		if err != nil {
+			return 0, err
+		}
+		s.pack = p
 	}
-	return s.pack.add(up.r.key, h, body, uncompressed), nil
+	return s.pack.add(h, sealed, uncompressed)
 }
 
-func (up *Uploader) newPacker() *packer {
-	select {
-	case p := <-up.spare:
-		return p
-	default:
-		return newPacker(up.r.packSize)
-	}
-}
-
-// recycle keeps an emptied pack's memory for the next, unless one large blob has blown it up.
-func (up *Uploader) recycle(p *packer) {
-	if cap(p.buf) > 2*up.r.packSize {
-		return
-	}
-	select {
-	case up.spare <- p:
-	default:
-	}
-}
-
-// flush sends the open packs to the workers, those that fit together as one.
-func (up *Uploader) flush() error {
-	first := up.data[0].pack
-	for i := 1; i < openPacks; i++ {
-		next := up.data[i].pack
-		switch {
-		case first == nil:
-			first = next
-		case next == nil:
-		case first.takes(next, up.r.packSize):
-			first.absorb(next)
-			up.recycle(next)
-		default:
-			if err := up.send(up.ctx, next); err != nil {
-				return err
+// slot returns the place of an open pack, locked: for data one that is free, by chance among those.
+func (up *Uploader) slot(t blob.Type) *slot {
+	s := &up.trees
+	if t == blob.Data {
+		first := rand.IntN(openPacks)
+		for i := range openPacks {
+			s = &up.data[(first+i)%openPacks]
+			if s.mu.TryLock() {
+				return s
 			}
 		}
 	}
-	for _, p := range []*packer{first, up.trees.pack} {
-		if p == nil {
-			continue
-		}
-		if err := up.send(up.ctx, p); err != nil {
-			return err
+	s.mu.Lock()
+	return s
+}
+
+// flush sends the open packs to the workers, those that fit together as one. Nobody else uses them any more.
+func (up *Uploader) flush() error {
+	first := &up.data[0]
+	for i := 1; i < openPacks; i++ {
+		next := &up.data[i]
+		if first.pack != nil && next.pack != nil && first.pack.takes(next.pack, up.r.packSize) {
+			absorbed := next.pack
+			next.pack = nil
+			if err := first.pack.absorb(absorbed); err != nil {
+				return errors.Join(err, up.discard())
+			}
 		}
 	}
+	for _, s := range up.slots() {
+		if s.pack == nil {
+			continue
+		}
+		if err := up.send(up.ctx, s.pack); err != nil {
+			return errors.Join(err, up.discard())
+		}
+		s.pack = nil
+	}
 	return nil
+}
+
+// discard drops the open packs of an upload that failed.
+func (up *Uploader) discard() error {
+	var err error
+	for _, s := range up.slots() {
+		s.mu.Lock()
+		if s.pack != nil {
+			err = errors.Join(err, s.pack.file.Discard())
+			s.pack = nil
+		}
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (up *Uploader) slots() []*slot {
+	slots := []*slot{&up.trees}
+	for i := range up.data {
+		slots = append(slots, &up.data[i])
+	}
+	return slots
 }
 
 func (up *Uploader) send(ctx context.Context, p *packer) error {
@@ -229,14 +241,12 @@ func (up *Uploader) send(ctx context.Context, p *packer) error {
 // work stores full packs until there are no more.
 func (up *Uploader) work() error {
 	for p := range up.full {
-		id, content := p.finish(up.r.key)
-		h := backend.Handle{Type: backend.Pack, Name: id.String()}
-		if err := up.r.be.Save(up.ctx, h, bytes.NewReader(content)); err != nil {
+		blobs := p.blobs
+		id, err := p.finish(up.ctx, up.r.key)
+		if err != nil {
 			return err
 		}
-		due := up.done(index.Pack{ID: id, Blobs: p.take()})
-		up.recycle(p)
-		if err := up.saveIndex(up.ctx, due); err != nil {
+		if err := up.saveIndex(up.ctx, up.done(index.Pack{ID: id, Blobs: blobs})); err != nil {
 			return err
 		}
 	}

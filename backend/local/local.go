@@ -38,7 +38,10 @@ type Backend struct {
 	root *os.Root
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend = (*Backend)(nil)
+	_ backend.Stager  = (*Backend)(nil)
+)
 
 // Open opens the repository directory dir. A directory that is not there is backend.ErrNotExist.
 func Open(dir string) (*Backend, error) {
@@ -118,52 +121,80 @@ func (b *Backend) Save(ctx context.Context, h backend.Handle, content io.ReadSee
 	if err := check(ctx, h); err != nil {
 		return fail("save", h, err)
 	}
-	name := filePath(h)
-	if _, err := b.root.Lstat(name); err == nil {
+	if _, err := b.root.Lstat(filePath(h)); err == nil {
 		return fail("save", h, backend.ErrExist)
 	}
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fail("save", h, err)
 	}
-	tmp, err := b.writeTemp(content)
+	f, err := b.create()
 	if err != nil {
 		return fail("save", h, err)
 	}
-	if err := b.publish(tmp, name); err != nil {
-		_ = b.root.Remove(tmp)
-		return fail("save", h, err)
+	if _, err := io.Copy(f, content); err != nil {
+		return fail("save", h, errors.Join(err, f.Discard()))
 	}
-	if err := b.sync(path.Dir(name)); err != nil {
-		return fail("save", h, err)
-	}
-	return nil
+	return f.Commit(ctx, h)
 }
 
-func (b *Backend) writeTemp(content io.Reader) (name string, err error) {
-	name = path.Join(tmpDir, rand.Text())
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+// Stage implements backend.Stager.
+func (b *Backend) Stage(context.Context) (backend.Staged, error) {
+	f, err := b.create()
+	if err != nil {
+		return nil, fmt.Errorf("stage file: %w", err)
+	}
+	return f, nil
+}
+
+// staged is a file in tmpDir.
+type staged struct {
+	*os.File
+	b    *Backend
+	name string
+}
+
+func (b *Backend) create() (*staged, error) {
+	name := path.Join(tmpDir, rand.Text())
+	const flags = os.O_RDWR | os.O_CREATE | os.O_EXCL
 	f, err := b.root.OpenFile(name, flags, fileMode)
 	if errors.Is(err, fs.ErrNotExist) { // a repository that restic made
 		if err = b.root.MkdirAll(tmpDir, dirMode); err != nil {
-			return "", err
+			return nil, err
 		}
 		f, err = b.root.OpenFile(name, flags, fileMode)
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	_, err = io.Copy(f, content)
+	return &staged{f, b, name}, nil
+}
+
+// Commit implements backend.Staged.
+func (f *staged) Commit(ctx context.Context, h backend.Handle) error {
+	err := check(ctx, h)
 	if err == nil {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
-	if err != nil {
-		_ = b.root.Remove(name)
-		return "", err
+	name := filePath(h)
+	if err == nil {
+		err = f.b.publish(f.name, name)
 	}
-	return name, nil
+	if err != nil {
+		_ = f.b.root.Remove(f.name) // if it fails, sweep will
+		return fail("save", h, err)
+	}
+	if err := f.b.sync(path.Dir(name)); err != nil {
+		return fail("save", h, err)
+	}
+	return nil
+}
+
+// Discard implements backend.Staged.
+func (f *staged) Discard() error {
+	return errors.Join(f.Close(), f.b.root.Remove(f.name))
 }
 
 // publish gives the finished file its name. A hard link, unlike a rename, refuses a name that is taken, which
