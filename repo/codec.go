@@ -35,8 +35,10 @@ const (
 
 // compressor is zstd: libzstd where cgo is on, and pure Go where it is off. One goroutine uses it at a time.
 type compressor interface {
-	// compress returns plain as one frame, in dst's memory if it is large enough.
-	compress(dst, plain []byte, c Compression) ([]byte, error)
+	// bound is how large the frame of n bytes can be.
+	bound(n int) int
+	// compress writes plain as one frame into dst, which has room for it, and returns the frame's length.
+	compress(dst, plain []byte, c Compression) (int, error)
 	// decompress fills dst, and no more, with what body holds, and returns how many bytes that were.
 	decompress(dst, body []byte) (int, error)
 }
@@ -44,7 +46,6 @@ type compressor interface {
 // codec compresses and decompresses. It is safe for concurrent use.
 type codec struct {
 	compression Compression
-	files       *zstd.Encoder
 	free        *zstd.Decoder // of files: allocates, up to maxUnpacked
 	idle        chan *coder
 }
@@ -52,8 +53,11 @@ type codec struct {
 // coder is what one goroutine compresses with, and the memory that a blob is compressed and sealed into.
 type coder struct {
 	compressor
-	body, sealed []byte
+	buf []byte
 }
+
+// keepBuffer is how many bytes of memory a coder keeps for the next blob: one chunk in thirty is larger.
+const keepBuffer = 4 << 20
 
 // coders is how many coders are kept: more than processors, since one that compresses waits for room in a pack.
 func coders() int { return runtime.GOMAXPROCS(0) + loaders }
@@ -66,16 +70,11 @@ func newCodec(c Compression) (*codec, error) {
 	default:
 		return nil, fmt.Errorf("compression %.40q is not known; choose auto, off, fastest, better or max", string(c))
 	}
-	// No checksum: what is read is compared with its SHA-256.
-	files, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
 	free, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxUnpacked))
 	if err != nil {
 		return nil, err
 	}
-	return &codec{compression: c, files: files, free: free, idle: make(chan *coder, coders())}, nil
+	return &codec{compression: c, free: free, idle: make(chan *coder, coders())}, nil
 }
 
 // with calls fn with a coder that nobody else uses meanwhile.
@@ -91,6 +90,9 @@ func (c *codec) with(fn func(*coder) error) error {
 		z = &coder{compressor: made}
 	}
 	err := fn(z)
+	if cap(z.buf) > keepBuffer {
+		z.buf = nil
+	}
 	select {
 	case c.idle <- z:
 	default: // more at once than are worth keeping
@@ -98,26 +100,61 @@ func (c *codec) with(fn func(*coder) error) error {
 	return err
 }
 
-// compress calls fn with plain compressed, or as it is if that is not smaller; the bytes are valid during the call.
-func (c *codec) compress(version uint, t blob.Type, plain []byte, fn func(z *coder, body []byte, compressed bool) error) error {
+// seal calls fn with a blob as it is stored: compressed, unless that makes it no smaller, and sealed. The bytes are
+// valid during the call.
+func (c *codec) seal(key *crypto.Key, version uint, t blob.Type, plain []byte, fn func(sealed []byte, compressed bool) error) error {
 	level := c.compression
 	if level == CompressionOff && t == blob.Tree {
 		level = CompressionAuto
 	}
 	return c.with(func(z *coder) error {
-		if version < 2 || level == CompressionOff {
-			return fn(z, plain, false)
+		if version >= 2 && level != CompressionOff {
+			n, err := z.shrink(plain, level)
+			if err != nil {
+				return err
+			}
+			if n < len(plain) {
+				return fn(key.SealInPlace(z.buf[:n+crypto.Overhead]), true)
+			}
 		}
-		body, err := z.compress(z.body, plain, level)
-		if err != nil {
-			return err
-		}
-		z.body = body[:0]
-		if len(body) < len(plain) {
-			return fn(z, body, true)
-		}
-		return fn(z, plain, false)
+		z.buf = key.Seal(z.buf[:0], plain)
+		return fn(z.buf, false)
 	})
+}
+
+// A blob of which none of three probes shrinks is not compressed: the rest of it would not either, and a trial costs a
+// tenth of what storing random bytes takes (BenchmarkSaveBlob).
+const (
+	probed = 256 << 10 // bytes: smaller blobs are tried whole
+	probe  = 8 << 10   // bytes at the front, in the middle and at the end
+)
+
+// shrink compresses plain into z.buf and returns the frame's length, or len(plain) if that would be no smaller.
+func (z *coder) shrink(plain []byte, level Compression) (int, error) {
+	room := z.room(len(plain))
+	if len(plain) >= probed {
+		dense := true
+		for _, at := range []int{0, (len(plain) - probe) / 2, len(plain) - probe} {
+			n, err := z.compress(room, plain[at:at+probe], level)
+			if err != nil {
+				return 0, err
+			}
+			dense = dense && n >= probe
+		}
+		if dense {
+			return len(plain), nil
+		}
+	}
+	return z.compress(room, plain, level)
+}
+
+// room makes buf large enough for a blob of n bytes, compressed and sealed, and returns where the former goes.
+func (z *coder) room(n int) []byte {
+	bound := z.bound(n)
+	if cap(z.buf) < bound+crypto.Overhead {
+		z.buf = make([]byte, bound+crypto.Overhead)
+	}
+	return z.buf[crypto.NonceSize : crypto.NonceSize+bound]
 }
 
 // unpack decrypts and decompresses a stored blob and compares it with its ID. sealed is overwritten; the result
@@ -165,11 +202,18 @@ func grow(buf []byte, n int) []byte {
 }
 
 // encodeFile returns an unpacked file's plain as it is encrypted.
-func (c *codec) encodeFile(version uint, doc []byte) []byte {
+func (c *codec) encodeFile(version uint, doc []byte) (plain []byte, err error) {
 	if version < 2 {
-		return doc
+		return doc, nil
 	}
-	return c.files.EncodeAll(doc, []byte{encodingZstd})
+	err = c.with(func(z *coder) error {
+		plain = make([]byte, 1+z.bound(len(doc)))
+		plain[0] = encodingZstd
+		n, err := z.compress(plain[1:], doc, CompressionAuto)
+		plain = plain[:1+n]
+		return err
+	})
+	return plain, err
 }
 
 // decodeFile reverses encodeFile. Files of a version 2 repository may be plain: it may have been version 1 once.

@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -27,11 +28,65 @@ func newTestCodec(t testing.TB) (*codec, *crypto.Key) {
 	return c, key
 }
 
+// frame returns data compressed by another implementation.
+func frame(t testing.TB, data []byte) []byte {
+	t.Helper()
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return enc.EncodeAll(data, nil)
+}
+
+func encodeFile(t testing.TB, c *codec, version uint, doc string) []byte {
+	t.Helper()
+	plain, err := c.encodeFile(version, []byte(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain
+}
+
+func TestABlobIsStoredSmallerOrAsItIs(t *testing.T) {
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	text := bytes.Repeat([]byte("three hundred ships at anchor\n"), 30_000)
+	for name, plain := range map[string][]byte{
+		"text": text, "a byte": []byte("x"), "noise": noise, "noise, then text": append(noise[:len(noise):len(noise)], text...),
+		"text amid noise": append(append(noise[:len(noise):len(noise)], text...), noise...),
+	} {
+		for _, level := range []Compression{CompressionAuto, CompressionOff, CompressionFastest, CompressionBetter, CompressionMax} {
+			c, key := newTestCodec(t)
+			c.compression = level
+			b := pack.Blob{Handle: blob.Handle{ID: blob.Hash(plain), Type: blob.Data}}
+			var stored []byte
+			err := c.seal(key, 2, blob.Data, plain, func(sealed []byte, compressed bool) error {
+				stored = bytes.Clone(sealed)
+				if compressed {
+					b.Uncompressed = uint32(len(plain))
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			shrinks := strings.Contains(name, "text") && level != CompressionOff
+			if got := len(stored) < len(plain); got != shrinks || got != (b.Uncompressed != 0) {
+				t.Errorf("%s, %s: %d bytes of %d stored, compressed: %t", name, level, len(stored), len(plain), b.Uncompressed != 0)
+			}
+			b.Length = uint32(len(stored))
+			if back, err := c.unpack(key, b, stored, nil); err != nil || !bytes.Equal(back, plain) {
+				t.Errorf("%s, %s: %d bytes come back, %v", name, level, len(back), err)
+			}
+		}
+	}
+}
+
 // TestABlobNeverUnpacksPastItsDeclaredLength uses a bomb: 64 MiB of zeros in a few kilobytes.
 func TestABlobNeverUnpacksPastItsDeclaredLength(t *testing.T) {
 	c, key := newTestCodec(t)
 	zeros := make([]byte, 64<<20)
-	bomb := c.files.EncodeAll(zeros, nil)
+	bomb := frame(t, zeros)
 	var streamed bytes.Buffer // its frame does not tell the length
 	w, err := zstd.NewWriter(&streamed)
 	if err != nil {
@@ -63,7 +118,7 @@ func TestABlobNeverUnpacksPastItsDeclaredLength(t *testing.T) {
 func TestADocumentNeverUnpacksPastItsBound(t *testing.T) {
 	c, _ := newTestCodec(t)
 	var bomb []byte
-	part := c.files.EncodeAll(make([]byte, 32<<20), nil)
+	part := frame(t, make([]byte, 32<<20))
 	for range maxUnpacked/(32<<20) + 1 {
 		bomb = append(bomb, part...) // frames follow one another
 	}
@@ -76,7 +131,7 @@ func TestDocumentsAreReadAsTheirFirstByteSays(t *testing.T) {
 	c, _ := newTestCodec(t)
 	const doc = `{"a":1}`
 	for _, version := range []uint{1, 2} {
-		got, err := c.decodeFile(version, c.encodeFile(version, []byte(doc)))
+		got, err := c.decodeFile(version, encodeFile(t, c, version, doc))
 		if err != nil || string(got) != doc {
 			t.Errorf("version %d: %q, %v", version, got, err)
 		}
@@ -89,7 +144,7 @@ func TestDocumentsAreReadAsTheirFirstByteSays(t *testing.T) {
 			t.Errorf("%q is read as %q", bad, got)
 		}
 	}
-	if _, err := c.decodeFile(1, c.encodeFile(2, []byte(doc))); err == nil {
+	if _, err := c.decodeFile(1, encodeFile(t, c, 2, doc)); err == nil {
 		t.Error("a compressed document in version 1 is read")
 	}
 }
@@ -104,7 +159,7 @@ func TestABlobThatIsNotItsIDIsDamaged(t *testing.T) {
 
 func FuzzUnpack(f *testing.F) {
 	c, key := newTestCodec(f)
-	f.Add(c.files.EncodeAll([]byte("some text"), nil), uint32(9), []byte("some text"))
+	f.Add(frame(f, []byte("some text")), uint32(9), []byte("some text"))
 	f.Add([]byte("raw"), uint32(0), []byte("raw"))
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 255, 255, 255, 255, 255, 255, 255, 255}, uint32(1000), []byte{})
 	f.Fuzz(func(t *testing.T, body []byte, declared uint32, content []byte) {
@@ -118,7 +173,7 @@ func FuzzUnpack(f *testing.F) {
 
 func FuzzDecodeFile(f *testing.F) {
 	c, _ := newTestCodec(f)
-	f.Add(uint(2), c.encodeFile(2, []byte(`{"packs":[]}`)))
+	f.Add(uint(2), encodeFile(f, c, 2, `{"packs":[]}`))
 	f.Add(uint(1), []byte(`[]`))
 	f.Fuzz(func(t *testing.T, version uint, plain []byte) {
 		if doc, err := c.decodeFile(version, plain); err == nil && len(doc) > maxUnpacked {

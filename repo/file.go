@@ -15,9 +15,13 @@ func (r *Repository) SaveUnpacked(ctx context.Context, t backend.Type, plain []b
 	if t != backend.Snapshot && t != backend.Lock && t != backend.Index {
 		return blob.ID{}, fmt.Errorf("save document: a %v is not one", t)
 	}
-	sealed := r.key.Seal(nil, r.codec.encodeFile(r.cfg.Version, plain))
+	encoded, err := r.codec.encodeFile(r.cfg.Version, plain)
+	if err != nil {
+		return blob.ID{}, fmt.Errorf("save %v: %w", t, err)
+	}
+	sealed := r.key.Seal(nil, encoded)
 	id := blob.Hash(sealed)
-	err := r.be.Save(ctx, backend.Handle{Type: t, Name: id.String()}, bytes.NewReader(sealed))
+	err = r.be.Save(ctx, backend.Handle{Type: t, Name: id.String()}, bytes.NewReader(sealed))
 	if err != nil {
 		return blob.ID{}, err
 	}

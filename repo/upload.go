@@ -132,13 +132,12 @@ func (up *Uploader) claim(h blob.Handle) bool {
 
 // store compresses and seals a blob, all before it holds a pack.
 func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (stored int, err error) {
-	err = up.r.codec.compress(up.r.cfg.Version, h.Type, plain, func(z *coder, body []byte, compressed bool) error {
+	err = up.r.codec.seal(up.r.key, up.r.cfg.Version, h.Type, plain, func(sealed []byte, compressed bool) error {
 		uncompressed := 0
 		if compressed {
 			uncompressed = len(plain)
 		}
-		z.sealed = up.r.key.Seal(z.sealed[:0], body)
-		stored, err = up.add(ctx, h, z.sealed, uncompressed)
+		stored, err = up.add(ctx, h, sealed, uncompressed)
 		return err
 	})
 	return stored, err

@@ -18,12 +18,14 @@ func newCompressor() (compressor, error) { return libzstd{zstd.NewCtx()}, nil }
 // levels of libzstd for what the user may ask for.
 var levels = map[Compression]int{CompressionAuto: 1, CompressionFastest: 1, CompressionBetter: 7, CompressionMax: 15}
 
-func (z libzstd) compress(dst, plain []byte, c Compression) ([]byte, error) {
+func (z libzstd) bound(n int) int { return zstd.CompressBound(n) }
+
+func (z libzstd) compress(dst, plain []byte, c Compression) (int, error) {
 	out, err := z.ctx.CompressLevel(dst, plain, levels[c])
 	if err != nil {
-		return nil, fmt.Errorf("compress: %w", err)
+		return 0, fmt.Errorf("compress: %w", err)
 	}
-	return out, nil
+	return len(out), nil
 }
 
 func (z libzstd) decompress(dst, body []byte) (int, error) {

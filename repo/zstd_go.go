@@ -29,7 +29,10 @@ func newCompressor() (compressor, error) {
 var levels = map[Compression]zstd.EncoderLevel{CompressionAuto: zstd.SpeedFastest, CompressionFastest: zstd.SpeedFastest,
 	CompressionBetter: zstd.SpeedBetterCompression, CompressionMax: zstd.SpeedBestCompression}
 
-func (z *pureGo) compress(dst, plain []byte, c Compression) ([]byte, error) {
+// bound is the library's own: blocks of 128 KiB, each at worst with a header of 3 bytes, and the frame's 18.
+func (z *pureGo) bound(n int) int { return n + 3*(n>>17+1) + 18 }
+
+func (z *pureGo) compress(dst, plain []byte, c Compression) (int, error) {
 	enc, ok := z.encoders[c]
 	if !ok {
 		// Letters are coded where nothing repeats, too, as libzstd does: a small table of figures has no repetition long
@@ -38,11 +41,15 @@ func (z *pureGo) compress(dst, plain []byte, c Compression) ([]byte, error) {
 		enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(levels[c]), zstd.WithAllLitEntropyCompression(true),
 			zstd.WithEncoderCRC(false), zstd.WithEncoderConcurrency(1))
 		if err != nil {
-			return nil, fmt.Errorf("compress: %w", err)
+			return 0, fmt.Errorf("compress: %w", err)
 		}
 		z.encoders[c] = enc
 	}
-	return enc.EncodeAll(plain, dst[:0]), nil
+	out := enc.EncodeAll(plain, dst[:0:len(dst)])
+	if len(out) > len(dst) {
+		return 0, fmt.Errorf("compress: %d bytes became %d", len(plain), len(out))
+	}
+	return len(out), nil
 }
 
 func (z *pureGo) decompress(dst, body []byte) (int, error) {

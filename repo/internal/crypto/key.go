@@ -20,11 +20,13 @@ import (
 )
 
 const (
-	nonceSize = aes.BlockSize
-	tagSize   = poly1305.TagSize
+	// NonceSize is how many bytes stand before the ciphertext.
+	NonceSize = aes.BlockSize
+
+	tagSize = poly1305.TagSize
 
 	// Overhead is by how many bytes a sealed message is longer than its plain: nonce and authenticator.
-	Overhead = nonceSize + tagSize
+	Overhead = NonceSize + tagSize
 )
 
 // ErrForged is returned for a message that was not sealed with this key, or was changed since.
@@ -78,13 +80,23 @@ func keyFrom(encrypt, k, r []byte) (*Key, error) {
 func (k *Key) Seal(dst, plain []byte) []byte {
 	start := len(dst)
 	dst = slices.Grow(dst, len(plain)+Overhead)[:start+len(plain)+Overhead]
-	sealed := dst[start:]
-	nonce, body, tag := sealed[:nonceSize], sealed[nonceSize:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
+	k.seal(dst[start:], plain)
+	return dst
+}
+
+// SealInPlace seals the plain that stands NonceSize from the front of message, and ends so much before its end that the
+// whole is Overhead longer. It returns message.
+func (k *Key) SealInPlace(message []byte) []byte {
+	k.seal(message, message[NonceSize:len(message)-tagSize])
+	return message
+}
+
+func (k *Key) seal(sealed, plain []byte) {
+	nonce, body, tag := sealed[:NonceSize], sealed[NonceSize:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
 	rand.Read(nonce)
 	cipher.NewCTR(k.cipher, nonce).XORKeyStream(body, plain)
 	sum := k.authenticate(nonce, body)
 	copy(tag, sum[:])
-	return dst
 }
 
 // Open appends the plain of a sealed message to dst and returns the result, or ErrForged. dst may be
@@ -93,7 +105,7 @@ func (k *Key) Open(dst, sealed []byte) ([]byte, error) {
 	if len(sealed) < Overhead {
 		return nil, fmt.Errorf("%d bytes are no sealed message: %w", len(sealed), ErrForged)
 	}
-	nonce, body, tag := sealed[:nonceSize], sealed[nonceSize:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
+	nonce, body, tag := sealed[:NonceSize], sealed[NonceSize:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
 	sum := k.authenticate(nonce, body)
 	if subtle.ConstantTimeCompare(sum[:], tag) != 1 {
 		return nil, ErrForged
@@ -109,7 +121,7 @@ func (k *Key) OpenInPlace(sealed []byte) ([]byte, error) {
 	if len(sealed) < Overhead {
 		return nil, fmt.Errorf("%d bytes are no sealed message: %w", len(sealed), ErrForged)
 	}
-	return k.Open(sealed[nonceSize:nonceSize], sealed)
+	return k.Open(sealed[NonceSize:NonceSize], sealed)
 }
 
 func (k *Key) authenticate(nonce, body []byte) (sum [tagSize]byte) {
