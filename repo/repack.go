@@ -4,14 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -78,7 +76,7 @@ func (r *Repository) repackPack(ctx context.Context, up *Uploader, p index.Pack,
 		case compress && b.Uncompressed == 0:
 			_, err = up.store(ctx, b.Handle, data)
 		default:
-			err = up.addSealed(ctx, b, sealed)
+			_, err = up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
 		}
 		if cap(data) > cap(*plain) {
 			*plain = data
@@ -128,35 +126,4 @@ func (r *Repository) readSealed(ctx context.Context, p index.Pack, fn func(b pac
 		rest = rest[n:]
 	}
 	return nil
-}
-
-// addSealed puts a blob into an open pack as it stood in another one of this repository. Neither the bytes nor the seal
-// depend on where a blob stands. The index may know the blob already.
-func (up *Uploader) addSealed(ctx context.Context, b pack.Blob, sealed []byte) error {
-	s := &up.trees
-	if b.Type == blob.Data {
-		s = &up.data[rand.IntN(openPacks)]
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pack != nil && !s.pack.fits(len(sealed)-crypto.Overhead, b.Uncompressed != 0, up.r.packSize) {
-		if err := up.send(ctx, s.pack); err != nil {
-			return err
-		}
-		s.pack = nil
-	}
-	if s.pack == nil {
-		s.pack = up.newPacker()
-	}
-	s.pack.addSealed(b, sealed)
-	return nil
-}
-
-// addSealed appends a blob that is sealed already.
-func (p *packer) addSealed(b pack.Blob, sealed []byte) {
-	b.Offset = uint32(len(p.buf))
-	p.buf = append(p.buf, sealed...)
-	p.sum.Write(sealed)
-	p.blobs = append(p.blobs, b)
-	p.header += pack.EntrySize(b.Uncompressed != 0)
 }

@@ -145,7 +145,8 @@ func (s *salvager) pack(ctx context.Context, p index.Pack) error {
 		if err == nil {
 			if _, err = s.r.verify(b, sealed, work, *plain); err == nil {
 				s.good[b.Handle] = true
-				return s.up.addSealed(ctx, b, sealed)
+				_, err := s.up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
+				return err
 			}
 		}
 		// Alone: the reader may have broken at a neighbour.
