@@ -16,7 +16,7 @@ const module = "github.com/kedge-project/kedge"
 var layers = [][]string{
 	0: {"blob", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
-		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3",
+		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
 		"backend/fault", "backend/limit", "backend/retry",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",

@@ -30,8 +30,6 @@ func (b *Backend) explain(err error) error {
 		return backend.ErrNotExist
 	case minio.NoSuchBucket:
 		return fmt.Errorf("bucket %s: %w (check the location; kedge init makes the bucket)", b.loc.Bucket, backend.ErrNotExist)
-	case minio.PreconditionFailed:
-		return backend.ErrExist
 	case minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch:
 		return denied(err, "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired":

@@ -34,29 +34,72 @@ func (b *Backend) key(h backend.Handle) string {
 // name is refused by the server.
 //
 // Of several Saves of one name at most one succeeds where the server knows If-None-Match for PUT (Amazon, MinIO and
-// most others do). Where it does not, a name that is taken is still found before the upload; two uploads of one name
-// that run at the same time then both succeed, and store the same bytes. Only of two configs, whose name says nothing
-// of their bytes, would the later replace the earlier.
+// most others do). Where it does not, and where it counts the hidden version of a file that was removed, a name that is
+// taken is found before the upload only: two uploads of one name at the same time may then both succeed, and store the
+// same bytes. Only of two configs, whose name says nothing of their bytes, would the later replace the earlier.
 func (b *Backend) Save(ctx context.Context, h backend.Handle, content io.ReadSeeker) error {
-	if _, err := b.Stat(ctx, h); err == nil {
-		return b.fail("save", h, backend.ErrExist)
-	} else if !errors.Is(err, backend.ErrNotExist) {
+	if err := b.save(ctx, h, content); err != nil {
+		return b.fail("save", h, err)
+	}
+	return nil
+}
+
+func (b *Backend) save(ctx context.Context, h backend.Handle, content io.ReadSeeker) error {
+	if err := b.free(ctx, h); err != nil {
 		return err
 	}
 	sum, size, err := measure(h, content)
 	if err != nil {
-		return b.fail("save", h, err)
+		return err
 	}
-	conditional := !b.unconditional.Load()
-	err = b.put(ctx, h, content, sum, size, conditional)
-	if conditional && code(err) == minio.NotImplemented {
-		b.unconditional.Store(true)
-		err = b.put(ctx, h, content, sum, size, false)
+	if !b.unconditional.Load() {
+		err := b.put(ctx, h, content, sum, size, true)
+		switch code(err) {
+		case minio.NotImplemented:
+			b.unconditional.Store(true)
+		case minio.PreconditionFailed:
+			if err := b.afterRefusal(ctx, h); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
 	}
-	if err != nil {
-		return b.fail("save", h, err)
+	return b.put(ctx, h, content, sum, size, false)
+}
+
+// free returns backend.ErrExist for a name that is taken.
+func (b *Backend) free(ctx context.Context, h backend.Handle) error {
+	_, err := b.stat(ctx, h)
+	switch {
+	case err == nil:
+		return backend.ErrExist
+	case code(err) == minio.NoSuchKey:
+		return nil
 	}
-	return nil
+	return err
+}
+
+// afterRefusal tells what it means that the server would not store a file under a name that was free: someone was
+// faster, or the server counts the hidden version of a file that was removed, and then it returns nil.
+func (b *Backend) afterRefusal(ctx context.Context, h backend.Handle) error {
+	if err := b.free(ctx, h); err != nil {
+		return err
+	}
+	key := b.key(h)
+	for version := range b.client.ListObjectsIter(ctx, b.loc.Bucket, minio.ListObjectsOptions{Prefix: key, WithVersions: true}) {
+		if version.Err != nil {
+			return version.Err
+		}
+		if version.Key != key || !version.IsLatest {
+			continue
+		}
+		if version.IsDeleteMarker {
+			return nil
+		}
+		break
+	}
+	return errors.New("another upload of the file is under way")
 }
 
 // measure returns the SHA-256 that the content must have, and its size in bytes.
@@ -168,14 +211,18 @@ type section struct {
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, h backend.Handle) (backend.FileInfo, error) {
-	if err := check(ctx, h); err != nil {
-		return backend.FileInfo{}, b.fail("stat", h, err)
-	}
-	info, err := b.client.StatObject(ctx, b.loc.Bucket, b.key(h), minio.StatObjectOptions{})
+	info, err := b.stat(ctx, h)
 	if err != nil {
 		return backend.FileInfo{}, b.fail("stat", h, err)
 	}
 	return backend.FileInfo{Name: h.Name, Size: info.Size}, nil
+}
+
+func (b *Backend) stat(ctx context.Context, h backend.Handle) (minio.ObjectInfo, error) {
+	if err := check(ctx, h); err != nil {
+		return minio.ObjectInfo{}, err
+	}
+	return b.client.StatObject(ctx, b.loc.Bucket, b.key(h), minio.StatObjectOptions{})
 }
 
 // List implements backend.Backend. A thousand names are asked for at a time.
@@ -220,10 +267,16 @@ func check(ctx context.Context, h backend.Handle) error {
 	return ctx.Err()
 }
 
-// Remove implements backend.Backend.
+// Remove implements backend.Backend. A file that Object Lock keeps is a *RetainedError. In a bucket with versions the
+// file is hidden, and gone once a rule of the bucket ends hidden versions; locks are hidden even if the bucket itself
+// retains everything, since a lock that stayed would shut the repository.
 func (b *Backend) Remove(ctx context.Context, h backend.Handle) error {
-	if _, err := b.Stat(ctx, h); err != nil {
-		return err
+	info, err := b.stat(ctx, h)
+	if err != nil {
+		return b.fail("remove", h, err)
+	}
+	if mode, until := retention(info); h.Type != backend.Lock && until.After(time.Now()) {
+		return b.fail("remove", h, &RetainedError{mode, until})
 	}
 	if err := b.client.RemoveObject(ctx, b.loc.Bucket, b.key(h), minio.RemoveObjectOptions{}); err != nil {
 		return b.fail("remove", h, err)
