@@ -6,7 +6,7 @@
 # make bench      every benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
-TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server
 FUZZTIME ?= 30s
 GO ?= go
 

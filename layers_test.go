@@ -17,7 +17,7 @@ var layers = [][]string{
 	0: {"blob", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
-		"backend/fault", "backend/limit", "backend/retry",
+		"backend/fault", "backend/limit", "backend/retry", "backend/sftp",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
 	},
@@ -48,6 +48,7 @@ var siblings = map[string][]string{
 	"backend/limit":       {"backend"},
 	"backend/retry":       {"backend"},
 	"backend/s3":          {"backend"},
+	"backend/sftp":        {"backend"},
 	"repo": {
 		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 	},
