@@ -29,6 +29,11 @@ type chunk struct {
 	save func(data []byte) error
 }
 
+const (
+	newBuffer  = 1 << 20 // bytes: a chunk that needs more makes its buffer grow
+	keepBuffer = 4 << 20 // bytes of a buffer that are kept for the next chunk: one chunk in thirty is larger
+)
+
 func newBuffers(n int) chan []byte {
 	buffers := make(chan []byte, n)
 	for range n {
@@ -41,12 +46,20 @@ func (a *archiver) buffer(ctx context.Context) ([]byte, error) {
 	select {
 	case buf := <-a.buffers:
 		if buf == nil {
-			buf = make([]byte, chunker.MaxSize)
+			buf = make([]byte, newBuffer)
 		}
 		return buf, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// giveBack returns a buffer, which may have grown.
+func (a *archiver) giveBack(buf []byte) {
+	if cap(buf) > keepBuffer {
+		buf = nil
+	}
+	a.buffers <- buf
 }
 
 // storeChunks is a worker.
@@ -58,7 +71,7 @@ func (a *archiver) storeChunks(ctx context.Context) error {
 				return nil
 			}
 			err := c.save(c.data)
-			a.buffers <- c.data[:cap(c.data)]
+			a.giveBack(c.data)
 			if err != nil {
 				return err
 			}

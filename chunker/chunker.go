@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -79,7 +80,7 @@ func (c *Chunker) fill(buf []byte, want int) []byte {
 	// A reader that yields neither bytes nor an error for so long will never do so.
 	for idle := 0; len(buf) < want && c.err == nil; {
 		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+			buf = slices.Grow(buf, max(len(buf), want-len(buf)))[:len(buf)]
 		}
 		var n int
 		n, c.err = c.rd.Read(buf[len(buf):min(want, cap(buf))])
