@@ -61,7 +61,7 @@ func (s *restorer) compare(f *file, buf []byte) error {
 	}
 	path := func() string { return s.path(f) }
 	if f.state != wanted {
-		s.count(path, Unchanged, f.size, 0)
+		s.count(path, Unchanged, f.size, 0, 0)
 		return nil
 	}
 	if !s.opt.DryRun {
@@ -69,7 +69,7 @@ func (s *restorer) compare(f *file, buf []byte) error {
 	}
 	n, err := s.missing(f)
 	if err == nil {
-		s.count(path, f.action(), f.size, n)
+		s.count(path, f.action(), f.size, n, 0)
 	}
 	return err
 }

@@ -176,6 +176,9 @@ func (s *restorer) finishDirs(ctx context.Context) error {
 			action = Restored
 		}
 		s.mu.Lock()
+		if action == Restored {
+			s.res.DirsMade++
+		}
 		if s.opt.Report != nil {
 			s.opt.Report(Item{action, strings.TrimSuffix(s.dirPath(d), "/") + "/", 0})
 		}

@@ -94,10 +94,11 @@ type Result struct {
 	Files          int64 // selected, whatever became of them
 	FilesRewritten int64
 	FilesUnchanged int64 // right already, or left by OverwriteNever or OverwriteIfNewer
-	Dirs           int64 // selected
+	Dirs, DirsMade int64 // selected, and those of them that were not there
 	Deleted        int64 // files and directories that the snapshot has not
 	Bytes          int64 // of the content of Files
-	BytesWritten   int64 // of the blobs that differed from what stood there
+	BytesRestored  int64 // of the content of FilesRewritten
+	BytesWritten   int64 // of the blobs of these that differed from what stood there
 	BytesUnchanged int64 // of the content of FilesUnchanged
 	Errors         []FileError
 }
@@ -222,8 +223,8 @@ func (s *restorer) fail(path string, err error) {
 	s.res.Errors = append(s.res.Errors, FileError{path, err})
 }
 
-// count notes a file that is done, of which written bytes were fetched.
-func (s *restorer) count(path func() string, action Action, size, written int64) {
+// count notes a file that is done, of which written bytes were fetched, and told of before bytes.
+func (s *restorer) count(path func() string, action Action, size, written, told int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if action == Unchanged {
@@ -231,12 +232,24 @@ func (s *restorer) count(path func() string, action Action, size, written int64)
 		s.res.BytesUnchanged += size
 	} else {
 		s.res.FilesRewritten++
+		s.res.BytesRestored += size
 		s.res.BytesWritten += written
 	}
 	s.done.Files++
-	s.done.Bytes += size
+	s.done.Bytes += size - told
 	s.done.SkippedFiles, s.done.SkippedBytes = s.res.FilesUnchanged, s.res.BytesUnchanged
 	s.tell(path, action, size)
+}
+
+// advance notes bytes of a large file that is not done.
+func (s *restorer) advance(f *file, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done.Bytes += bytes
+	if s.opt.Progress != nil {
+		s.done.Current = s.path(f)
+		s.opt.Progress(s.done)
+	}
 }
 
 // tell calls Report and Progress. The caller holds mu.

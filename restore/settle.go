@@ -83,7 +83,11 @@ func (t *settler) settle(batch []*file) error {
 		if err != nil {
 			return err
 		}
-		t.s.count(func() string { return t.s.path(f) }, f.action(), f.size, n)
+		var told int64
+		if f.part != nil {
+			told = f.part.told
+		}
+		t.s.count(func() string { return t.s.path(f) }, f.action(), f.size, n, told)
 	}
 	return nil
 }

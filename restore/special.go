@@ -24,7 +24,7 @@ func (s *restorer) enterSpecial(d *dir, n *snapshot.Node, fault error) {
 		s.fail(path(), fault)
 		return
 	}
-	s.count(path, action, 0, 0)
+	s.count(path, action, 0, 0, 0)
 }
 
 // fileType returns the bits that a special file of the type has in its mode; 0 for what is none.
@@ -196,7 +196,7 @@ func (s *restorer) link(l *hardLink) error {
 	action := Restored
 	if now, err := lstat(dir, l.name); err == nil {
 		if sameInode(target, now) {
-			s.count(path, Unchanged, l.to.size, 0)
+			s.count(path, Unchanged, l.to.size, 0, 0)
 			return nil
 		}
 		if isType(now, unix.S_IFDIR) {
@@ -216,7 +216,7 @@ func (s *restorer) link(l *hardLink) error {
 	if err := unix.Renameat(dir, temp, dir, l.name); err != nil {
 		return errors.Join(err, unix.Unlinkat(dir, temp, 0))
 	}
-	s.count(path, action, l.to.size, 0)
+	s.count(path, action, l.to.size, 0, 0)
 	return nil
 }
 
@@ -244,6 +244,6 @@ func (s *restorer) linkDry(l *hardLink) error {
 			}
 		}
 	}
-	s.count(path, action, l.to.size, 0)
+	s.count(path, action, l.to.size, 0, 0)
 	return nil
 }

@@ -29,6 +29,8 @@ type part struct {
 	kept []bool  // by blob: the file that stands there has it at the same offset; nil: none
 	at   []int64 // by blob: its offset
 
+	told int64 // bytes that progress counts already; atomic
+
 	mu   sync.Mutex // held while the temporary file is opened
 	fd   int
 	open bool         // fd is held open until the file is complete
@@ -196,6 +198,8 @@ func (s *restorer) putPart(dir int, f *file, i int, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
+	atomic.AddInt64(&f.part.told, int64(len(data)))
+	s.advance(f, int64(len(data)))
 	if left := atomic.AddInt32(&f.left, -1); left > 0 {
 		return nil
 	}
