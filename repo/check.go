@@ -50,7 +50,7 @@ type CheckResult struct {
 // an interrupted backup: it is a Note, and with ReadData its bytes are compared with its name. report is called
 // from one goroutine at a time. The error says that Check could not finish, not that it found something.
 func (r *Repository) Check(ctx context.Context, opt CheckOptions, report func(Problem)) (*CheckResult, error) {
-	c := &checker{r: r, opt: opt, report: report, bad: make(map[place]struct{}), broken: make(map[blob.ID]struct{})}
+	c := &checker{r: r, opt: opt, report: report, bad: make(map[place]struct{}), broken: make(map[blob.ID]struct{}), probed: make(map[blob.ID]struct{})}
 	if err := c.run(ctx); err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}
@@ -64,8 +64,9 @@ func (r *Repository) Check(ctx context.Context, opt CheckOptions, report func(Pr
 
 // place is a blob where it cannot be read.
 type place struct {
-	pack blob.ID
-	blob blob.Handle
+	pack   blob.ID
+	offset uint32
+	blob   blob.Handle
 }
 
 type checker struct {
@@ -78,6 +79,7 @@ type checker struct {
 	done, total int64
 	bad         map[place]struct{}
 	broken      map[blob.ID]struct{}
+	probed      map[blob.ID]struct{} // packs whose blobs were read one by one, since index and file do not fit
 }
 
 func (c *checker) run(ctx context.Context) error {
@@ -138,11 +140,19 @@ func (c *checker) packs(ctx context.Context, sizes map[blob.ID]int64) []index.Pa
 			continue
 		}
 		there = append(there, p)
-		if err := layout(p.Blobs); err != nil {
+		err := layout(p.Blobs)
+		misfit := err != nil
+		if want := pack.Size(p.Blobs); !misfit && size != want {
+			err = fmt.Errorf("%d bytes, but the blobs that the index names make up %d", size, want)
+		}
+		if err == nil {
+			continue
+		}
+		c.packProblem(p, c.probe(ctx, p), err)
+		c.probed[p.ID] = struct{}{}
+		if misfit {
 			c.result.RepairIndex = true
-			c.packProblem(p, c.probe(ctx, p), err)
-		} else if want := pack.Size(p.Blobs); size != want {
-			c.packProblem(p, c.probe(ctx, p), fmt.Errorf("%d bytes, but the blobs that the index names make up %d", size, want))
+			delete(c.broken, p.ID)
 		}
 	}
 	for id := range sizes {
@@ -191,7 +201,7 @@ func (c *checker) lost() []blob.Handle {
 		}
 		seen[at.blob] = struct{}{}
 		readable := func(e index.Entry) bool {
-			_, bad := c.bad[place{e.Pack, e.Handle}]
+			_, bad := c.bad[place{e.Pack, e.Offset, e.Handle}]
 			return !bad
 		}
 		if e, ok := c.r.idx.Lookup(at.blob); ok && readable(e) || slices.ContainsFunc(c.r.idx.Others(at.blob), readable) {
@@ -221,7 +231,7 @@ func (c *checker) packProblem(p index.Pack, blobs []pack.Blob, err error) {
 	c.report(Problem{File: backend.Handle{Type: backend.Pack, Name: p.ID.String()}, Err: err})
 	c.broken[p.ID] = struct{}{}
 	for _, b := range blobs {
-		c.bad[place{p.ID, b.Handle}] = struct{}{}
+		c.bad[place{p.ID, b.Offset, b.Handle}] = struct{}{}
 	}
 }
 

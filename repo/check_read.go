@@ -83,12 +83,9 @@ func (w progressWriter) Write(p []byte) (int, error) {
 }
 
 // readBlobs reads the blobs that the index names and the header behind them. bad are the blobs that are not what they
-// should be. err is of reading, and ends it.
+// should be. err is of reading, and ends it. A pack that does not fit the index was probed before.
 func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, problems []error, err error) {
-	if layout(p.Blobs) != nil {
-		return nil, nil, nil // reported before, with the blobs that are not there
-	}
-	if len(p.Blobs) == 0 {
+	if _, probed := c.probed[p.ID]; probed || len(p.Blobs) == 0 {
 		return nil, nil, nil
 	}
 	sealed, plain := c.r.sealed.Get().(*[]byte), c.r.sealed.Get().(*[]byte)

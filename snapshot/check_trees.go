@@ -142,12 +142,8 @@ func (c *checker) locate(ctx context.Context, list []*Snapshot, tell func(Findin
 	return nil
 }
 
-// spot is a flaw at a path.
-type spot struct {
-	path  string
-	tree  blob.ID
-	which int
-}
+// spot is what is wrong at a path.
+type spot struct{ path, err string }
 
 type locator struct {
 	ctx      context.Context
@@ -166,15 +162,15 @@ func (l *locator) tree(id blob.ID, path string, depth int) (dirty bool) {
 		return false
 	}
 	flaws := l.c.bad[id]
-	for i, f := range flaws {
-		l.add(spot{path + "/" + f.name, id, i}, f.err)
+	for _, f := range flaws {
+		l.add(path+"/"+f.name, f.err)
 	}
 	if len(flaws) > 0 && flaws[0].name == "" || depth > maxDepth {
 		return true
 	}
 	t, err := LoadTree(l.ctx, l.c.r, id)
 	if err != nil {
-		l.add(spot{path + "/", id, 0}, err) // it could be read a moment ago
+		l.add(path+"/", err) // it could be read a moment ago
 		return true
 	}
 	dirty = len(flaws) > 0
@@ -189,13 +185,14 @@ func (l *locator) tree(id blob.ID, path string, depth int) (dirty bool) {
 	return dirty
 }
 
-func (l *locator) add(s spot, err error) {
+func (l *locator) add(path string, err error) {
 	l.count++
+	s := spot{path, err.Error()}
 	i, again := l.found[s]
 	if !again {
 		i = len(l.findings)
 		l.found[s] = i
-		l.findings = append(l.findings, Finding{Path: s.path, Err: err})
+		l.findings = append(l.findings, Finding{Path: path, Err: err})
 	}
 	l.findings[i].Snapshots = append(l.findings[i].Snapshots, l.sn)
 }

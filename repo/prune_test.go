@@ -1,0 +1,334 @@
+package repo_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/backend/memory"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo"
+)
+
+// half returns a repository of some packs, and about half of its blobs as what is still needed. The choice is the same
+// whenever it is called.
+func half(t *testing.T, be backend.Backend) map[blob.Handle][]byte {
+	t.Helper()
+	needed := make(map[blob.Handle][]byte)
+	create(t, be)
+	for seed := range uint64(3) {
+		blobs := content(20+seed, 40)
+		store(t, open(t, be), blobs)
+		for h, data := range blobs {
+			// Of the last third of the packs nothing is needed, of the others it depends.
+			if seed < 2 && h.ID[5]%2 == 0 {
+				needed[h] = data
+			}
+		}
+	}
+	return needed
+}
+
+func setOf(r *repo.Repository, blobs map[blob.Handle][]byte) *repo.Set {
+	set := r.NewSet()
+	for h := range blobs {
+		set.Add(h)
+	}
+	return set
+}
+
+func prune(t *testing.T, be backend.Backend, needed map[blob.Handle][]byte, opt repo.PruneOptions) *repo.PruneResult {
+	t.Helper()
+	r := open(t, be)
+	result, err := r.Prune(t.Context(), setOf(r, needed), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func limit(t *testing.T, s string) repo.UnusedLimit {
+	t.Helper()
+	l, err := repo.ParseUnusedLimit(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// inspect is a check without a note: nothing is damaged, unreferenced or stored twice.
+func inspect(t *testing.T, be backend.Backend) {
+	t.Helper()
+	result, err := open(t, be).Check(t.Context(), repo.CheckOptions{ReadData: true}, func(p repo.Problem) { t.Errorf("check: %v: %v", p.File, p.Err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Prune || result.RepairIndex {
+		t.Errorf("check asks for more: %+v", result)
+	}
+}
+
+func packBytes(t *testing.T, be backend.Backend) (sum int64) {
+	t.Helper()
+	err := be.List(t.Context(), backend.Pack, func(info backend.FileInfo) error { sum += info.Size; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+func TestPruneRemovesWhatNothingNeedsAndNothingElse(t *testing.T) {
+	be := memory.New()
+	needed := half(t, be)
+	result := prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "0")})
+	inspect(t, be)
+	mustHold(t, open(t, be), needed)
+	if n := open(t, be).NewSet(); n.Len() != 0 {
+		t.Errorf("a new set holds %d blobs", n.Len())
+	}
+	if result.Used.Blobs != len(needed) || result.Remaining.Blobs != len(needed) || result.UnusedAfter != (repo.Amount{}) {
+		t.Errorf("%d blobs are needed, and the prune tells %+v", len(needed), result)
+	}
+	if result.Used.Blobs+result.Unused.Blobs != 120 || result.TotalPrune().Blobs != result.Unused.Blobs {
+		t.Errorf("there were 120 blobs, and the prune tells %+v", result)
+	}
+	overhead := int64(36 * len(names(t, be, backend.Pack)))
+	if got := packBytes(t, be) - overhead; got != result.Remaining.Bytes {
+		t.Errorf("%d bytes remain, the prune tells %d", got, result.Remaining.Bytes)
+	}
+	if n := len(names(t, be, backend.Index)); n != 1 {
+		t.Errorf("%d index files remain where one would do", n)
+	}
+}
+
+// dying is storage whose process dies after some changes: that one and all later ones fail.
+type dying struct {
+	backend.Backend
+	left atomic.Int64
+}
+
+var errDead = errors.New("the process is dead")
+
+func (d *dying) Save(ctx context.Context, h backend.Handle, content io.ReadSeeker) error {
+	if d.left.Add(-1) < 0 {
+		return errDead
+	}
+	return d.Backend.Save(ctx, h, content)
+}
+
+func (d *dying) Remove(ctx context.Context, h backend.Handle) error {
+	if d.left.Add(-1) < 0 {
+		return errDead
+	}
+	return d.Backend.Remove(ctx, h)
+}
+
+func TestAPruneThatDiesAnywhereLosesNothingAndTheNextOneEndsIt(t *testing.T) {
+	for n := int64(0); ; n++ {
+		be := memory.New()
+		needed := half(t, be)
+		d := &dying{Backend: be}
+		d.left.Store(n)
+		r := open(t, d)
+		_, err := r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{MaxUnused: limit(t, "0")})
+		if err != nil && !errors.Is(err, errDead) {
+			t.Fatal(err)
+		}
+		if found := problems(t, open(t, be), true); len(found) != 0 {
+			t.Errorf("after death at change %d: %q", n, found)
+		}
+		mustHold(t, open(t, be), needed)
+		if err == nil {
+			if n < 8 {
+				t.Errorf("the prune took %d changes only: it does not do what this test is about", n)
+			}
+			return
+		}
+		prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "0")})
+		inspect(t, be)
+		mustHold(t, open(t, be), needed)
+	}
+}
+
+func TestPruneRefusesWhereNeededBlobsAreLost(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"is missing": func([]byte) []byte { return nil },
+		"bytes, its": func(d []byte) []byte { return d[:len(d)-1] },
+	} {
+		be := memory.New()
+		needed := half(t, be)
+		r := open(t, be)
+		var some blob.Handle
+		for h := range needed {
+			some = h
+		}
+		at, _ := r.Locate(some)
+		damage(t, be, backend.Handle{Type: backend.Pack, Name: at.Pack.String()}, change)
+		before := slices.Concat(names(t, be, backend.Pack), names(t, be, backend.Index))
+		_, err := r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{})
+		if err == nil || !strings.Contains(err.Error(), at.Pack.String()+" ") || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "kedge repair") {
+			t.Errorf("prune without pack %v: %v; want the pack, that it %s, and what to do", at.Pack, err, name)
+		}
+		after := slices.Concat(names(t, be, backend.Pack), names(t, be, backend.Index))
+		if len(before) != len(after) {
+			t.Errorf("it refused and left %d files of %d", len(after), len(before))
+		}
+		// Where nothing needs the pack, the prune takes it out of the index.
+		for h := range needed {
+			if l, _ := r.Locate(h); l.Pack == at.Pack {
+				delete(needed, h)
+			}
+		}
+		prune(t, be, needed, repo.PruneOptions{})
+		inspect(t, be)
+		mustHold(t, open(t, be), needed)
+	}
+}
+
+func TestPruneRefusesToRepackADamagedBlob(t *testing.T) {
+	be := memory.New()
+	needed := half(t, be)
+	for _, h := range names(t, be, backend.Pack) {
+		damage(t, be, h, func(d []byte) []byte {
+			for i := range d {
+				d[i] ^= 1
+			}
+			return d
+		})
+	}
+	before := len(names(t, be, backend.Pack))
+	r := open(t, be)
+	_, err := r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{MaxUnused: limit(t, "0")})
+	if err == nil || !strings.Contains(err.Error(), "kedge repair packs") {
+		t.Errorf("prune of damaged packs: %v", err)
+	}
+	if n := len(names(t, be, backend.Pack)); n < before {
+		t.Errorf("%d packs of %d are left", n, before)
+	}
+}
+
+func TestPruneKeepsOneCopyOfABlob(t *testing.T) {
+	be := memory.New()
+	first, second := create(t, be), open(t, be)
+	blobs := content(30, 30)
+	store(t, first, blobs)
+	store(t, second, blobs) // knows nothing of what first stored since
+	result := prune(t, be, blobs, repo.PruneOptions{MaxUnused: limit(t, "0")})
+	if result.Duplicate.Blobs != len(blobs) || result.Remaining.Blobs != len(blobs) {
+		t.Errorf("of %d blobs that are there twice the prune tells %+v", len(blobs), result)
+	}
+	inspect(t, be)
+	mustHold(t, open(t, be), blobs)
+}
+
+func TestWhatAPruneMayLeave(t *testing.T) {
+	zero := int64(0)
+	tests := []struct {
+		name   string
+		opt    repo.PruneOptions
+		repack bool                            // data is written anew
+		holds  func(r *repo.PruneResult) bool // of the result
+	}{
+		{"no limit leaves data and writes trees anew", repo.PruneOptions{MaxUnused: limit(t, "unlimited")}, true,
+			func(r *repo.PruneResult) bool { return r.PacksRepacked > 0 && r.UnusedAfter.Blobs > 0 }},
+		{"nothing may be written", repo.PruneOptions{MaxUnused: limit(t, "0"), MaxRepackSize: &zero}, false,
+			func(r *repo.PruneResult) bool { return r.PacksRepacked == 0 && r.PacksDeleted > 0 }},
+		{"trees only", repo.PruneOptions{MaxUnused: limit(t, "0"), RepackCacheableOnly: true}, true,
+			func(r *repo.PruneResult) bool { return r.PacksRepacked == 2 && r.UnusedAfter.Blobs > 0 }},
+		{"a share", repo.PruneOptions{MaxUnused: limit(t, "10%")}, true,
+			func(r *repo.PruneResult) bool { return r.UnusedAfter.Bytes*9 <= r.Used.Bytes }},
+		{"bytes", repo.PruneOptions{MaxUnused: limit(t, "300K")}, true,
+			func(r *repo.PruneResult) bool { return r.UnusedAfter.Bytes <= 300<<10 && r.UnusedAfter.Bytes > 0 }},
+		{"a dry run", repo.PruneOptions{DryRun: true}, false, func(r *repo.PruneResult) bool { return r.PacksRepacked > 0 }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			be := memory.New()
+			needed := half(t, be)
+			old := names(t, be, backend.Pack)
+			var planned repo.PruneResult
+			test.opt.Planned = func(r repo.PruneResult) { planned = r }
+			result := prune(t, be, needed, test.opt)
+			if !test.holds(result) {
+				t.Errorf("%+v", result)
+			}
+			if planned.Repack != result.Repack || planned.Remaining != result.Remaining {
+				t.Errorf("planned %+v, done %+v", planned, result)
+			}
+			wrote := slices.ContainsFunc(names(t, be, backend.Pack), func(h backend.Handle) bool { return !slices.Contains(old, h) })
+			if wrote != test.repack {
+				t.Errorf("new packs: %t, want %t", wrote, test.repack)
+			}
+			if test.opt.DryRun && len(names(t, be, backend.Pack)) != len(old) {
+				t.Error("a dry run changed the packs")
+			}
+			if !test.opt.DryRun {
+				inspect(t, be)
+			}
+			mustHold(t, open(t, be), needed)
+		})
+	}
+}
+
+func TestSmallPacksBecomeOne(t *testing.T) {
+	be := memory.New()
+	create(t, be)
+	needed := make(map[blob.Handle][]byte)
+	for seed := range uint64(6) {
+		blobs := content(40+seed, 4)
+		store(t, open(t, be), blobs)
+		for h, data := range blobs {
+			needed[h] = data
+		}
+	}
+	before := len(names(t, be, backend.Pack))
+	if result := prune(t, be, needed, repo.PruneOptions{}); result.PacksRepacked != 0 || len(names(t, be, backend.Index)) != 1 {
+		t.Errorf("a prune without need: %+v", result)
+	}
+	prune(t, be, needed, repo.PruneOptions{RepackSmall: true})
+	inspect(t, be)
+	mustHold(t, open(t, be), needed)
+	after := len(names(t, be, backend.Pack))
+	if after >= before/2 {
+		t.Errorf("%d packs became %d", before, after)
+	}
+	if result := prune(t, be, needed, repo.PruneOptions{RepackSmall: true}); result.PacksRepacked != 0 || result.IndexFilesWritten != 0 {
+		t.Errorf("the second time there was something to do: %+v", result)
+	}
+}
+
+func TestBlobsThatAreNotCompressedBecomeSo(t *testing.T) {
+	dir := t.TempDir()
+	restic(t, dir, "init", "--repository-version", "1")
+	r := openDir(t, dir)
+	blobs := content(50, 30)
+	store(t, r, blobs)
+	before := packBytes(t, r.Backend())
+	restic(t, dir, "migrate", "upgrade_repo_v2")
+	prune(t, r.Backend(), blobs, repo.PruneOptions{RepackUncompressed: true})
+	mustHold(t, openDir(t, dir), blobs)
+	if after := packBytes(t, r.Backend()); after >= before*9/10 {
+		t.Errorf("%d bytes became %d", before, after)
+	}
+	restic(t, dir, "check", "--read-data")
+}
+
+func TestParseUnusedLimit(t *testing.T) {
+	for _, s := range []string{"", "%", "-1%", "100%", "NaN%", "1e400%", "12Q", "K", "-5", "9223372036854775807T", "5 %", "unlimite"} {
+		if l, err := repo.ParseUnusedLimit(s); err == nil {
+			t.Errorf("%q is read as %v", s, l)
+		}
+	}
+	for _, s := range []string{"0", "5%", "2.5%", "0%", "unlimited", "200M", "1t", fmt.Sprint(int64(math.MaxInt64))} {
+		if _, err := repo.ParseUnusedLimit(s); err != nil {
+			t.Error(err)
+		}
+	}
+}
