@@ -233,7 +233,7 @@ func TestEachKindOfDamageIsFoundWithWhatItConcerns(t *testing.T) {
 			return k
 		}, want: []string{"open: |keys/CONCERNED"}},
 		{name: "a second key", damage: func(v *victim) string {
-			k := strings.Repeat("e", 64)
+			k := strings.Repeat("f", 64)
 			try(v.t, os.WriteFile(v.file(backend.Key, k), []byte("{}"), 0o600))
 			return k
 		}, want: []string{"keys/CONCERNED: |damaged"}, blind: true},
