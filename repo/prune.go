@@ -98,7 +98,7 @@ const (
 // Amount is a number of blobs and what they take.
 type Amount struct {
 	Blobs int
-	Bytes int64 // as stored, with encryption
+	Bytes int64 // as stored, with encryption, without their entries in the headers of packs
 }
 
 func (a *Amount) add(bytes int64) { a.Blobs++; a.Bytes += bytes }

@@ -99,8 +99,8 @@ func (p *prunePlan) count() map[int][]copyOf {
 			at = &prunePack{id: e.Pack, file: -1}
 			p.packs[e.Pack] = at
 		}
-		bytes := stored(e.Blob)
-		at.size += bytes
+		bytes := int64(e.Length)
+		at.size += bytes + int64(pack.EntrySize(e.Uncompressed != 0))
 		at.data = at.data || e.Type == blob.Data
 		at.trees = at.trees || e.Type == blob.Tree
 		at.plain = at.plain || e.Uncompressed == 0
@@ -119,7 +119,7 @@ func (p *prunePlan) count() map[int][]copyOf {
 	}
 	for n, e := range p.used.x.All() {
 		if _, ok := several[n]; ok { // the first copy, which was counted as the only one
-			at, bytes := p.packs[e.Pack], stored(e.Blob)
+			at, bytes := p.packs[e.Pack], int64(e.Length)
 			at.used.Blobs--
 			at.used.Bytes -= bytes
 			several[n] = append(several[n], copyOf{n, at, bytes})
@@ -127,9 +127,6 @@ func (p *prunePlan) count() map[int][]copyOf {
 	}
 	return several
 }
-
-// stored is how many bytes a blob takes in its pack.
-func stored(b pack.Blob) int64 { return int64(b.Length) + int64(pack.EntrySize(b.Uncompressed != 0)) }
 
 // measurePacks notes the size of every pack and returns those that the index does not name.
 func (r *Repository) measurePacks(ctx context.Context, plan *prunePlan) (unreferenced map[blob.ID]int64, err error) {
@@ -298,7 +295,7 @@ func (c *chooser) take(at *prunePack) {
 	c.left.Bytes -= removes.Bytes
 	p := c.plan
 	p.result.Repack.Blobs += at.used.Blobs + removes.Blobs
-	p.result.Repack.Bytes += at.size
+	p.result.Repack.Bytes += at.used.Bytes + removes.Bytes
 	p.result.RepackRemoves.Blobs += removes.Blobs
 	p.result.RepackRemoves.Bytes += removes.Bytes
 	p.repack[at.id] = struct{}{}

@@ -45,7 +45,7 @@ func (r *Repository) repairPacks(ctx context.Context, ids []blob.ID, opt RepairP
 	for _, id := range ids {
 		bad[id] = &index.Pack{ID: id}
 	}
-	for _, e := range number(r.idx).All() {
+	for _, e := range r.idx.All() {
 		if p := bad[e.Pack]; p != nil {
 			p.Blobs = append(p.Blobs, e.Blob)
 		}

@@ -230,4 +230,3 @@ func TestARepairOfPacksThatDiesAnywhereLosesNothingMore(t *testing.T) {
 		}
 	}
 }
-

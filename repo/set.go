@@ -5,19 +5,19 @@ import (
 	"sync/atomic"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo/internal/index"
 )
 
 // Set is a set of blobs that the repository's index knows. It takes one bit for each entry of the index. It is safe for
 // concurrent use.
 type Set struct {
-	x     numbers
+	x     *index.Index
 	words []atomic.Uint64
 }
 
 // NewSet returns an empty Set for the blobs that the index knows now: it does not hold those that are stored later.
 func (r *Repository) NewSet() *Set {
-	x := number(r.idx)
-	return &Set{x: x, words: make([]atomic.Uint64, (x.Len()+63)/64)}
+	return &Set{x: r.idx, words: make([]atomic.Uint64, (r.idx.Len()+63)/64)}
 }
 
 // Add adds the blob and tells whether it was not in the Set before. A blob that the index does not know is not added.

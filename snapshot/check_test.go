@@ -224,6 +224,7 @@ func TestEachKindOfDamageIsFoundWithWhatItConcerns(t *testing.T) {
 		read   []string                           // the same for a check that reads data; nil if it finds the same
 		deep   bool                               // restic finds it only when it reads data
 		blind  bool                               // restic does not find it
+		unsure bool                               // or only by chance
 	}{
 		{name: "bit of the config", damage: func(v *victim) string { v.change(v.file(backend.Config, ""), flip(50)); return "" },
 			want: []string{"open: |config: auth"}},
@@ -236,7 +237,7 @@ func TestEachKindOfDamageIsFoundWithWhatItConcerns(t *testing.T) {
 			k := strings.Repeat("f", 64)
 			try(v.t, os.WriteFile(v.file(backend.Key, k), []byte("{}"), 0o600))
 			return k
-		}, want: []string{"keys/CONCERNED: |damaged"}, blind: true},
+		}, want: []string{"keys/CONCERNED: |damaged"}, unsure: true},
 		{name: "bit of a snapshot", damage: func(v *victim) string {
 			v.change(v.file(backend.Snapshot, v.last.ID.String()), flip(40))
 			return v.last.ID.String()
@@ -351,6 +352,9 @@ func TestEachKindOfDamageIsFoundWithWhatItConcerns(t *testing.T) {
 				mustMatch(t, found, want, concerned)
 			}
 			// Where there is no need restic does not read data: it tries for long what it cannot read.
+			if test.unsure {
+				return
+			}
 			if v.resticFinds(fmt.Sprintf("--read-data=%t", test.deep || len(test.want) == 0)) == test.blind {
 				t.Errorf("restic finds it: %t", test.blind)
 			}
