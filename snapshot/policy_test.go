@@ -89,7 +89,7 @@ func TestAPolicyKeepsWhatResticKeeps(t *testing.T) {
 	}
 	for flags, p := range map[string]snapshot.Policy{
 		"--keep-last 3":                                 {Last: 3},
-		"--keep-hourly 20":                              {Hourly: 20},
+		"--keep-hourly 90":                              {Hourly: 90},
 		"--keep-daily 9":                                {Daily: 9},
 		"--keep-weekly 80 --keep-daily 10":              {Weekly: 80, Daily: 10},
 		"--keep-monthly 7 --keep-yearly 3":              {Monthly: 7, Yearly: 3},
