@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -147,6 +148,28 @@ func (r *Repository) unlock(ctx context.Context, id blob.ID) error {
 
 // checkLocks refuses if a live lock other than own excludes the one asked for, and removes stale ones.
 func (r *Repository) checkLocks(ctx context.Context, exclusive bool, own blob.ID) error {
+	return r.eachLock(ctx, own, func(id blob.ID, l *lockFile, err error) error {
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w by the unreadable lock %v: %w; if no process uses the repository, run kedge unlock --remove-all", ErrLocked, id, err)
+		case l.stale():
+			if err := r.unlock(ctx, id); err != nil && !errors.Is(err, backend.ErrReadOnly) {
+				return err
+			}
+		case exclusive || l.Exclusive:
+			kind := "shared"
+			if l.Exclusive {
+				kind = "exclusively"
+			}
+			return fmt.Errorf("%w %s by process %d of %.64q on %.64q since %s; wait for it to end, or run kedge unlock if it is gone",
+				ErrLocked, kind, l.PID, l.Username, l.Hostname, l.Time.UTC().Format(time.DateTime+"Z"))
+		}
+		return nil
+	})
+}
+
+// eachLock calls fn for every lock but own, with the error if it cannot be read, until fn returns an error.
+func (r *Repository) eachLock(ctx context.Context, own blob.ID, fn func(id blob.ID, l *lockFile, err error) error) error {
 	var ids []blob.ID
 	err := r.List(ctx, backend.Lock, func(id blob.ID, _ int64) error {
 		if id != own {
@@ -155,39 +178,73 @@ func (r *Repository) checkLocks(ctx context.Context, exclusive bool, own blob.ID
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("check locks: %w", err)
+		return fmt.Errorf("list locks: %w", err)
 	}
 	for _, id := range ids {
 		doc, err := r.LoadUnpacked(ctx, backend.Lock, id)
 		if errors.Is(err, ErrNotFound) {
 			continue // removed since
 		}
-		var l lockFile
+		l := new(lockFile)
 		if err == nil {
-			err = json.Unmarshal(doc, &l)
+			err = json.Unmarshal(doc, l)
 		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			return fmt.Errorf("%w by the unreadable lock %v: %w; if no process uses the repository, delete that file", ErrLocked, id, err)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		if l.stale() {
-			if err := r.unlock(ctx, id); err != nil && !errors.Is(err, backend.ErrReadOnly) {
-				return err
-			}
-			continue
-		}
-		if exclusive || l.Exclusive {
-			kind := "shared"
-			if l.Exclusive {
-				kind = "exclusively"
-			}
-			return fmt.Errorf("%w %s by process %d of %.64q on %.64q since %s; wait for it to end, or run restic unlock if it is gone",
-				ErrLocked, kind, l.PID, l.Username, l.Hostname, l.Time.Format(time.DateTime))
+		if err := fn(id, l, err); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// LockInfo is what a lock tells of whoever holds it.
+type LockInfo struct {
+	ID                 blob.ID
+	Time               time.Time
+	Exclusive          bool
+	Username, Hostname string
+	PID                int
+	Stale              bool // older than 30 minutes, or its process on this host is gone
+}
+
+// Locks returns the repository's locks, the oldest first. If some cannot be read, it returns the others together with an
+// error that names each of those.
+func (r *Repository) Locks(ctx context.Context) ([]LockInfo, error) {
+	var list []LockInfo
+	var bad []error
+	err := r.eachLock(ctx, blob.ID{}, func(id blob.ID, l *lockFile, err error) error {
+		if err != nil {
+			bad = append(bad, err)
+			return nil
+		}
+		list = append(list, LockInfo{ID: id, Time: l.Time, Exclusive: l.Exclusive, Username: l.Username, Hostname: l.Hostname, PID: l.PID, Stale: l.stale()})
+		return nil
+	})
+	slices.SortFunc(list, func(a, b LockInfo) int { return a.Time.Compare(b.Time) })
+	return list, errors.Join(err, errors.Join(bad...))
+}
+
+// Unlock removes the locks that are stale, or, with all, every lock, also one that cannot be read and one that is held:
+// whoever holds it sees that it is gone within 5 minutes, and until then works unprotected. It returns how many it
+// removed. A lock that cannot be read and is left is an error, after the others are removed.
+func (r *Repository) Unlock(ctx context.Context, all bool) (removed int, err error) {
+	var bad []error
+	err = r.eachLock(ctx, blob.ID{}, func(id blob.ID, l *lockFile, unreadable error) error {
+		if !all && unreadable != nil {
+			bad = append(bad, fmt.Errorf("%w; remove it with --remove-all if no process uses the repository", unreadable))
+		}
+		if !all && (unreadable != nil || !l.stale()) {
+			return nil
+		}
+		if err := r.unlock(ctx, id); err != nil {
+			return err
+		}
+		removed++
+		return nil
+	})
+	return removed, errors.Join(err, errors.Join(bad...))
 }
 
 // stale tells whether the lock's process is gone, as far as can be known from here.

@@ -17,13 +17,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/user"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,12 +45,6 @@ const (
 	// DefaultPackSize is the size at which a pack is closed, in bytes.
 	DefaultPackSize = 16 << 20
 
-	// passwordTime is what a try of a password should cost whoever guesses, on the machine that makes the key.
-	passwordTime = 200 * time.Millisecond
-
-	// maxKeys bounds how often Open tries the password: each try costs what passwordTime says, or more.
-	maxKeys = 20
-
 	// loaders is how many files or packs are read side by side: more than processors, since storage may be far away.
 	loaders = 4
 )
@@ -64,6 +54,13 @@ type Options struct {
 	PackSize    int         // bytes; 0 means DefaultPackSize; 4 to 128 MiB is what restic allows
 	Compression Compression // "" means CompressionAuto; format version 1 knows none
 	ScryptN     int         // cost of a new key's password, a power of two; 0 means calibrated to this machine. For tests.
+
+	// KeyHint is the ID, or its beginning, of the key that Open tries first: it spares the time that other keys would
+	// take, and reaches a key beyond the first 20.
+	KeyHint string
+
+	Version    uint        // for Init: of the format, 1 or 2; 0 means 2
+	Polynomial chunker.Pol // for Init: that of the repository that this one shares content with; 0 means a new one
 }
 
 // Config is the repository's own file of that name.
@@ -83,6 +80,8 @@ type configJSON struct {
 type Repository struct {
 	be       backend.Backend
 	key      *crypto.Key
+	keyID    blob.ID // of the key file that opened
+	scryptN  int     // Options.ScryptN
 	cfg      Config
 	idx      *index.Index
 	codec    *codec
@@ -100,7 +99,7 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	if password == "" {
 		return nil, errors.New("create repository: an empty password protects nothing")
 	}
-	pol, err := chunker.RandomPolynomial()
+	cfg, err := newConfig(opt)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
@@ -108,13 +107,11 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	var id blob.ID
-	rand.Read(id[:])
-	r, err := newRepository(be, key, Config{Version: 2, ID: id.String(), Polynomial: pol}, opt)
+	r, err := newRepository(be, key, cfg, opt)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	if err := r.addKey(ctx, password, opt.ScryptN); err != nil {
+	if r.keyID, err = r.saveKey(ctx, password, KeyOptions{}); err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	plain, err := json.Marshal(configJSON(r.cfg))
@@ -129,12 +126,28 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	return r, nil
 }
 
+func newConfig(opt Options) (Config, error) {
+	var id blob.ID
+	rand.Read(id[:])
+	cfg := Config{Version: opt.Version, ID: id.String(), Polynomial: opt.Polynomial}
+	if cfg.Version == 0 {
+		cfg.Version = 2
+	}
+	if cfg.Polynomial == 0 {
+		var err error
+		if cfg.Polynomial, err = chunker.RandomPolynomial(); err != nil {
+			return Config{}, err
+		}
+	}
+	return cfg, cfg.check()
+}
+
 func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options) (*Repository, error) {
 	c, err := newCodec(opt.Compression)
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{be: be, key: key, cfg: cfg, idx: index.New(), codec: c, packSize: opt.PackSize}
+	r := &Repository{be: be, key: key, cfg: cfg, idx: index.New(), codec: c, packSize: opt.PackSize, scryptN: opt.ScryptN}
 	r.sealed.New = func() any { return new([]byte) }
 	if r.packSize == 0 {
 		r.packSize = DefaultPackSize
@@ -143,32 +156,6 @@ func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options)
 		return nil, fmt.Errorf("pack size of %d bytes; choose 4 to 128 MiB", r.packSize)
 	}
 	return r, nil
-}
-
-func (r *Repository) addKey(ctx context.Context, password string, n int) error {
-	if n == 0 {
-		var err error
-		if n, err = crypto.CalibrateN(passwordTime); err != nil {
-			return fmt.Errorf("calibrate key: %w", err)
-		}
-	}
-	host, username := origin()
-	data, err := crypto.SealFile(r.key, password, username, host, n)
-	if err != nil {
-		return fmt.Errorf("seal key: %w", err)
-	}
-	h := backend.Handle{Type: backend.Key, Name: blob.Hash(data).String()}
-	return r.be.Save(ctx, h, strings.NewReader(string(data)))
-}
-
-// origin returns what keys and locks say about where they come from, for people and for the search of dead
-// locks; an unknown name is left empty.
-func origin() (host, username string) {
-	host, _ = os.Hostname()
-	if u, err := user.Current(); err == nil {
-		username = u.Username
-	}
-	return host, username
 }
 
 // Open opens the repository in be: it tries every key, and loads all index files.
@@ -180,7 +167,7 @@ func Open(ctx context.Context, be backend.Backend, password string, opt Options)
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	key, err := findKey(ctx, be, password)
+	key, keyID, err := findKey(ctx, be, password, opt.KeyHint)
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
@@ -192,55 +179,11 @@ func Open(ctx context.Context, be backend.Backend, password string, opt Options)
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
+	r.keyID = keyID
 	if err := r.loadIndex(ctx); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	return r, nil
-}
-
-func findKey(ctx context.Context, be backend.Backend, password string) (*crypto.Key, error) {
-	var names []string
-	err := be.List(ctx, backend.Key, func(info backend.FileInfo) error {
-		names = append(names, info.Name)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(names)
-	var broken error
-	for i, name := range names {
-		if i == maxKeys {
-			broken = errors.Join(broken, fmt.Errorf("there are %d keys and only the first %d were tried", len(names), maxKeys))
-			break
-		}
-		h := backend.Handle{Type: backend.Key, Name: name}
-		data, err := readFile(ctx, be, h, crypto.MaxFileSize)
-		if err == nil && blob.Hash(data).String() != name {
-			err = fmt.Errorf("%v: %w", h, errDamaged)
-		}
-		if err == nil {
-			var key *crypto.Key
-			if key, err = crypto.OpenFile(data, password); err == nil {
-				return key, nil
-			}
-			err = fmt.Errorf("%v: %w", h, err)
-		}
-		if ctx.Err() != nil {
-			return nil, err
-		}
-		if !errors.Is(err, crypto.ErrPassword) {
-			broken = errors.Join(broken, err) // another key may still open
-		}
-	}
-	switch {
-	case len(names) == 0:
-		return nil, errors.New("the repository has no key; bring the directory keys back from a copy")
-	case broken != nil:
-		return nil, fmt.Errorf("%w, or its key is damaged: %w", ErrWrongPassword, broken)
-	default:
-		return nil, fmt.Errorf("%w: none of its %d keys opens", ErrWrongPassword, len(names))
-	}
 }
 
 func parseConfig(key *crypto.Key, sealed []byte) (Config, error) {
@@ -253,16 +196,20 @@ func parseConfig(key *crypto.Key, sealed []byte) (Config, error) {
 		return Config{}, err
 	}
 	cfg := Config(doc)
+	return cfg, cfg.check()
+}
+
+func (cfg Config) check() error {
 	if cfg.Version != 1 && cfg.Version != 2 {
-		return Config{}, fmt.Errorf("format version %d is not known, want 1 or 2", cfg.Version)
+		return fmt.Errorf("format version %d is not known, want 1 or 2", cfg.Version)
 	}
 	if id, err := hex.DecodeString(cfg.ID); err != nil || len(id) != 32 {
-		return Config{}, fmt.Errorf("invalid repository ID %.80q", cfg.ID)
+		return fmt.Errorf("invalid repository ID %.80q", cfg.ID)
 	}
 	if !cfg.Polynomial.Irreducible() {
-		return Config{}, errors.New("the chunker polynomial is not irreducible")
+		return errors.New("the chunker polynomial is not irreducible")
 	}
-	return cfg, nil
+	return nil
 }
 
 func (r *Repository) loadIndex(ctx context.Context) error {

@@ -64,7 +64,7 @@ func SealFile(key *Key, password, username, hostname string, n int) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	plain, err := key.marshal()
+	plain, err := key.Marshal()
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +91,21 @@ func OpenFile(data []byte, password string) (*Key, error) {
 		return nil, fmt.Errorf("parse master key: %w", err)
 	}
 	return key, nil
+}
+
+// Info is what a key file tells without a password.
+type Info struct {
+	Created            time.Time
+	Username, Hostname string
+}
+
+// Describe reads what a key file tells without a password.
+func Describe(data []byte) (Info, error) {
+	f, err := parseFile(data)
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{Created: f.Created, Username: f.Username, Hostname: f.Hostname}, nil
 }
 
 func parseFile(data []byte) (*file, error) {

@@ -141,7 +141,9 @@ type keyJSON struct {
 	Encrypt []byte `json:"encrypt"`
 }
 
-func (k *Key) marshal() ([]byte, error) {
+// Marshal writes the key as the JSON document that a key file's data holds, once decrypted. Whoever reads it can read
+// and forge everything in the repository.
+func (k *Key) Marshal() ([]byte, error) {
 	var doc keyJSON
 	doc.MAC.K, doc.MAC.R, doc.Encrypt = k.macK[:], k.macR[:], k.encrypt[:]
 	return json.Marshal(doc)
