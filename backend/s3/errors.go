@@ -30,7 +30,7 @@ func (b *Backend) explain(err error) error {
 		return backend.ErrNotExist
 	case minio.NoSuchBucket:
 		return fmt.Errorf("bucket %s: %w (check the location; kedge init makes the bucket)", b.loc.Bucket, backend.ErrNotExist)
-	case minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch:
+	case minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch, "XAdminUserNotFound": // the last is versitygw's
 		return denied(err, "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired":
 		return denied(err, "get new temporary credentials, and set AWS_SESSION_TOKEN with them")

@@ -46,7 +46,10 @@ type Server struct {
 // Start starts a server with no bucket.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	program := build(t)
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	for _, sub := range []string{"objects", "versions"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
@@ -62,7 +65,7 @@ func Start(t testing.TB) *Server {
 	s := &Server{Objects: filepath.Join(dir, "objects"), socket: filepath.Join(short, "s3"), conns: make(map[net.Conn]struct{})}
 
 	var log bytes.Buffer
-	cmd := exec.Command(program, "--port", s.socket, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet",
+	cmd := exec.Command(path, "--port", s.socket, "--access", AccessKey, "--secret", SecretKey, "--health", "/health", "--keep-alive", "--quiet",
 		"posix", "--versioning-dir", filepath.Join(dir, "versions"), s.Objects)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -127,21 +130,20 @@ func (s *Server) VanishAfter(n int64) {
 	s.left, s.dying = n, true
 }
 
-// build returns the path of the server's program in Go's build cache.
-func build(t testing.TB) string {
-	t.Helper()
+// program is the path of the server's program in Go's build cache, found once a process.
+var program = sync.OnceValues(func() (string, error) {
 	_, here, _, _ := runtime.Caller(0)
-	cmd := exec.CommandContext(t.Context(), "go", "tool", "-n", "versitygw")
+	cmd := exec.Command("go", "tool", "-n", "versitygw")
 	cmd.Dir = filepath.Join(filepath.Dir(here), "server")
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off") // one build, whatever flags the tests are built with
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("build the S3 server in %s: %v\n%s", cmd.Dir, err, problems.Bytes())
+		return "", fmt.Errorf("build the S3 server in %s: %w\n%s", cmd.Dir, err, problems.Bytes())
 	}
-	return strings.TrimSpace(string(out))
-}
+	return strings.TrimSpace(string(out)), nil
+})
 
 // await returns when the server answers.
 func (s *Server) await(t testing.TB, ended <-chan struct{}, log *bytes.Buffer) {
