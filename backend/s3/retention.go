@@ -77,14 +77,14 @@ func (b *Backend) Extend(ctx context.Context, files iter.Seq[backend.Handle], un
 	until = until.UTC().Truncate(time.Second) // as the protocol does
 	var changed atomic.Int64
 	var faulty faults
-	group, ctx := errgroup.WithContext(ctx)
+	group, work := errgroup.WithContext(ctx)
 	group.SetLimit(extendWorkers)
 	for h := range files {
-		if ctx.Err() != nil {
+		if work.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			did, err := b.extend(ctx, h, until)
+			did, err := b.extend(work, h, until)
 			if did {
 				changed.Add(1)
 			}
@@ -97,7 +97,7 @@ func (b *Backend) Extend(ctx context.Context, files iter.Seq[backend.Handle], un
 	}
 	err = group.Wait()
 	if err == nil {
-		err = context.Cause(ctx)
+		err = ctx.Err() // it may have ended between two files
 	}
 	return int(changed.Load()), errors.Join(err, faulty.err())
 }
