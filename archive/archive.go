@@ -339,7 +339,7 @@ func (a *archiver) readPaths(ctx context.Context, paths []string, parent *snapsh
 		walking, ctx := errgroup.WithContext(ctx)
 		walking.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 		a.walkers = walking
-		d := &dir{place: place{path: top.source}, left: 1}
+		d := &dir{place: top.place(), left: 1}
 		if parent != nil {
 			d.before = a.loadBefore(ctx, parent.Tree)
 		}

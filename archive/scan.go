@@ -8,7 +8,7 @@ import (
 
 // scan counts what there is to read. What it cannot see it leaves to the walk to tell of.
 func (a *archiver) scan(ctx context.Context, top *target) {
-	a.scanDir(ctx, place{path: top.source}, top)
+	a.scanDir(ctx, top.place(), top)
 	if ctx.Err() == nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()

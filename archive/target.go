@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // target is a directory on the way to the paths to back up, or, with no children, one of the paths itself.
@@ -44,6 +46,16 @@ func newTargets(paths []string) (*target, error) {
 		}
 	}
 	return top, nil
+}
+
+// place is where the top of the targets is.
+func (t *target) place() place {
+	p := place{path: t.source}
+	var st unix.Stat_t
+	if t.children == nil && unix.Lstat(t.source, &st) == nil { // else the root cannot be read, which the walk notices
+		p.device = st.Dev
+	}
+	return p
 }
 
 // add adds a path below the directory base, which itself is not stored. Where two paths of one name come from

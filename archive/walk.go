@@ -2,7 +2,9 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -61,6 +63,9 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 		want = nil // this is one of the paths: all that it holds
 	}
 	names, err := a.list(d.place, want)
+	if errors.Is(err, fs.ErrNotExist) {
+		return a.settle(ctx, d.up, nil) // deleted since it was entered
+	}
 	if err != nil {
 		a.note("open", d.path, err)
 		return a.settle(ctx, d.up, nil)
