@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -54,7 +55,7 @@ func TestMarkersKeepOutWhatIsBesideThem(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "cache", "CACHEDIR.TAG"), []byte("Signature: 8a477f597d28d172789f06886806bc55\n# by a test"))
 	write(t, filepath.Join(dir, "cache", "sub", "data"), []byte("x"))
-	write(t, filepath.Join(dir, "fake", "CACHEDIR.TAG"), []byte("Signature: none"))
+	write(t, filepath.Join(dir, "fake", "CACHEDIR.TAG"), bytes.Repeat([]byte("Signature: none "), 9))
 	write(t, filepath.Join(dir, "fake", "data"), []byte("x"))
 	write(t, filepath.Join(dir, "no", ".nobackup"), nil)
 	write(t, filepath.Join(dir, "no", "data"), []byte("x"))
@@ -70,6 +71,8 @@ func TestMarkersKeepOutWhatIsBesideThem(t *testing.T) {
 	// A path that is itself beside a marker is left out too, as restic does.
 	res = run(t, r, filepath.Join(dir, "no", "data"), archive.Options{ExcludeIfPresent: []archive.Marker{{Name: ".nobackup"}}})
 	holds(t, r, res.Snapshot, dir, "no")
+	res = run(t, r, filepath.Join(dir, "no", ".nobackup"), archive.Options{ExcludeIfPresent: []archive.Marker{{Name: ".nobackup"}}})
+	holds(t, r, res.Snapshot, dir, "no no/.nobackup")
 }
 
 func TestLargeFilesAreLeftOut(t *testing.T) {
@@ -97,7 +100,7 @@ func TestOneFileSystemStoresWhatIsMountedAsAnEmptyDirectory(t *testing.T) {
 
 func TestRelativePathsStandWhereResticPutsThem(t *testing.T) {
 	base := t.TempDir()
-	for _, name := range []string{"work/a/f", "work/b/a/g", "work/h", "other/a/f", "other/k"} {
+	for _, name := range []string{"work/a/f", "work/b/a/g", "work/h", "other/a/f", "other/k", "a/q", "h/file"} {
 		write(t, filepath.Join(base, name), []byte(name))
 	}
 	place := t.TempDir()
@@ -107,7 +110,7 @@ func TestRelativePathsStandWhereResticPutsThem(t *testing.T) {
 	t.Chdir(filepath.Join(base, "work"))
 	for _, args := range [][]string{
 		{"a"}, {"."}, {"./b/../a", "h"}, {"../other", "a"}, {"..", "h"}, {"a", "b/a"}, {"a", "../other/a"}, {"h", filepath.Join(base, "work", "h")},
-		{"a", "a/f"}, {"../../" + filepath.Base(base)}, {"b/a", "./b"},
+		{"a", "a/f"}, {"../../" + filepath.Base(base)}, {"b/a", "./b"}, {"a", "../a"}, {"../h", "h", "../other/../h/file"},
 	} {
 		res, err := archive.Run(t.Context(), r, args, archive.Options{Host: "london"})
 		try(t, err)

@@ -175,6 +175,9 @@ func TestADryRunWritesNothingAndTellsTheSame(t *testing.T) {
 	if a != b {
 		t.Errorf("the dry run told\n%+v\nand the backup\n%+v", a, b)
 	}
+	if s := run(t, r, dir, archive.Options{DryRun: true, NoParent: true}).Snapshot.Summary; s.DataBlobs != 0 {
+		t.Errorf("a dry run would store %d data blobs that are stored already", s.DataBlobs)
+	}
 	write(t, filepath.Join(dir, "more"), []byte("more"))
 	if s := run(t, r, dir, archive.Options{DryRun: true}).Snapshot.Summary; s.DataBlobs != 1 || s.FilesNew != 1 || s.FilesUnmodified != 7 {
 		t.Errorf("a dry run after one new file told %+v", s)
