@@ -36,15 +36,15 @@ func (f *excludeFlags) add(cmd *cobra.Command) {
 
 // exclude puts into the options what the flags say.
 func (f *excludeFlags) exclude(opt *archive.Options) error {
-	exact, list, err := readPatterns("exclude", f.patterns, f.files, false)
+	exact, err := readPatterns("exclude", f.patterns, f.files, false)
 	if err != nil {
 		return err
 	}
-	folded, _, err := readPatterns("iexclude", f.foldedPatterns, f.foldedFiles, true)
+	folded, err := readPatterns("iexclude", f.foldedPatterns, f.foldedFiles, true)
 	if err != nil {
 		return err
 	}
-	opt.Excludes = list
+	opt.Excludes = f.patterns // as restic has it: those of files are not told
 	if !exact.Empty() || !folded.Empty() {
 		opt.Exclude = func(path string) bool { return exact.Match(path) || folded.Match(path) }
 	}
@@ -67,20 +67,20 @@ func (f *excludeFlags) exclude(opt *archive.Options) error {
 	return nil
 }
 
-// readPatterns reads the patterns of files, and returns all as one list, also as text.
-func readPatterns(flag string, list, files []string, fold bool) (*pattern.List, []string, error) {
+// readPatterns makes one list of patterns and of those in files.
+func readPatterns(flag string, list, files []string, fold bool) (*pattern.List, error) {
 	for _, file := range files {
 		more, err := pattern.ReadFile(file)
 		if err != nil {
-			return nil, nil, fmt.Errorf("--%s-file: %w", flag, err)
+			return nil, fmt.Errorf("--%s-file: %w", flag, err)
 		}
 		list = append(list, more...)
 	}
 	parsed, err := pattern.Parse(list, fold)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--%s: %w", flag, err)
+		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
-	return parsed, list, nil
+	return parsed, nil
 }
 
 // parseSize reads a number of bytes, with restic's suffixes: powers of 1024.

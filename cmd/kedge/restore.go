@@ -84,11 +84,11 @@ func (p *patternFlags) add(cmd *cobra.Command, name, short, verb string) {
 type choice struct{ exact, folded *pattern.List }
 
 func (p *patternFlags) choice(name string) (c choice, err error) {
-	exact, _, err := readPatterns(name, p.exact, p.files, false)
+	exact, err := readPatterns(name, p.exact, p.files, false)
 	if err != nil {
 		return c, err
 	}
-	folded, _, err := readPatterns("i"+name, p.folded, p.foldedFiles, true)
+	folded, err := readPatterns("i"+name, p.folded, p.foldedFiles, true)
 	return choice{exact, folded}, err
 }
 
