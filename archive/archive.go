@@ -47,8 +47,8 @@ type Options struct {
 	Time     time.Time // of the snapshot; zero: now
 	Excludes []string  // what the snapshot says was left out; it has no effect
 
-	Parent          *snapshot.Snapshot // what to compare with; nil: the newest that has what GroupBy names in common, and is not newer than Time
-	GroupBy         Grouping           // zero: host and paths
+	Parent          *snapshot.Snapshot // what to compare with; nil: the newest of the same group that is not newer than Time
+	GroupBy         *snapshot.GroupBy  // nil: host and paths
 	NoParent        bool               // read every file
 	IgnoreCtime     bool               // a file whose change time is another may be unchanged all the same
 	IgnoreInode     bool               // and one whose inode number or change time is
@@ -73,12 +73,6 @@ type Options struct {
 	Error     func(FileError) // may be nil; called as soon as something cannot be read, from one goroutine at a time
 
 	ReadConcurrency int // files read side by side; 0: as many as processors, at least 2
-}
-
-// Grouping says what makes snapshots ones of the same thing.
-type Grouping struct {
-	Host, Paths, Tags bool
-	Any               bool // all are
 }
 
 // Progress says how far a backup is. Files are regular files.
@@ -248,23 +242,16 @@ func findParent(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, 
 		return nil, fmt.Errorf("back up: find the snapshot before: %w", err)
 	}
 	// A damaged snapshot among others is for check to report: without it more is read, and nothing is lost.
-	if opt.GroupBy == (Grouping{}) {
-		opt.GroupBy = Grouping{Host: true, Paths: true}
+	by := snapshot.GroupBy{Host: true, Paths: true}
+	if opt.GroupBy != nil {
+		by = *opt.GroupBy
 	}
 	for _, p := range slices.Backward(list) {
-		if opt.GroupBy.same(p, sn) && !p.Time.After(sn.Time) {
+		if by.Same(p, sn) && !p.Time.After(sn.Time) {
 			return p, nil
 		}
 	}
 	return nil, nil
-}
-
-func (g Grouping) same(x, y *snapshot.Snapshot) bool {
-	return (!g.Host || x.Hostname == y.Hostname) && (!g.Paths || sameSet(x.Paths, y.Paths)) && (!g.Tags || sameSet(x.Tags, y.Tags))
-}
-
-func sameSet(x, y []string) bool {
-	return slices.Equal(slices.Sorted(slices.Values(x)), slices.Sorted(slices.Values(y)))
 }
 
 // archiver is one run.

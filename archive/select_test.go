@@ -215,9 +215,9 @@ func TestTheSnapshotBeforeIsOneOfTheSameGroup(t *testing.T) {
 		want *snapshot.Snapshot
 	}{
 		{"host and paths", archive.Options{}, second},
-		{"tags", archive.Options{Tags: []string{"a"}, GroupBy: archive.Grouping{Host: true, Paths: true, Tags: true}}, first},
-		{"paths", archive.Options{GroupBy: archive.Grouping{Paths: true}}, elsewhere},
-		{"nothing", archive.Options{GroupBy: archive.Grouping{Any: true}}, elsewhere},
+		{"tags", archive.Options{Tags: []string{"a"}, GroupBy: &snapshot.GroupBy{Host: true, Paths: true, Tags: true}}, first},
+		{"paths", archive.Options{GroupBy: &snapshot.GroupBy{Paths: true}}, elsewhere},
+		{"nothing", archive.Options{GroupBy: &snapshot.GroupBy{}}, elsewhere},
 	} {
 		c.opt.DryRun = true
 		if got := at(4, c.opt); got.Parent == nil || *got.Parent != c.want.ID {

@@ -84,6 +84,9 @@ func (by GroupBy) Groups(list []*Snapshot) []Group {
 	return groups
 }
 
+// Same tells whether two snapshots are of one group.
+func (by GroupBy) Same(x, y *Snapshot) bool { return by.key(x).compare(by.key(y)) == 0 }
+
 func (by GroupBy) key(sn *Snapshot) GroupKey {
 	var key GroupKey
 	if by.Host {

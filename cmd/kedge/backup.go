@@ -148,28 +148,12 @@ func (f *backupFlags) options() (archive.Options, error) {
 			return opt, fmt.Errorf("--time %q: write it as '2026-11-01 22:08:41'", f.time)
 		}
 	}
-	if opt.GroupBy, err = parseGrouping(f.groupBy); err != nil {
+	by, err := snapshot.ParseGroupBy(f.groupBy)
+	if err != nil {
 		return opt, err
 	}
+	opt.GroupBy = &by
 	return opt, f.exclude(&opt)
-}
-
-func parseGrouping(text string) (archive.Grouping, error) {
-	g := archive.Grouping{Any: text == ""}
-	for word := range strings.SplitSeq(text, ",") {
-		switch strings.TrimSpace(word) {
-		case "host":
-			g.Host = true
-		case "path", "paths":
-			g.Paths = true
-		case "tag", "tags":
-			g.Tags = true
-		case "":
-		default:
-			return g, fmt.Errorf("--group-by %q: %q is none of host, paths and tags", text, word)
-		}
-	}
-	return g, nil
 }
 
 // errNothing ends a backup that no path was named for.

@@ -14,20 +14,16 @@ import (
 
 // excludeFlags say what a backup leaves out.
 type excludeFlags struct {
-	patterns, foldedPatterns []string
-	files, foldedFiles       []string
-	caches                   bool
-	ifPresent                []string
-	largerThan               string
-	oneFileSystem            bool
+	patterns      patternFlags
+	caches        bool
+	ifPresent     []string
+	largerThan    string
+	oneFileSystem bool
 }
 
 func (f *excludeFlags) add(cmd *cobra.Command) {
+	f.patterns.add(cmd, "exclude", "e", "leave out")
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.patterns, "exclude", "e", nil, "leave out what this `pattern` matches (repeatable)")
-	flags.StringArrayVar(&f.foldedPatterns, "iexclude", nil, "leave out what this `pattern` matches in whatever case (repeatable)")
-	flags.StringArrayVar(&f.files, "exclude-file", nil, "leave out what the patterns in this `file` match, one a line (repeatable)")
-	flags.StringArrayVar(&f.foldedFiles, "iexclude-file", nil, "the same in whatever case (repeatable)")
 	flags.BoolVar(&f.caches, "exclude-caches", false, "leave out what directories with a CACHEDIR.TAG hold (https://bford.info/cachedir/)")
 	flags.StringArrayVar(&f.ifPresent, "exclude-if-present", nil, "leave out what directories hold that have this `file[:header]`, but for the file itself (repeatable)")
 	flags.StringVar(&f.largerThan, "exclude-larger-than", "", "leave out files over this `size` (suffixes k, M, G, T)")
@@ -36,17 +32,13 @@ func (f *excludeFlags) add(cmd *cobra.Command) {
 
 // exclude puts into the options what the flags say.
 func (f *excludeFlags) exclude(opt *archive.Options) error {
-	exact, err := readPatterns("exclude", f.patterns, f.files, false)
+	choice, err := f.patterns.choice("exclude")
 	if err != nil {
 		return err
 	}
-	folded, err := readPatterns("iexclude", f.foldedPatterns, f.foldedFiles, true)
-	if err != nil {
-		return err
-	}
-	opt.Excludes = f.patterns // as restic has it: those of files are not told
-	if !exact.Empty() || !folded.Empty() {
-		opt.Exclude = func(path string) bool { return exact.Match(path) || folded.Match(path) }
+	opt.Excludes = f.patterns.exact // as restic has it: those of files are not told
+	if !choice.empty() {
+		opt.Exclude = choice.match
 	}
 	if f.caches {
 		opt.ExcludeIfPresent = append(opt.ExcludeIfPresent, archive.CacheMarker())
