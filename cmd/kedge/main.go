@@ -105,7 +105,7 @@ only that, and brings it back clean.`,
 	}
 	add(groupProve, newExerciseCommand(term), newEvidenceCommand(term))
 	add(groupEstate, newDrillCommand(term), newRecoverCommand(term))
-	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term),
+	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
 		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term))
 	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
 	root.AddCommand(newApplicationCommand())
