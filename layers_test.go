@@ -21,7 +21,7 @@ var layers = [][]string{
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/journal",
 	},
-	2: {"archive", "restore", "mirror", "internal/dump"},
+	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount"},
 	3: {
 		"internal/asset", "internal/asset/postgrestest", "internal/probe", "internal/drill",
 		"internal/detect", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",

@@ -12,8 +12,8 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// named looks for one file name, in every directory.
-func named(name string) func(string, *snapshot.Node) (bool, bool) {
+// byName looks for one file name, in every directory.
+func byName(name string) func(string, *snapshot.Node) (bool, bool) {
 	return func(_ string, n *snapshot.Node) (bool, bool) { return n.Name == name, true }
 }
 
@@ -32,7 +32,7 @@ func TestASearchLoadsWhatSnapshotsShareOnce(t *testing.T) {
 	deep := s.add(file("x", "1"), file("y", "2"))
 	old := s.add(dir("a", s.add(dir("deep", deep))), file("z", "3"))
 	now := s.add(dir("a", s.add(dir("deep", deep))), file("x", "4"))
-	search := snapshot.NewSearch(s, named("x"))
+	search := snapshot.NewSearch(s, byName("x"))
 	for root, want := range map[blob.ID][]string{old: {"/a/deep/x"}, now: {"/a/deep/x", "/x"}} {
 		for range 3 {
 			if got, err := hits(t, search, root); err != nil || !slices.Equal(got, want) {
@@ -58,7 +58,7 @@ func TestASearchKnowsThatOneTreeStandsAtTwoPaths(t *testing.T) {
 func TestASearchNamesTheTreeThatIsGoneAndSearchesTheRest(t *testing.T) {
 	s := newTrees(t)
 	root := s.add(dir("gone", blob.ID{7}), file("x", "1"))
-	search := snapshot.NewSearch(s, named("x"))
+	search := snapshot.NewSearch(s, byName("x"))
 	for range 2 { // also from memory
 		got, err := hits(t, search, root)
 		if !slices.Equal(got, []string{"/x"}) || !errors.Is(err, repo.ErrNotFound) || !strings.Contains(err.Error(), "/gone/") {

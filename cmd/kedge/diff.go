@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -54,9 +55,9 @@ type diffChange struct {
 
 // diffStatistics is restic's last line.
 type diffStatistics struct {
-	MessageType string `json:"message_type"`
-	Source      string `json:"source_snapshot"`
-	Target      string `json:"target_snapshot"`
+	MessageType string  `json:"message_type"`
+	Source      blob.ID `json:"source_snapshot"`
+	Target      blob.ID `json:"target_snapshot"`
 	snapshot.Difference
 }
 
@@ -92,7 +93,7 @@ func runDiff(ctx context.Context, term *terminal, r *repo.Repository, from, to s
 		return errors.Join(err, out.Flush())
 	}
 	if term.json {
-		err = enc.Encode(diffStatistics{"statistics", before.ID.Short(), now.ID.Short(), *d})
+		err = enc.Encode(diffStatistics{"statistics", before.ID, now.ID, *d})
 	} else {
 		writeDifference(out, d)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (w *ncduWriter) node(e entry) error {
 	n := e.node
 	line := ncduEntry{
 		Name: n.Name, Device: n.DeviceID, Inode: n.Inode, Links: n.Links,
-		UID: n.UID, GID: n.GID, Mode: unixMode(n.Mode), ModTime: n.ModTime.Unix(), ReadError: n.Error != "",
+		UID: n.UID, GID: n.GID, Mode: n.UnixMode(), ModTime: n.ModTime.Unix(), ReadError: n.Error != "",
 		NotRegular: n.Type != snapshot.File && n.Type != snapshot.Dir,
 	}
 	if n.Type == snapshot.File {
@@ -82,15 +81,4 @@ func (w *ncduWriter) node(e entry) error {
 func (w *ncduWriter) end() error {
 	_, err := w.out.WriteString(strings.Repeat("]", len(w.open)) + "]\n")
 	return err
-}
-
-// unixMode returns the permissions, and the setuid, setgid and sticky bits, as Unix numbers them.
-func unixMode(m fs.FileMode) uint32 {
-	bits := uint32(m.Perm())
-	for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
-		if m&bit != 0 {
-			bits |= 1 << (9 + i)
-		}
-	}
-	return bits
 }

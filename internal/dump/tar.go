@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -56,7 +55,7 @@ func (t *Tar) add(p *pipe, it *item) error {
 	n := it.node
 	h := &tar.Header{
 		Format: tar.FormatPAX, Name: it.name, ModTime: n.ModTime,
-		Mode: tarMode(n.Mode), Uid: int(n.UID), Gid: int(n.GID), Uname: n.User, Gname: n.Group,
+		Mode: int64(n.UnixMode() & 0o7777), Uid: int(n.UID), Gid: int(n.GID), Uname: n.User, Gname: n.Group,
 	}
 	switch n.Type {
 	case snapshot.File:
@@ -100,19 +99,4 @@ func attributes(h *tar.Header, n *snapshot.Node) error {
 		h.PAXRecords["SCHILY.xattr."+a.Name] = string(a.Value)
 	}
 	return nil
-}
-
-// tarMode returns permissions and the setuid, setgid and sticky bits as tar numbers them.
-func tarMode(m fs.FileMode) int64 {
-	mode := int64(m.Perm())
-	if m&fs.ModeSetuid != 0 {
-		mode |= 0o4000
-	}
-	if m&fs.ModeSetgid != 0 {
-		mode |= 0o2000
-	}
-	if m&fs.ModeSticky != 0 {
-		mode |= 0o1000
-	}
-	return mode
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package mount shows the snapshots of a repository as a read-only file system, by FUSE.
 //
 // It promises that a file's bytes are those that were stored, or that reading fails; that names, sizes, modes, owners,

@@ -1,5 +1,3 @@
-//go:build linux
-
 package mount
 
 import (
@@ -77,33 +75,9 @@ func (d *node) child(n *snapshot.Node) uint64 {
 	return number(d.ino, n.Name)
 }
 
-// kind returns the type bits of a node's mode, which say what it is to the kernel.
-func kind(n *snapshot.Node) uint32 {
-	switch n.Type {
-	case snapshot.Dir:
-		return syscall.S_IFDIR
-	case snapshot.Symlink:
-		return syscall.S_IFLNK
-	case snapshot.Device:
-		return syscall.S_IFBLK
-	case snapshot.CharDev:
-		return syscall.S_IFCHR
-	case snapshot.FIFO:
-		return syscall.S_IFIFO
-	case snapshot.Socket:
-		return syscall.S_IFSOCK
-	}
-	return syscall.S_IFREG
-}
-
 func (d *node) describe(a *fuse.Attr) {
 	n := d.n
-	a.Mode = kind(n) | uint32(n.Mode.Perm())
-	for bit, unix := range map[fs.FileMode]uint32{fs.ModeSetuid: syscall.S_ISUID, fs.ModeSetgid: syscall.S_ISGID, fs.ModeSticky: syscall.S_ISVTX} {
-		if n.Mode&bit != 0 {
-			a.Mode |= unix
-		}
-	}
+	a.Mode = n.UnixMode()
 	a.Size = n.Size
 	if n.Type == snapshot.Symlink {
 		a.Size = uint64(len(n.LinkTarget))
@@ -152,7 +126,7 @@ func (d *node) Readdir(context.Context) (fusefs.DirStream, syscall.Errno) {
 	}
 	entries := make([]fuse.DirEntry, 0, len(t.Nodes))
 	for _, n := range t.Nodes {
-		entries = append(entries, fuse.DirEntry{Name: n.Name, Mode: kind(n), Ino: d.child(n)})
+		entries = append(entries, fuse.DirEntry{Name: n.Name, Mode: n.UnixMode() & syscall.S_IFMT, Ino: d.child(n)})
 	}
 	return fusefs.NewListDirStream(entries), 0
 }
@@ -171,7 +145,7 @@ func (d *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fu
 	child.describe(&out.Attr)
 	out.SetEntryTimeout(forever)
 	out.SetAttrTimeout(forever)
-	return d.NewInode(ctx, child, fusefs.StableAttr{Mode: kind(n), Ino: child.ino}), 0
+	return d.NewInode(ctx, child, fusefs.StableAttr{Mode: n.UnixMode() & syscall.S_IFMT, Ino: child.ino}), 0
 }
 
 // Readlink returns a symbolic link's target.
