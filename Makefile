@@ -3,14 +3,15 @@
 # make lint       gofmt, go vet, staticcheck
 # make test-long  the tests again under the race detector, and an exercise, interrupted at every stage, too
 # make fuzz       every fuzz target for FUZZTIME
-# make bench      every benchmark
+# make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
+# make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
 TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server
 FUZZTIME ?= 30s
 GO ?= go
 
-.PHONY: build exercise test test-long lint fuzz bench packages test-packages clean
+.PHONY: build exercise test test-long lint fuzz bench microbench packages test-packages clean
 
 build:
 	$(GO) build -trimpath -o bin/kedge ./cmd/kedge
@@ -34,7 +35,11 @@ lint:
 fuzz:
 	GO=$(GO) scripts/fuzz $(FUZZTIME)
 
-bench:
+bench: build
+	@scripts/install-packages restic
+	$(GO) run ./bench -write bench/README.md $(BENCH_FLAGS)
+
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 packages:

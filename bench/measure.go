@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+)
+
+// measureSet has every program do every piece of work on one data set, in turns.
+func measureSet(ctx context.Context, dir, name string, scale float64, peers []*peer, results *results) error {
+	set := filepath.Join(dir, name)
+	defer os.RemoveAll(set)
+	data := filepath.Join(set, "data")
+	if err := makeData(ctx, data, name, scale); err != nil {
+		return fmt.Errorf("make the data: %w", err)
+	}
+	m := &measurement{ctx: ctx, name: name, dir: set, data: data, peers: slices.Clone(peers), results: results}
+	for _, p := range m.peers {
+		at := m.place(p)
+		if err := os.MkdirAll(at.home, 0o755); err != nil {
+			return err
+		}
+		if _, err := p.run(ctx, at, set, p.init(at)); err != nil {
+			return err
+		}
+	}
+	backup := func(p *peer) []string { return p.backup(m.place(p), data) }
+	if err := m.each("first backup", backup, m.stored); err != nil {
+		return err
+	}
+	if err := m.each("nothing changed", backup, nil); err != nil {
+		return err
+	}
+	if err := m.restores(); err != nil {
+		return err
+	}
+	verify := func(p *peer) []string { return p.verify(m.place(p)) }
+	if err := m.each("verify all data", verify, nil); err != nil {
+		return err
+	}
+	changed, err := change(data, name)
+	if err != nil || !changed {
+		return err
+	}
+	return m.each("1 % changed", backup, m.stored)
+}
+
+type measurement struct {
+	ctx     context.Context
+	name    string // of the data set
+	dir     string
+	data    string
+	peers   []*peer
+	results *results
+}
+
+func (m *measurement) place(p *peer) place {
+	return place{filepath.Join(m.dir, p.name+"-repo"), filepath.Join(m.dir, p.name+"-home")}
+}
+
+func (m *measurement) target(p *peer) string { return filepath.Join(m.dir, p.name+"-target") }
+
+// each runs a piece of work with every program that has it. The one who begins changes from work to work.
+func (m *measurement) each(work string, argv func(*peer) []string, after func(work string, p *peer) error) error {
+	first := m.peers[0]
+	m.peers = append(m.peers[1:], first)
+	for _, p := range m.peers {
+		command := argv(p)
+		if command == nil {
+			continue
+		}
+		dir := m.dir
+		if target := m.target(p); exists(target) {
+			dir = target
+		}
+		used, err := p.run(m.ctx, m.place(p), dir, command)
+		if err != nil {
+			return err
+		}
+		m.results.add(m.name+", "+work, p, used)
+		if after != nil {
+			if err := after(work, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// restores measures the restore to an empty place and, where something can be scrambled there, over that again.
+func (m *measurement) restores() error {
+	for _, p := range m.peers {
+		if err := os.Mkdir(m.target(p), 0o755); err != nil {
+			return err
+		}
+	}
+	restore := func(p *peer) []string { return p.restore(m.place(p), m.data, m.target(p)) }
+	if err := m.each("restore", restore, m.compare); err != nil {
+		return err
+	}
+	if m.name == "mixed" {
+		inPlace := func(p *peer) []string {
+			if p.inPlace == nil {
+				return nil
+			}
+			return p.inPlace(m.place(p), m.data, m.target(p))
+		}
+		for _, p := range m.peers {
+			if err := scramble(p.restored(m.data, m.target(p))); err != nil {
+				return err
+			}
+		}
+		err := m.each("restore in place, 1 % scrambled", inPlace, m.compare)
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range m.peers {
+		if err := os.RemoveAll(m.target(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare holds what was restored to the data: a fast restore of something else is none.
+func (m *measurement) compare(work string, p *peer) error {
+	out, err := exec.CommandContext(m.ctx, "diff", "-r", "--no-dereference", m.data, p.restored(m.data, m.target(p))).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s by %s differs from the data: %w\n%.1000s", work, p.name, err, out)
+	}
+	return nil
+}
+
+// stored notes the size of the repository.
+func (m *measurement) stored(work string, p *peer) error {
+	var size int64
+	err := filepath.WalkDir(m.place(p).repo, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("measure the repository of %s", p.name), err)
+	}
+	m.results.setStored(m.name+", "+work, p, size)
+	return nil
+}

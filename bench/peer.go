@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// peer is a backup program. The functions return command lines; nil says that it has no such work.
+type peer struct {
+	name    string
+	version string
+	env     []string
+
+	init    func(at place) []string
+	backup  func(at place, data string) []string
+	restore func(at place, data, target string) []string
+	inPlace func(at place, data, target string) []string // over a target that holds most of it already
+	verify  func(at place) []string
+	// restored is where below target the data stands.
+	restored func(data, target string) string
+}
+
+// place is where one program keeps its things.
+type place struct{ repo, home string }
+
+const password = "bench"
+
+// findPeers returns kedge and what else is on PATH.
+func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
+	below := func(data, target string) string { return target + data }
+	all := []*peer{
+		{
+			name: "kedge", env: []string{"KEDGE_PASSWORD=" + password},
+			init:     func(at place) []string { return []string{kedge, "init", "-q", "-r", at.repo} },
+			backup:   func(at place, data string) []string { return []string{kedge, "backup", "-q", "-r", at.repo, data} },
+			restore:  func(at place, _, target string) []string { return resticRestore(kedge, at, target) },
+			inPlace:  func(at place, _, target string) []string { return resticRestore(kedge, at, target) },
+			verify:   func(at place) []string { return []string{kedge, "check", "-q", "-r", at.repo, "--read-data"} },
+			restored: below,
+		},
+		{
+			name: "restic", env: []string{"RESTIC_PASSWORD=" + password},
+			init:     func(at place) []string { return []string{"restic", "init", "-q", "-r", at.repo} },
+			backup:   func(at place, data string) []string { return []string{"restic", "backup", "-q", "-r", at.repo, data} },
+			restore:  func(at place, _, target string) []string { return resticRestore("restic", at, target) },
+			verify:   func(at place) []string { return []string{"restic", "check", "-q", "-r", at.repo, "--read-data"} },
+			restored: below,
+		},
+		{
+			name: "borg", env: []string{"BORG_PASSPHRASE=" + password, "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"},
+			init: func(at place) []string { return []string{"borg", "init", "-e", "repokey-blake2", at.repo} },
+			backup: func(at place, data string) []string {
+				return []string{"borg", "create", "-C", "zstd,1", at.repo + "::{now:%s%f}", data}
+			},
+			// The newest archive: borg has no word for it, so run asks for its name.
+			restore:  func(at place, data, _ string) []string { return []string{"borg", "extract", at.repo + "::LATEST"} },
+			verify:   func(at place) []string { return []string{"borg", "check", "--verify-data", at.repo} },
+			restored: below,
+		},
+		{
+			name: "kopia", env: []string{"KOPIA_PASSWORD=" + password, "KOPIA_CHECK_FOR_UPDATES=false"},
+			init: func(at place) []string {
+				return []string{"kopia", "repository", "create", "filesystem", "--path", at.repo}
+			},
+			backup: func(_ place, data string) []string { return []string{"kopia", "snapshot", "create", data} },
+			restore: func(_ place, data, target string) []string {
+				return []string{"kopia", "snapshot", "restore", data, target}
+			},
+			verify:   func(place) []string { return []string{"kopia", "snapshot", "verify", "--verify-files-percent=100"} },
+			restored: func(_, target string) string { return target },
+		},
+	}
+	var found []*peer
+	for _, p := range all {
+		program := p.name
+		if p.name == "kedge" {
+			program = kedge
+		}
+		argument := "version"
+		if p.name == "borg" || p.name == "kopia" || p.name == "kedge" {
+			argument = "--version"
+		}
+		out, err := exec.CommandContext(ctx, program, argument).Output()
+		if errors.Is(err, exec.ErrNotFound) && p.name != "kedge" {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ask %s for its version: %w", program, err)
+		}
+		p.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+		found = append(found, p)
+	}
+	if len(found) < 2 {
+		return nil, errors.New("nothing to compare with: install restic (apt-get install restic borgbackup)")
+	}
+	return found, nil
+}
+
+func resticRestore(program string, at place, target string) []string {
+	return []string{program, "restore", "-q", "-r", at.repo, "latest", "--target", target}
+}
+
+// usage is what one command took.
+type usage struct {
+	wall, cpu time.Duration
+	memory    int64 // bytes, at the peak
+}
+
+// run runs a command of the peer and returns what it took. dir is its working directory.
+func (p *peer) run(ctx context.Context, at place, dir string, argv []string) (usage, error) {
+	for i, arg := range argv {
+		if archive, ok := strings.CutSuffix(arg, "::LATEST"); ok {
+			name, err := p.output(ctx, at, "borg", "list", "--last", "1", "--format", "{archive}", archive)
+			if err != nil {
+				return usage{}, err
+			}
+			argv[i] = archive + "::" + name
+		}
+	}
+	cmd := p.command(ctx, at, argv)
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	begin := time.Now()
+	err := cmd.Run()
+	wall := time.Since(begin)
+	if err != nil {
+		return usage{}, fmt.Errorf("run %s: %w\n%.2000s", strings.Join(argv, " "), err, out.String())
+	}
+	rusage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return usage{}, errors.New("this system does not tell what a process used")
+	}
+	return usage{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rusage.Maxrss << 10}, nil
+}
+
+func (p *peer) command(ctx context.Context, at place, argv []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "HOME="+at.home, "XDG_CACHE_HOME="+at.home, "XDG_CONFIG_HOME="+at.home,
+		"TMPDIR="+at.home, "BORG_BASE_DIR="+at.home, "RESTIC_CACHE_DIR="+filepath.Join(at.home, "restic"))
+	cmd.Env = append(cmd.Env, p.env...)
+	return cmd
+}
+
+func (p *peer) output(ctx context.Context, at place, argv ...string) (string, error) {
+	out, err := p.command(ctx, at, argv).Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s: %w", strings.Join(argv, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
