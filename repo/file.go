@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
@@ -67,6 +68,26 @@ func (r *Repository) List(ctx context.Context, t backend.Type, fn func(id blob.I
 		}
 		return fn(id, info.Size)
 	})
+}
+
+// FindID returns the one file of type t whose ID begins with prefix. None is ErrNotFound, several are ErrAmbiguous.
+func (r *Repository) FindID(ctx context.Context, t backend.Type, prefix string) (blob.ID, error) {
+	var found []blob.ID
+	err := r.List(ctx, t, func(id blob.ID, _ int64) error {
+		if strings.HasPrefix(id.String(), prefix) {
+			found = append(found, id)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return blob.ID{}, fmt.Errorf("find %v %.80q: %w", t, prefix, err)
+	case prefix == "" || len(found) == 0:
+		return blob.ID{}, fmt.Errorf("find %v %.80q: %w", t, prefix, ErrNotFound)
+	case len(found) > 1:
+		return blob.ID{}, fmt.Errorf("find %v %.80q: %w", t, prefix, ErrAmbiguous)
+	}
+	return found[0], nil
 }
 
 // Remove deletes a file. A file that is not there is ErrNotFound.

@@ -39,6 +39,8 @@ var (
 	ErrLocked = errors.New("repository is locked")
 	// ErrNotFound is returned for a blob or file that is not in the repository.
 	ErrNotFound = errors.New("not in the repository")
+	// ErrAmbiguous is returned by FindID for what several IDs begin with.
+	ErrAmbiguous = errors.New("it begins several IDs; give more digits")
 )
 
 const (

@@ -114,7 +114,7 @@ func Select(ctx context.Context, r *repo.Repository, specs []string, f Filter, i
 	for _, spec := range specs {
 		sn, err := Find(ctx, r, spec, f)
 		switch {
-		case errors.Is(err, ErrNotFound) || errors.Is(err, ErrAmbiguous):
+		case errors.Is(err, ErrNotFound) || errors.Is(err, repo.ErrAmbiguous):
 			ignored(spec, err)
 		case err != nil:
 			return nil, err

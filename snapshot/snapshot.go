@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,12 +23,8 @@ import (
 	"github.com/kedge-project/kedge/repo"
 )
 
-var (
-	// ErrNotFound is returned by Find and Lookup for what is not there.
-	ErrNotFound = errors.New("not found")
-	// ErrAmbiguous is returned by Find for a prefix that several IDs have.
-	ErrAmbiguous = errors.New("it begins several IDs; give more digits")
-)
+// ErrNotFound is returned by Find and Lookup for what is not there.
+var ErrNotFound = errors.New("not found")
 
 // Snapshot is one backup. The fields stand in the order of the format.
 type Snapshot struct {
@@ -165,27 +160,19 @@ func decode(data []byte) (*Snapshot, error) {
 }
 
 // Find returns the one snapshot that spec names: its ID, a prefix of it that no other has, or "latest", the newest that the filter
-// chooses. The filter does not bear on IDs.
+// chooses. The filter does not bear on IDs. A prefix of several is repo.ErrAmbiguous.
 func Find(ctx context.Context, r *repo.Repository, spec string, f Filter) (*Snapshot, error) {
 	if spec == "latest" {
 		return latest(ctx, r, f)
 	}
-	var found []blob.ID
-	err := r.List(ctx, backend.Snapshot, func(id blob.ID, _ int64) error {
-		if strings.HasPrefix(id.String(), spec) {
-			found = append(found, id)
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("find snapshot %.80q: %w", spec, err)
-	case spec == "" || len(found) == 0:
+	id, err := r.FindID(ctx, backend.Snapshot, spec)
+	if errors.Is(err, repo.ErrNotFound) {
 		return nil, fmt.Errorf("find snapshot %.80q: %w (\"latest\", or an ID that the list of snapshots shows)", spec, ErrNotFound)
-	case len(found) > 1:
-		return nil, fmt.Errorf("find snapshot %.80q: %w", spec, ErrAmbiguous)
 	}
-	return load(ctx, r, found[0])
+	if err != nil {
+		return nil, err
+	}
+	return load(ctx, r, id)
 }
 
 func latest(ctx context.Context, r *repo.Repository, f Filter) (*Snapshot, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/kedge-project/kedge/repo"
@@ -10,7 +11,7 @@ import (
 const (
 	exitDone          = 0
 	exitFailed        = 1
-	exitIncomplete    = 3  // a snapshot was stored, and some source data could not be read
+	exitIncomplete    = 3  // some source data could not be read, and the rest was stored; or some snapshots were not removed
 	exitNoRepository  = 10 // there is none at the location
 	exitLocked        = 11
 	exitWrongPassword = 12
@@ -22,13 +23,15 @@ var (
 	errReported = errors.New("failed, as reported")
 	// errIncomplete ends a backup that left something out.
 	errIncomplete = errors.New("some source data could not be read; the snapshot holds the rest")
+	// errSnapshotsLeft ends a forget that left something.
+	errSnapshotsLeft = errors.New("some snapshots could not be removed")
 )
 
 func exitStatus(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errIncomplete):
+	case errors.Is(err, errIncomplete), errors.Is(err, errSnapshotsLeft):
 		return exitIncomplete
 	case errors.Is(err, repo.ErrNoRepository):
 		return exitNoRepository
@@ -38,4 +41,22 @@ func exitStatus(err error) int {
 		return exitWrongPassword
 	}
 	return exitFailed
+}
+
+// exit tells the error that ends the command: with --json as restic does, as the last line of standard error.
+func (t *terminal) exit(err error, status int) {
+	switch {
+	case err == nil || errors.Is(err, errReported):
+	case t.json:
+		line, _ := json.Marshal(exitObject{"exit_error", status, err.Error()}) // strings and numbers: no error
+		t.warn("%s", line)
+	default:
+		t.warn("kedge: %v", err)
+	}
+}
+
+type exitObject struct {
+	MessageType string `json:"message_type"`
+	Code        int    `json:"code"`
+	Message     string `json:"message"`
 }

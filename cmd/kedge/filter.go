@@ -19,13 +19,16 @@ type filterFlags struct {
 	hosts, paths, tags []string
 }
 
-func (f *filterFlags) add(cmd *cobra.Command) {
+func (f *filterFlags) add(cmd *cobra.Command) { f.addShort(cmd, "H") }
+
+// addShort is add with another letter for --host, or none.
+func (f *filterFlags) addShort(cmd *cobra.Command, short string) {
 	var host []string
 	if name := environment("HOST"); name != "" {
 		host = []string{name}
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.hosts, "host", "H", host, "only snapshots of this host (repeatable; '' for any, where RESTIC_HOST is set)")
+	flags.StringArrayVarP(&f.hosts, "host", short, host, "only snapshots of this host (repeatable; '' for any, where RESTIC_HOST is set)")
 	flags.StringArrayVar(&f.tags, "tag", nil, "only snapshots with all tags of this comma-separated list (repeatable: of any of the lists; '' for no tags)")
 	flags.StringArrayVar(&f.paths, "path", nil, "only snapshots that hold this path (repeatable: all of them)")
 }
@@ -44,16 +47,23 @@ func (f *filterFlags) filter() snapshot.Filter {
 		}
 		chosen.Paths = append(chosen.Paths, p)
 	}
-	for _, list := range f.tags {
+	chosen.Tags = tagLists(f.tags)
+	return chosen
+}
+
+// tagLists reads lists of tags with commas between them.
+func tagLists(lists []string) [][]string {
+	var all [][]string
+	for _, list := range lists {
 		tags := []string{}
 		for tag := range strings.SplitSeq(list, ",") {
 			if tag = strings.TrimSpace(tag); tag != "" {
 				tags = append(tags, tag)
 			}
 		}
-		chosen.Tags = append(chosen.Tags, tags)
+		all = append(all, tags)
 	}
-	return chosen
+	return all
 }
 
 // findTree finds what "SNAPSHOT" or "SNAPSHOT:SUBFOLDER" names: the snapshot, the tree of the subfolder, and the subfolder as

@@ -4,8 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -54,13 +52,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil && ctx.Err() == nil {
 		err = context.Cause(working)
 	}
-	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(stderr, "kedge: %v\n", err)
-	}
+	status := exitStatus(err)
 	if err != nil && ctx.Err() != nil {
-		return exitCancelled
+		status = exitCancelled
 	}
-	return exitStatus(err)
+	term.exit(err, status)
+	return status
 }
 
 // The groups that `kedge --help` sorts the commands into: the users' questions, in order.
@@ -106,7 +103,8 @@ only that, and brings it back clean.`,
 	add(groupProve, newExerciseCommand(term), newEvidenceCommand(term))
 	add(groupEstate, newDrillCommand(term), newRecoverCommand(term))
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
-		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term))
+		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term),
+		newForgetCommand(term), newPruneCommand(term), newTagCommand(term), newKeyCommand(term), newUnlockCommand(term), newCatCommand(term))
 	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
 	root.AddCommand(newApplicationCommand())
 	return root

@@ -31,6 +31,8 @@ func TestScripts(t *testing.T) {
 			"status":   cmdStatus,
 			"freeport": cmdFreePort,
 			"expand":   cmdExpand,
+			"hasjson":  cmdHasJSON,
+			"capture":  cmdCapture,
 		},
 	})
 }
