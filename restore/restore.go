@@ -159,16 +159,10 @@ func (s *restorer) run(ctx context.Context, root blob.ID) error {
 	if err := s.each(ctx, standing, s.compare); err != nil {
 		return err
 	}
-	if s.opt.DryRun {
-		for _, l := range s.late {
-			if err := s.linkDry(l); err != nil {
-				s.failFile(&l.file, err)
-			}
+	if !s.opt.DryRun {
+		if err := s.write(ctx); err != nil {
+			return err
 		}
-		return s.finishDirs(ctx)
-	}
-	if err := s.write(ctx); err != nil {
-		return err
 	}
 	for _, l := range s.late {
 		if err := s.link(l); err != nil {
@@ -177,6 +171,9 @@ func (s *restorer) run(ctx context.Context, root blob.ID) error {
 	}
 	if err := s.finishDirs(ctx); err != nil {
 		return err
+	}
+	if s.opt.DryRun {
+		return nil
 	}
 	if err := s.settler.sync(s.dirs); err != nil { // names and directories too
 		return err

@@ -155,8 +155,8 @@ type hardLink struct {
 
 // linked returns the file that f is another name of, if that one is restored too. The caller holds planning.
 func (s *restorer) linked(f *file, n *snapshot.Node) *file {
-	if n.Links < 2 || n.Inode == 0 || s.opt.Overwrite == OverwriteNever {
-		return nil
+	if n.Links < 2 || n.Inode == 0 || s.opt.Overwrite == OverwriteNever || s.opt.Overwrite == OverwriteIfNewer {
+		return nil // where some names may be left as they are, each is restored by itself
 	}
 	key := inode{n.DeviceID, n.Inode}
 	first := s.links[key]
@@ -178,51 +178,6 @@ func (s *restorer) link(l *hardLink) error {
 	if l.to.broken {
 		return fmt.Errorf("the file that it is a link to, %s, could not be restored", s.path(l.to))
 	}
-	from, err := s.handles.acquire(l.to.dir)
-	if err != nil {
-		return err
-	}
-	defer s.handles.release(l.to.dir)
-	dir, err := s.handles.acquire(l.dir)
-	if err != nil {
-		return err
-	}
-	defer s.handles.release(l.dir)
-	path := func() string { return s.path(&l.file) }
-	target, err := lstat(from, l.to.name)
-	if err != nil {
-		return err
-	}
-	action := Restored
-	if now, err := lstat(dir, l.name); err == nil {
-		if sameInode(target, now) {
-			s.count(path, Unchanged, l.to.size, 0, 0)
-			return nil
-		}
-		if isType(now, unix.S_IFDIR) {
-			if err := s.clear(l.dir, l.name); err != nil {
-				return err
-			}
-		}
-		action = Updated
-	}
-	temp := tempName(l.name)
-	if err := unix.Unlinkat(dir, temp, 0); err != nil && !notThere(err) {
-		return err
-	}
-	if err := unix.Linkat(from, l.to.name, dir, temp, 0); err != nil {
-		return fmt.Errorf("link: %w", err)
-	}
-	if err := unix.Renameat(dir, temp, dir, l.name); err != nil {
-		return errors.Join(err, unix.Unlinkat(dir, temp, 0))
-	}
-	s.count(path, action, l.to.size, 0, 0)
-	return nil
-}
-
-// linkDry counts a hard link in a dry run.
-func (s *restorer) linkDry(l *hardLink) error {
-	path := func() string { return s.path(&l.file) }
 	action := Restored
 	if !l.dir.gone && !l.to.dir.gone {
 		from, err := s.handles.acquire(l.to.dir)
@@ -235,15 +190,42 @@ func (s *restorer) linkDry(l *hardLink) error {
 			return err
 		}
 		defer s.handles.release(l.dir)
-		now, err := lstat(dir, l.name)
-		target, targetErr := lstat(from, l.to.name)
-		if err == nil {
-			action = Updated
-			if targetErr == nil && l.to.state != wanted && sameInode(target, now) {
-				action = Unchanged
+		if action, err = s.linkAt(from, dir, l); err != nil {
+			return err
+		}
+	}
+	s.count(func() string { return s.path(&l.file) }, action, l.to.size, 0, 0)
+	return nil
+}
+
+// linkAt makes the name beside its place and renames it. A dry run only tells what would be done.
+func (s *restorer) linkAt(from, dir int, l *hardLink) (Action, error) {
+	action := Restored
+	now, err := lstat(dir, l.name)
+	if err == nil {
+		action = Updated
+		target, err := lstat(from, l.to.name)
+		if stays := !s.opt.DryRun || l.to.state != wanted; err == nil && stays && sameInode(target, now) {
+			return Unchanged, nil
+		}
+		if isType(now, unix.S_IFDIR) {
+			if err := s.clear(l.dir, l.name); err != nil {
+				return "", err
 			}
 		}
 	}
-	s.count(path, action, l.to.size, 0, 0)
-	return nil
+	if s.opt.DryRun {
+		return action, nil
+	}
+	temp := tempName(l.name)
+	if err := unix.Unlinkat(dir, temp, 0); err != nil && !notThere(err) {
+		return "", err
+	}
+	if err := unix.Linkat(from, l.to.name, dir, temp, 0); err != nil {
+		return "", fmt.Errorf("link: %w", err)
+	}
+	if err := unix.Renameat(dir, temp, dir, l.name); err != nil {
+		return "", errors.Join(err, unix.Unlinkat(dir, temp, 0))
+	}
+	return action, nil
 }

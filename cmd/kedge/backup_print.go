@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -94,23 +93,7 @@ func (p *backupPrinter) status() {
 
 // problem tells what could not be read.
 func (p *backupPrinter) problem(e archive.FileError) {
-	if !p.term.json {
-		p.term.warn("could not read %s: %v", wording.Plain(e.Path), e.Err)
-		return
-	}
-	type message struct {
-		Message string `json:"message"`
-	}
-	line, err := json.Marshal(struct {
-		MessageType string  `json:"message_type"`
-		Error       message `json:"error"`
-		During      string  `json:"during"`
-		Item        string  `json:"item"`
-	}{"error", message{e.Op + " " + e.Error()}, "archival", e.Path})
-	if err != nil {
-		return // strings can be encoded
-	}
-	p.term.warn("%s", line)
+	p.term.problem("archival", "read", e.Path, e.Err, e.Op+" "+e.Error())
 }
 
 type verboseLine struct {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"sync"
 
 	"github.com/kedge-project/kedge/internal/wording"
@@ -92,31 +91,10 @@ func (p *restorePrinter) item(it restore.Item) {
 	p.term.printf("%-10s%s with size %s", it.Action, wording.Plain(it.Path), wording.Size(it.Size))
 }
 
-// problem tells what could not be restored.
-func (p *restorePrinter) problem(e restore.FileError) {
-	if !p.term.json {
-		p.term.warn("could not restore %s: %v", wording.Plain(e.Path), e.Err)
-		return
-	}
-	type message struct {
-		Message string `json:"message"`
-	}
-	line, err := json.Marshal(struct {
-		MessageType string  `json:"message_type"`
-		Error       message `json:"error"`
-		During      string  `json:"during"`
-		Item        string  `json:"item"`
-	}{"error", message{e.Err.Error()}, "restore", e.Path})
-	if err != nil {
-		return // strings can be encoded
-	}
-	p.term.warn("%s", line)
-}
-
 // result tells what the restore did.
 func (p *restorePrinter) result(res *restore.Result) {
 	for _, e := range res.Errors {
-		p.problem(e)
+		p.term.problem("restore", "restore", e.Path, e.Err, e.Err.Error())
 	}
 	p.term.tell(struct {
 		MessageType    string `json:"message_type"`
