@@ -131,14 +131,15 @@ func (r *Repository) LoadBlobs(ctx context.Context, handles []blob.Handle, fn fu
 // loadPack loads blobs of one pack.
 func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Handle, []byte, error) error) error {
 	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
-	var buf []byte
+	plain := r.sealed.Get().(*[]byte)
+	defer r.sealed.Put(plain)
 	for rest := p.Blobs; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
 			n++
 		}
 		var err error
-		if buf, err = r.loadRun(ctx, p.ID, rest[:n], buf, fn); err != nil {
+		if *plain, err = r.loadRun(ctx, p.ID, rest[:n], *plain, fn); err != nil {
 			return err
 		}
 		rest = rest[n:]
