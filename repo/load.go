@@ -42,11 +42,12 @@ func (r *Repository) Locate(h blob.Handle) (Location, bool) {
 }
 
 // LoadBlob returns the blob, compared with its ID, in buf if it is large enough. If its pack is damaged and
-// another pack holds the blob too, it comes from there.
+// another pack holds the blob too, it comes from there. For a blob that is not known it looks for new index files, at
+// most once a minute.
 func (r *Repository) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
-	e, ok := r.idx.Lookup(h)
-	if !ok {
-		return nil, fmt.Errorf("load %v: %w", h, ErrNotFound)
+	e, err := r.find(ctx, h)
+	if err != nil {
+		return nil, err
 	}
 	sealed := r.sealed.Get().(*[]byte)
 	defer r.sealed.Put(sealed)
@@ -99,9 +100,12 @@ func (r *Repository) LoadBlobs(ctx context.Context, handles []blob.Handle, fn fu
 			continue
 		}
 		seen[h] = struct{}{}
-		e, ok := r.idx.Lookup(h)
-		if !ok {
-			if err := fn(h, nil, fmt.Errorf("load %v: %w", h, ErrNotFound)); err != nil {
+		e, err := r.find(ctx, h)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			if err := fn(h, nil, err); err != nil {
 				return err
 			}
 			continue

@@ -17,11 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
@@ -63,6 +60,17 @@ type Options struct {
 
 	Version    uint        // for Init: of the format, 1 or 2; 0 means 2
 	Polynomial chunker.Pol // for Init: that of the repository that this one shares content with; 0 means a new one
+
+	// CacheDir is a directory where Open keeps what the index files of large repositories say, for the next Open; it is
+	// made if it is not there. "" means that everything is read each time. It is no directory for kedge check, and for
+	// whatever else must know the state of the index files themselves.
+	CacheDir string
+
+	// AllowDamagedIndex lets Open go on without index files that cannot be read, as a repair must; DamagedIndexes tells
+	// which. Blobs that they name count as not there.
+	AllowDamagedIndex bool
+
+	cacheMin int64 // 0 means the constant. For tests.
 }
 
 // Config is the repository's own file of that name.
@@ -86,6 +94,7 @@ type Repository struct {
 	scryptN  int     // Options.ScryptN
 	cfg      Config
 	idx      *index.Index
+	files    *indexFiles
 	codec    *codec
 	sealed   sync.Pool // *[]byte: memory that stored blobs are read into
 	packSize int
@@ -149,7 +158,10 @@ func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options)
 	if err != nil {
 		return nil, err
 	}
-	r := &Repository{be: be, key: key, cfg: cfg, idx: index.New(), codec: c, packSize: opt.PackSize, scryptN: opt.ScryptN}
+	r := &Repository{be: be, key: key, cfg: cfg, idx: index.New(nil), codec: c, packSize: opt.PackSize, scryptN: opt.ScryptN}
+	if r.files, err = newIndexFiles(key, cfg, opt); err != nil {
+		return nil, err
+	}
 	r.sealed.New = func() any { return new([]byte) }
 	if r.packSize == 0 {
 		r.packSize = DefaultPackSize
@@ -160,7 +172,8 @@ func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options)
 	return r, nil
 }
 
-// Open opens the repository in be: it tries every key, and loads all index files.
+// Open opens the repository in be: it tries every key, and loads all index files. One that cannot be read is an error,
+// unless opt.AllowDamagedIndex says otherwise.
 func Open(ctx context.Context, be backend.Backend, password string, opt Options) (*Repository, error) {
 	sealed, err := readFile(ctx, be, backend.Handle{Type: backend.Config}, crypto.MaxFileSize)
 	if errors.Is(err, backend.ErrNotExist) {
@@ -182,7 +195,7 @@ func Open(ctx context.Context, be backend.Backend, password string, opt Options)
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	r.keyID = keyID
-	if err := r.loadIndex(ctx); err != nil {
+	if err := r.reloadIndex(ctx); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	return r, nil
@@ -212,30 +225,6 @@ func (cfg Config) check() error {
 		return errors.New("the chunker polynomial is not irreducible")
 	}
 	return nil
-}
-
-func (r *Repository) loadIndex(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(loaders, runtime.GOMAXPROCS(0)))
-	err := r.List(ctx, backend.Index, func(id blob.ID, _ int64) error {
-		g.Go(func() error {
-			plain, err := r.LoadUnpacked(ctx, backend.Index, id)
-			if errors.Is(err, ErrNotFound) {
-				return nil // a prune replaced it since it was listed; what it named is in its successor
-			}
-			if err != nil {
-				return fmt.Errorf("%w; bring the file back from a copy, or run restic rebuild-index", err)
-			}
-			var b index.Batch
-			if err := b.Decode(plain); err != nil {
-				return fmt.Errorf("%v: %w", backend.Handle{Type: backend.Index, Name: id.String()}, err)
-			}
-			r.idx.AddBatch(&b)
-			return nil
-		})
-		return ctx.Err()
-	})
-	return errors.Join(g.Wait(), err)
 }
 
 // Config returns the repository's config.

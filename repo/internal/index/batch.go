@@ -7,7 +7,7 @@ import (
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
 
-// Batch is what one index file holds, in memory that the next one can use again. The zero value is empty.
+// Batch is what some index files hold, in memory that the next ones can use again. The zero value is empty.
 type Batch struct {
 	packs   []blob.ID
 	records []record // their packs are numbers in this Batch
@@ -16,7 +16,10 @@ type Batch struct {
 // Len returns how many blobs there are.
 func (b *Batch) Len() int { return len(b.records) }
 
-func (b *Batch) reset() { b.packs, b.records = b.packs[:0], b.records[:0] }
+// Reset empties b and keeps its memory.
+func (b *Batch) Reset() { b.cut(0, 0) }
+
+func (b *Batch) cut(packs, records int) { b.packs, b.records = b.packs[:packs], b.records[:records] }
 
 func (b *Batch) pack(id blob.ID) { b.packs = append(b.packs, id) }
 
@@ -25,12 +28,16 @@ func (b *Batch) blob(entry pack.Blob) {
 	b.records = append(b.records, newRecord(entry, uint32(len(b.packs)-1)))
 }
 
-// Decode reads the document of an index file in place of what b held. Memory is bounded by a small multiple of len(data).
+// Decode adds what the document of an index file holds; if it returns an error, nothing. Memory is bounded by a small
+// multiple of len(data).
 func (b *Batch) Decode(data []byte) error {
+	packs, records := len(b.packs), len(b.records)
 	if b.scan(data) {
 		return nil
 	}
+	b.cut(packs, records)
 	if err := b.unmarshal(data); err != nil {
+		b.cut(packs, records)
 		return fmt.Errorf("parse index: %w", err)
 	}
 	return nil

@@ -38,7 +38,7 @@ func numbered(i uint64) (id blob.ID) {
 const benchBlobs = 1_000_000
 
 func benchIndex() *Index {
-	x := New()
+	x := New(nil)
 	addAll(x, many(benchBlobs))
 	return x
 }
@@ -57,7 +57,7 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		x := New()
+		x := New(nil)
 		addAll(x, packs)
 		runtime.GC()
 		runtime.ReadMemStats(&after)

@@ -1,8 +1,10 @@
 package index
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +41,30 @@ func TestTheUsualSpellingIsScanned(t *testing.T) {
 	}
 }
 
+// TestABatchHoldsWhatItsIndexFilesSay gives it files that the scanner reads, gives up late, and nobody can read.
+func TestABatchHoldsWhatItsIndexFilesSay(t *testing.T) {
+	usual := Encode(sample())
+	var b Batch
+	for _, test := range []struct {
+		doc  []byte
+		good bool
+	}{
+		{usual, true},
+		{append(slices.Clone(usual[:len(usual)-1]), " }"...), true},
+		{usual[:len(usual)-1], false},
+		{bytes.Replace(usual, []byte(sample()[2].ID.String()), []byte(blob.ID{}.String()), 1), false}, // after two good packs
+	} {
+		doc, want := test.doc, b.list()
+		if test.good {
+			want = append(want, sample()...)
+		}
+		err := b.Decode(doc)
+		if (err == nil) != test.good || !reflect.DeepEqual(b.list(), want) {
+			t.Errorf("%s makes %v, %v; want %v", doc, b.list(), err, want)
+		}
+	}
+}
+
 // TestTheDocumentedExampleIsRead reads what the format's documentation prints, without its comments and ellipsis.
 func TestTheDocumentedExampleIsRead(t *testing.T) {
 	got, err := Decode([]byte(`{"supersedes":["ed54ae36197f4745ebc4b54d10e0f623eaaaedd03013eb7ae90df881b7781452"],"packs":[{
@@ -57,7 +83,7 @@ func TestTheDocumentedExampleIsRead(t *testing.T) {
 }
 
 func TestLookupKnowsTypesAndFurtherCopies(t *testing.T) {
-	x := New()
+	x := New(nil)
 	x.Add(sample())
 	x.Add(sample()) // two index files that name the same packs
 	if e, ok := x.Lookup(handle("b", blob.Data)); !ok || e.Pack != sample()[0].ID || e.Blob != sample()[0].Blobs[1] {
@@ -110,7 +136,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || len(again) != len(packs) || len(packs) > 0 && !reflect.DeepEqual(again, packs) {
 			t.Errorf("%q comes back as %v, %v; want %v", data, again, err, packs)
 		}
-		New().Add(packs)
+		New(nil).Add(packs)
 		var fast, slow Batch
 		if fast.scan(data) {
 			err := slow.unmarshal(data)
@@ -126,6 +152,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	var batch Batch
 	for b.Loop() {
+		batch.Reset()
 		if err := batch.Decode(data); err != nil {
 			b.Fatal(err)
 		}

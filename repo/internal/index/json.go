@@ -76,9 +76,8 @@ func Decode(data []byte) ([]Pack, error) {
 	return b.list(), nil
 }
 
-// unmarshal reads a document in any spelling.
+// unmarshal adds what a document in any spelling holds. If it returns an error b may hold a part of it.
 func (b *Batch) unmarshal(data []byte) error {
-	b.reset()
 	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return err

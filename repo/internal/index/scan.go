@@ -16,10 +16,9 @@ type scanner struct {
 	ok   bool
 }
 
-// scan reads a document in place of what b held. It returns false for another spelling, which need not be wrong, and for
-// whatever is wrong.
+// scan adds what a document holds. It returns false for another spelling, which need not be wrong, and for whatever is
+// wrong; b holds a part of it then.
 func (b *Batch) scan(data []byte) bool {
-	b.reset()
 	s := &scanner{rest: bytes.TrimSuffix(data, []byte("\n")), ok: true}
 	s.want(`{"packs":[`)
 	for first := true; s.ok && !s.take(`]}`); first = false {

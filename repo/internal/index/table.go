@@ -1,96 +1,147 @@
 package index
 
 import (
-	"sync/atomic"
+	"hash/maphash"
+	"sync"
+
+	"github.com/kedge-project/kedge/blob"
 )
 
-// vector is a list that grows in pieces, so that growing copies nothing. One goroutine at a time appends; others may
-// read what was appended before meanwhile, without a lock.
-type vector[T any] struct {
-	chunks atomic.Pointer[[]*[chunkLen]T]
-	n      atomic.Uint32
+// table holds the entries of a mapped file and those added to them. One goroutine at a time adds; others may ask
+// meanwhile, without a lock.
+type table struct {
+	base    *Mapped
+	packs   packs
+	seed    maphash.Seed // random, so that nobody can choose IDs that make searches long
+	records vector[record]
+	blobs   slots // of records, without further copies
+
+	mu     sync.RWMutex        // guards what follows: it is about further copies, which are rare
+	copies map[uint32][]uint32 // by the number of a blob's first entry
+	known  map[record]struct{} // every further copy in records
 }
 
-const chunkLen = 1024
+func newTable(base *Mapped) *table {
+	return &table{base: base, packs: newPacks(base), seed: maphash.MakeSeed(),
+		copies: make(map[uint32][]uint32), known: make(map[record]struct{})}
+}
 
-func (v *vector[T]) len() uint32 { return v.n.Load() }
+func (t *table) len() uint32 { return t.base.len() + t.records.len() }
 
-func (v *vector[T]) at(i uint32) *T { return &(*v.chunks.Load())[i/chunkLen][i%chunkLen] }
+func (t *table) record(n uint32) record {
+	if n < t.base.len() {
+		return t.base.record(n)
+	}
+	return *t.records.at(n - t.base.len())
+}
 
-func (v *vector[T]) append(value T) {
-	n := v.n.Load()
-	if n%chunkLen == 0 {
-		var chunks []*[chunkLen]T
-		if old := v.chunks.Load(); old != nil {
-			chunks = *old
+func (t *table) entry(n uint32) Entry {
+	rec := t.record(n)
+	return Entry{t.packs.id(rec.pack), rec.blob()}
+}
+
+// find returns the number of the blob's first entry.
+func (t *table) find(h blob.Handle) (uint32, bool) {
+	if n, ok := t.base.find(h); ok {
+		return n, true
+	}
+	n, ok := t.blobs.find(t.hash(h), func(n uint32) bool { return t.records.at(n).is(h) })
+	return t.base.len() + n, ok
+}
+
+// others returns the numbers of the further entries of the blob whose first is n.
+func (t *table) others(n uint32) []uint32 {
+	var list []uint32
+	if n < t.base.len() {
+		list = t.base.others(n)
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return append(list, t.copies[n]...)
+}
+
+func (t *table) hash(h blob.Handle) uint64 {
+	hash := maphash.Bytes(t.seed, h.ID[:])
+	if h.Type == blob.Tree {
+		return ^hash
+	}
+	return hash
+}
+
+// add adds a record unless it is there.
+func (t *table) add(rec record) {
+	h := rec.handle()
+	first, taken := t.find(h)
+	if taken {
+		if t.record(first) != rec && !t.base.has(first, rec) {
+			t.addFurther(first, rec)
 		}
-		chunks = append(chunks, new([chunkLen]T))
-		v.chunks.Store(&chunks)
+		return
 	}
-	*v.at(n) = value
-	v.n.Store(n + 1)
+	n := t.records.len()
+	if t.blobs.full(n) {
+		t.blobs.grow(n, func(n uint32) (uint64, bool) {
+			rec := t.records.at(n)
+			return t.hash(rec.handle()), rec.rest&further == 0
+		})
+	}
+	t.records.append(rec) // before a search can find its number
+	t.blobs.insert(t.hash(h), n)
 }
 
-// slots is an open-addressing hash table, with linear probing, of the numbers of things that stand in a vector. One
-// goroutine at a time inserts; others may find meanwhile, without a lock.
-//
-// There are 2^c cells of 32 bits. The lower c bits of a cell are a number plus one, zero if it is empty, and the others
-// are bits of the hash, so that a search looks at few things that are not what it wants: that would be a miss of the
-// processor's cache each.
-type slots struct {
-	cells atomic.Pointer[[]atomic.Uint32]
+func (t *table) addFurther(first uint32, rec record) {
+	rec.rest |= further
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.known[rec]; known {
+		return
+	}
+	t.known[rec] = struct{}{}
+	t.copies[first] = append(t.copies[first], t.len())
+	t.records.append(rec)
 }
 
-const minCells = 16
-
-// find returns the number that hash was inserted with and that is holds for.
-func (s *slots) find(hash uint64, is func(n uint32) bool) (n uint32, ok bool) {
-	p := s.cells.Load()
-	if p == nil {
-		return 0, false
-	}
-	cells := *p
-	mask := uint32(len(cells) - 1)
-	tag := uint32(hash>>32) &^ mask
-	for i := uint32(hash) & mask; ; i = (i + 1) & mask {
-		cell := cells[i].Load()
-		switch {
-		case cell&mask == 0:
-			return 0, false
-		case cell&^mask == tag && is(cell&mask-1):
-			return cell&mask - 1, true
-		}
-	}
+// packs numbers packs: first those of a mapped file, then others as they come.
+type packs struct {
+	base *Mapped
+	seed maphash.Seed
+	more vector[blob.ID]
+	ids  slots // of more
 }
 
-// full tells whether the cells must grow before number n is inserted: a quarter of them stays empty.
-func (s *slots) full(n uint32) bool {
-	p := s.cells.Load()
-	return p == nil || uint64(n) >= uint64(len(*p))/4*3
+func newPacks(base *Mapped) packs { return packs{base: base, seed: maphash.MakeSeed()} }
+
+func (p *packs) len() uint32 { return p.base.lenPacks() + p.more.len() }
+
+func (p *packs) id(n uint32) blob.ID {
+	if n < p.base.lenPacks() {
+		return p.base.packID(n)
+	}
+	return *p.more.at(n - p.base.lenPacks())
 }
 
-// grow doubles the cells and inserts the numbers below n anew, without those that hash says no to.
-func (s *slots) grow(n uint32, hash func(n uint32) (uint64, bool)) {
-	size := minCells
-	if p := s.cells.Load(); p != nil {
-		size = 2 * len(*p)
+// number returns the numbers of packs, which are new ones for those that have none. One goroutine at a time calls it.
+func (p *packs) number(list []blob.ID) []uint32 {
+	numbers := make([]uint32, len(list))
+	for i, id := range list {
+		numbers[i] = p.add(id)
 	}
-	cells := make([]atomic.Uint32, size)
-	for i := range n {
-		if h, ok := hash(i); ok {
-			insert(cells, h, i)
-		}
-	}
-	s.cells.Store(&cells)
+	return numbers
 }
 
-func (s *slots) insert(hash uint64, n uint32) { insert(*s.cells.Load(), hash, n) }
-
-func insert(cells []atomic.Uint32, hash uint64, n uint32) {
-	mask := uint32(len(cells) - 1)
-	i := uint32(hash) & mask
-	for cells[i].Load()&mask != 0 {
-		i = (i + 1) & mask
+func (p *packs) add(id blob.ID) uint32 {
+	if n, known := p.base.findPack(id); known {
+		return n
 	}
-	cells[i].Store(uint32(hash>>32)&^mask | (n + 1))
+	hash := maphash.Bytes(p.seed, id[:])
+	if n, known := p.ids.find(hash, func(n uint32) bool { return *p.more.at(n) == id }); known {
+		return p.base.lenPacks() + n
+	}
+	n := p.more.len()
+	if p.ids.full(n) {
+		p.ids.grow(n, func(n uint32) (uint64, bool) { return maphash.Bytes(p.seed, p.more.at(n)[:]), true })
+	}
+	p.more.append(id)
+	p.ids.insert(hash, n)
+	return p.base.lenPacks() + n
 }

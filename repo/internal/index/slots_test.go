@@ -33,7 +33,7 @@ func mustBeNumbered(t *testing.T, x *Index, entries int) {
 }
 
 func TestEntriesAreNumberedDenselyAndKeepTheirNumbers(t *testing.T) {
-	x := New()
+	x := New(nil)
 	mustBeNumbered(t, x, 0)
 	x.Add(many(3000)[10:20])
 	was, ok := x.Number(nth(1500))
@@ -60,7 +60,7 @@ func TestEntriesAreNumberedDenselyAndKeepTheirNumbers(t *testing.T) {
 }
 
 func TestLookupsGoOnWhileBlobsAreAdded(t *testing.T) {
-	x := New()
+	x := New(nil)
 	packs := many(20_000)
 	x.Add(packs[:1])
 	added := make(chan struct{})
@@ -97,14 +97,14 @@ func TestLookupsGoOnWhileBlobsAreAdded(t *testing.T) {
 
 // TestNobodyCanMakeSearchesLong adds IDs that differ in their last bytes only, as someone may choose them.
 func TestNobodyCanMakeSearchesLong(t *testing.T) {
-	x := New()
+	x := New(nil)
 	p := Pack{ID: numbered(0)}
 	for i := range 30_000 {
 		id := blob.ID{29: byte(i >> 16), 30: byte(i >> 8), 31: byte(i)}
 		p.Blobs = append(p.Blobs, pack.Blob{Handle: blob.Handle{ID: id, Type: blob.Data}, Offset: uint32(i), Length: 40})
 	}
 	x.Add([]Pack{p})
-	cells := *x.blobs.cells.Load()
+	cells := *x.table.Load().blobs.cells.Load()
 	longest, run := 0, 0
 	for i := range 2 * len(cells) {
 		run++
@@ -121,7 +121,7 @@ func TestNobodyCanMakeSearchesLong(t *testing.T) {
 // TestManyCopiesOfOneBlobAreKept would take minutes if each were compared with all others.
 func TestManyCopiesOfOneBlobAreKept(t *testing.T) {
 	const copies = 100_000
-	x := New()
+	x := New(nil)
 	p := Pack{ID: numbered(0)}
 	for i := range copies {
 		p.Blobs = append(p.Blobs, pack.Blob{Handle: nth(1), Offset: uint32(i) * 40, Length: 40})
