@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"strings"
@@ -26,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		"a file that is not there is ErrNotExist":         missingFile,
 		"a name that is taken is left as it is":           takenName,
 		"of concurrent saves one wins":                    concurrentSaves,
+		"a listing tells what stood while others save":    listWhileSaving,
 		"a failed save leaves nothing":                    failedSave,
 		"a listing tells each file of its kind":           listing,
 		"a listing stops at the callback's error":         listingStops,
@@ -226,6 +228,52 @@ func listing(t *testing.T, be backend.Backend) {
 		}
 		if got := list(t, be, kind); !maps.Equal(got, want) {
 			t.Errorf("list %vs:\ngot  %v\nwant %v", kind, got, want)
+		}
+	}
+}
+
+func listWhileSaving(t *testing.T, be backend.Backend) {
+	stood := []string{save(t, be, backend.Pack, "one").Name, save(t, be, backend.Pack, "three").Name}
+	size := map[string]int64{stood[0]: 3, stood[1]: 5}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	const savers, each = 4, 5
+	for saver := range savers {
+		var texts []string
+		for i := range each {
+			texts = append(texts, fmt.Sprintf("file %d of saver %d", i, saver))
+			size[blob.Hash([]byte(texts[i])).String()] = int64(len(texts[i]))
+		}
+		wg.Go(func() {
+			for _, text := range texts {
+				h := backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte(text)).String()}
+				if err := be.Save(t.Context(), h, strings.NewReader(text)); err != nil {
+					t.Errorf("save among others: %v", err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	for saving := true; saving; {
+		select {
+		case <-done:
+			saving = false
+		default:
+		}
+		found := list(t, be, backend.Pack)
+		for _, name := range stood {
+			if _, listed := found[name]; !listed {
+				t.Errorf("%s stood before, and is not listed while others save", name)
+			}
+		}
+		for name, got := range found {
+			if got != size[name] {
+				t.Errorf("%s is listed with %d bytes, want all %d", name, got, size[name])
+			}
+		}
+		if !saving && len(found) != len(size) {
+			t.Errorf("%d files are listed in the end, want %d", len(found), len(size))
 		}
 	}
 }
