@@ -122,6 +122,12 @@ func TestRemoveOfARetainedFileSaysUntilWhenItIsKept(t *testing.T) {
 	if found := list(t, be, backend.Snapshot); len(found) != 1 {
 		t.Errorf("the snapshot is not listed any more: %v", found)
 	}
+	if mode, until, err := thief(t, server).GetObjectRetention(t.Context(), "bucket", "locks/"+lock.Name, ""); err == nil {
+		t.Errorf("a lock is retained (%v) until %v", mode, until)
+	}
+	if n, err := be.Extend(t.Context(), slices.Values([]backend.Handle{lock}), time.Now().Add(time.Hour)); n != 1 || err != nil {
+		t.Fatalf("retain a lock, as a bucket's default may: %d, %v", n, err)
+	}
 	if err := be.Remove(t.Context(), lock); err != nil {
 		t.Errorf("remove a lock: %v", err)
 	}
