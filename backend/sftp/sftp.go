@@ -53,47 +53,37 @@ type Backend struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-// Open connects to the server and opens the repository's directory. One that is not there is backend.ErrNotExist.
-// The caller closes the Backend.
-func Open(ctx context.Context, loc Location, opt Options) (*Backend, error) {
-	b, err := connect(ctx, loc, opt)
-	if err != nil {
-		return nil, fmt.Errorf("open %v: %w", loc, err)
-	}
-	err = b.do(ctx, func(client *sftp.Client) error {
-		_, err := client.Stat(loc.Dir)
+// Open connects to the server of location (see ParseLocation) and opens the repository's directory. One that is not
+// there is backend.ErrNotExist. The caller closes the Backend.
+func Open(ctx context.Context, location string, opt Options) (*Backend, error) {
+	return connect(ctx, location, opt, "open", func(b *Backend, client *sftp.Client) error {
+		_, err := client.Stat(b.loc.Dir)
 		return err
 	})
-	if err != nil {
-		b.Close()
-		return nil, fmt.Errorf("open %v: %w", loc, err)
-	}
-	return b, nil
 }
 
-// Create connects to the server, makes the directory and those of the format below it, where they are missing, and
-// opens it. The caller closes the Backend.
-func Create(ctx context.Context, loc Location, opt Options) (*Backend, error) {
-	b, err := connect(ctx, loc, opt)
-	if err == nil {
-		if err = b.do(ctx, b.makeDirs); err != nil {
-			b.Close()
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("create %v: %w", loc, err)
-	}
-	return b, nil
+// Create connects to the server of location, makes the directory and those of the format below it, where they are
+// missing, and opens it. The caller closes the Backend.
+func Create(ctx context.Context, location string, opt Options) (*Backend, error) {
+	return connect(ctx, location, opt, "create", (*Backend).makeDirs)
 }
 
-func connect(ctx context.Context, loc Location, opt Options) (*Backend, error) {
+// connect makes a Backend and lets prepare use its connection.
+func connect(ctx context.Context, location string, opt Options, op string, prepare func(*Backend, *sftp.Client) error) (*Backend, error) {
+	loc, err := ParseLocation(location)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", op, err)
+	}
 	argv, err := loc.argv(opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %v: %w", op, loc, err)
 	}
 	b := &Backend{loc: loc, argv: argv, gate: make(chan struct{}, 1)}
-	_, err = b.connection(ctx)
-	return b, err
+	if err := b.do(ctx, func(client *sftp.Client) error { return prepare(b, client) }); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("%s %v: %w", op, loc, err)
+	}
+	return b, nil
 }
 
 func (b *Backend) makeDirs(client *sftp.Client) error {

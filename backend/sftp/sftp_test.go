@@ -32,7 +32,7 @@ func server(t testing.TB, args ...string) Options {
 	return Options{Command: append([]string{serverProgram}, args...)}
 }
 
-func location(dir string) Location { return Location{Host: "here", Dir: dir} }
+func location(dir string) string { return "sftp:here:" + dir }
 
 func closing(t *testing.T, be *Backend, err error) *Backend {
 	t.Helper()

@@ -64,7 +64,7 @@ func TestARepositoryIsReachedThroughSSH(t *testing.T) {
 		t.Fatal(err)
 	}
 	loc := Location{User: me.Username, Host: "here", Dir: filepath.Join(t.TempDir(), "a repo; rm -rf *")}
-	be, err := Create(t.Context(), loc, Options{Args: args})
+	be, err := Create(t.Context(), loc.String(), Options{Args: args})
 	closing(t, be, err)
 	h := put(t, be, backend.Pack, "a pack")
 	if names := list(t, be, backend.Pack); len(names) != 1 || names[0] != h.Name {
@@ -75,7 +75,7 @@ func TestARepositoryIsReachedThroughSSH(t *testing.T) {
 	}
 
 	loc.User = "nobody-of-that-name"
-	_, err = Open(t.Context(), loc, Options{Args: args})
+	_, err = Open(t.Context(), loc.String(), Options{Args: args})
 	if err == nil || !strings.Contains(err.Error(), "Permission denied") || !strings.Contains(err.Error(), "exit status 255") {
 		t.Errorf("as a user that the server does not know: %v; want what ssh says", err)
 	}
