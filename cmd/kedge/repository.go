@@ -29,7 +29,7 @@ type repositoryFlags struct {
 
 func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.location, "repo", "r", environment("REPOSITORY"), "repository: a directory, or rest:http://host:port/path/")
+	flags.StringVarP(&f.location, "repo", "r", environment("REPOSITORY"), "repository: a directory, rest:http://host:port/path/, s3:https://host/bucket/prefix, or sftp:user@host:/path")
 	flags.StringVarP(&f.passwordFile, "password-file", "p", environment("PASSWORD_FILE"), "file that holds the repository's password")
 	flags.StringVar(&f.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
