@@ -3,6 +3,7 @@ package sftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/kedge-project/kedge/backend"
@@ -146,6 +148,42 @@ func TestWhatIsNotAFileOfTheFormatIsNotListed(t *testing.T) {
 	}
 }
 
+// unread fails the test when it is read.
+type unread struct {
+	*strings.Reader
+	t *testing.T
+}
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("a file whose name is taken is sent to the server")
+	return 0, io.EOF
+}
+
+func TestANameThatIsTakenIsFoundBeforeTheContentIsSent(t *testing.T) {
+	be := open(t, t.TempDir(), server(t))
+	h := put(t, be, backend.Key, "a key")
+	if err := be.Save(t.Context(), h, unread{strings.NewReader("a key"), t}); !errors.Is(err, backend.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAFailedSaveLeavesNoTemporaryFile(t *testing.T) {
+	dir := t.TempDir()
+	be := open(t, dir, server(t))
+	errBroken := errors.New("the source broke")
+	h := backend.Handle{Type: backend.Key, Name: blob.Hash(nil).String()}
+	err := be.Save(t.Context(), h, struct {
+		io.Reader
+		io.Seeker
+	}{iotest.ErrReader(errBroken), strings.NewReader("ten bytes.")})
+	if !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "keys")); err != nil || len(entries) > 0 {
+		t.Errorf("left %v, %v", entries, err)
+	}
+}
+
 func TestAReadOnlyServerSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	h := put(t, open(t, dir, server(t)), backend.Key, "a key")
@@ -224,8 +262,31 @@ func TestARequestThatIsAnsweredLeavesTheConnectionAlone(t *testing.T) {
 		_, _ = be.Stat(ctx, backend.Handle{Type: backend.Config})
 		cancel()
 	}
-	if _, err := be.Stat(t.Context(), backend.Handle{Type: backend.Config}); !errors.Is(err, backend.ErrNotExist) || be.conn != first {
-		t.Errorf("got %v, the same connection: %t", err, be.conn == first)
+	h := put(t, be, backend.Key, "a key")
+	ctx, cancel := context.WithCancel(t.Context())
+	rd, err := be.Open(ctx, h, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rd.Close(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	select {
+	case <-first.lost:
+		t.Error("the connection was ended after its last request was answered")
+	case <-time.After(20 * time.Millisecond): // that nothing happens can only be waited for
+	}
+}
+
+func TestTheLastWordsAreKeptOfMany(t *testing.T) {
+	var said tail
+	for range 1000 {
+		fmt.Fprintln(&said, "a line that is not the last")
+	}
+	fmt.Fprintln(&said, "the last")
+	if got := said.String(); len(got) > 2*stderrMax || !strings.HasSuffix(got, "; the last") {
+		t.Errorf("kept %d bytes that end in %.40q", len(got), got[max(0, len(got)-40):])
 	}
 }
 
