@@ -35,6 +35,7 @@ type CheckOptions struct {
 type CheckResult struct {
 	Lost        []blob.Handle // blobs that the index names and that no pack gives
 	BrokenPacks []blob.ID     // packs with the wrong content or size, or none: kedge repair packs salvages what can be
+	Duplicates  int           // further copies of blobs: a prune frees them
 	Packs       int           // files
 	PacksRead   int
 
@@ -95,6 +96,12 @@ func (c *checker) run(ctx context.Context) error {
 		return err
 	}
 	c.result.Packs = len(sizes)
+	for n, e := range c.r.idx.All() {
+		if first, _ := c.r.idx.Number(e.Handle); first != n {
+			c.result.Duplicates++
+			c.result.Prune = true
+		}
+	}
 	packs := c.packs(ctx, sizes)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

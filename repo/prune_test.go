@@ -1,6 +1,7 @@
 package repo_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,38 @@ func half(t *testing.T, be backend.Backend) map[blob.Handle][]byte {
 		}
 	}
 	return needed
+}
+
+// clone returns storage with the same files.
+func clone(t *testing.T, be backend.Backend) *memory.Backend {
+	t.Helper()
+	copied := memory.New()
+	for _, kind := range backend.Types {
+		if kind == backend.Config {
+			copyFile(t, be, copied, backend.Handle{Type: kind})
+			continue
+		}
+		for _, h := range names(t, be, kind) {
+			copyFile(t, be, copied, h)
+		}
+	}
+	return copied
+}
+
+func copyFile(t *testing.T, from, to backend.Backend, h backend.Handle) {
+	t.Helper()
+	rd, err := from.Open(t.Context(), h, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rd.Close()
+	data, err := io.ReadAll(rd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Save(t.Context(), h, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func setOf(r *repo.Repository, blobs map[blob.Handle][]byte) *repo.Set {
@@ -131,9 +164,10 @@ func (d *dying) Remove(ctx context.Context, h backend.Handle) error {
 }
 
 func TestAPruneThatDiesAnywhereLosesNothingAndTheNextOneEndsIt(t *testing.T) {
+	start := memory.New()
+	needed := half(t, start)
 	for n := int64(0); ; n++ {
-		be := memory.New()
-		needed := half(t, be)
+		be := clone(t, start)
 		d := &dying{Backend: be}
 		d.left.Store(n)
 		r := open(t, d)
@@ -305,19 +339,21 @@ func TestSmallPacksBecomeOne(t *testing.T) {
 }
 
 func TestBlobsThatAreNotCompressedBecomeSo(t *testing.T) {
-	dir := t.TempDir()
-	restic(t, dir, "init", "--repository-version", "1")
-	r := openDir(t, dir)
+	be := memory.New()
+	create(t, be)
+	off, err := repo.Open(t.Context(), be, password, repo.Options{Compression: repo.CompressionOff})
+	if err != nil {
+		t.Fatal(err)
+	}
 	blobs := content(50, 30)
-	store(t, r, blobs)
-	before := packBytes(t, r.Backend())
-	restic(t, dir, "migrate", "upgrade_repo_v2")
-	prune(t, r.Backend(), blobs, repo.PruneOptions{RepackUncompressed: true})
-	mustHold(t, openDir(t, dir), blobs)
-	if after := packBytes(t, r.Backend()); after >= before*9/10 {
+	store(t, off, blobs)
+	before := packBytes(t, be)
+	prune(t, be, blobs, repo.PruneOptions{RepackUncompressed: true})
+	inspect(t, be)
+	mustHold(t, open(t, be), blobs)
+	if after := packBytes(t, be); after >= before*9/10 {
 		t.Errorf("%d bytes became %d", before, after)
 	}
-	restic(t, dir, "check", "--read-data")
 }
 
 func TestParseUnusedLimit(t *testing.T) {
