@@ -262,6 +262,34 @@ func TestPruneKeepsOneCopyOfABlob(t *testing.T) {
 	mustHold(t, open(t, be), blobs)
 }
 
+func TestARepackLeavesOutWhatAnotherPackHolds(t *testing.T) {
+	be := memory.New()
+	first, second := create(t, be), open(t, be)
+	one, two, needed := content(31, 40), content(32, 40), make(map[blob.Handle][]byte)
+	for h, data := range one {
+		if h.ID[5]%2 == 0 {
+			two[h] = data
+		}
+	}
+	store(t, first, one)
+	store(t, second, two) // half of what first stored is in it
+	for h, data := range two {
+		if h.ID[6]%2 == 0 {
+			needed[h] = data
+		}
+	}
+	for h, data := range one {
+		if h.ID[6]%2 == 0 {
+			needed[h] = data
+		}
+	}
+	if result := prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "0")}); result.PacksRepacked < 2 || result.Duplicate.Blobs == 0 {
+		t.Errorf("%+v", result)
+	}
+	inspect(t, be)
+	mustHold(t, open(t, be), needed)
+}
+
 func TestWhatAPruneMayLeave(t *testing.T) {
 	zero := int64(0)
 	tests := []struct {
