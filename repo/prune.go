@@ -74,7 +74,7 @@ type PruneOptions struct {
 	MaxUnused           UnusedLimit
 	MaxRepackSize       *int64 // bytes of packs that are written anew; nil means no limit
 	RepackCacheableOnly bool   // write only packs of trees anew
-	RepackSmall         bool   // also packs under 80 % of the size of a pack
+	RepackSmall         bool   // also packs under 80 % of the size of a pack; without it, those under a quarter, once there are ten
 	RepackUncompressed  bool   // also packs with blobs that are not compressed; in format version 2 only
 	DryRun              bool   // plan only
 

@@ -242,7 +242,9 @@ func (p *prunePlan) choose(opt PruneOptions, packSize int64) {
 		}
 	}
 	if opt.RepackSmall {
-		c.takeSmall(candidates, packSize)
+		c.takeSmall(candidates, packSize*8/10, 2, packSize)
+	} else {
+		c.takeSmall(candidates, packSize/4, manySmall, packSize)
 	}
 	p.result.UnusedAfter = c.left
 	p.result.PacksKept = len(p.keep)
@@ -303,18 +305,24 @@ func (c *chooser) take(at *prunePack) {
 	p.obsolete = append(p.obsolete, at.id)
 }
 
-// takeSmall takes the packs under 80 % of the full size, data and trees apart, where that makes fewer packs of them.
-func (c *chooser) takeSmall(candidates []*prunePack, packSize int64) {
+// manySmall is how many small packs of a kind are written as fewer without being asked: each backup leaves one of trees and
+// one of data, and whoever lists or mirrors the repository pays for each file. A blob is written again for this only when
+// its pack has grown tenfold, or so.
+const manySmall = 10
+
+// takeSmall takes packs under limit bytes, data and trees apart, where there are at least so many and that makes fewer of
+// them.
+func (c *chooser) takeSmall(candidates []*prunePack, limit int64, least int, packSize int64) {
 	for _, trees := range []bool{true, false} {
 		var small []*prunePack
 		var sum int64
 		for _, at := range candidates {
-			if _, stays := c.plan.keep[at.id]; stays && at.trees == trees && at.file < packSize*8/10 {
+			if _, stays := c.plan.keep[at.id]; stays && at.trees == trees && at.file < limit {
 				small = append(small, at)
 				sum += at.used.Bytes
 			}
 		}
-		if (sum+packSize-1)/packSize >= int64(len(small)) {
+		if len(small) < least || (sum+packSize-1)/packSize >= int64(len(small)) {
 			continue
 		}
 		for _, at := range small {

@@ -366,6 +366,26 @@ func TestSmallPacksBecomeOne(t *testing.T) {
 	}
 }
 
+func TestManySmallPacksBecomeOneUnasked(t *testing.T) {
+	be := memory.New()
+	create(t, be)
+	needed := make(map[blob.Handle][]byte)
+	for i := range 10 {
+		data := fmt.Appendf(nil, "a small paper, the %d.", i)
+		h := blob.Handle{ID: blob.Hash(data), Type: blob.Data}
+		needed[h] = data
+		store(t, open(t, be), map[blob.Handle][]byte{h: data})
+		if result := prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "unlimited")}); (result.PacksRepacked == 10) != (i == 9) {
+			t.Errorf("of %d small packs %d were written anew", i+1, result.PacksRepacked)
+		}
+	}
+	if n := len(names(t, be, backend.Pack)); n != 1 {
+		t.Errorf("%d packs are left", n)
+	}
+	inspect(t, be)
+	mustHold(t, open(t, be), needed)
+}
+
 func TestBlobsThatAreNotCompressedBecomeSo(t *testing.T) {
 	be := memory.New()
 	create(t, be)
