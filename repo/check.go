@@ -12,7 +12,6 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -45,13 +44,13 @@ type CheckResult struct {
 	Prune bool
 }
 
-// Check verifies that key files are what their names say, that every pack that the index names is there and has the size
+// Check reports index files that Open could not read, and verifies that key files are what their names say, that every pack that the index names is there and has the size
 // that its blobs make up without gap or overlap, and, with ReadData, that every pack has the SHA-256 that its name says, a
 // header that agrees with the index, and blobs that are what their IDs say. A pack that no index file names is left by
 // an interrupted backup: it is a Note, and with ReadData its bytes are compared with its name. report is called
 // from one goroutine at a time. The error says that Check could not finish, not that it found something.
 func (r *Repository) Check(ctx context.Context, opt CheckOptions, report func(Problem)) (*CheckResult, error) {
-	c := &checker{r: r, opt: opt, report: report, bad: make(map[place]struct{}), broken: make(map[blob.ID]struct{}), probed: make(map[blob.ID]struct{})}
+	c := &checker{r: r, opt: opt, report: report, bad: make(map[place]struct{}), broken: make(map[blob.ID]struct{}), probed: make(map[blob.ID]struct{}), told: make(map[backend.Handle]struct{})}
 	if err := c.run(ctx); err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}
@@ -80,12 +79,23 @@ type checker struct {
 	done, total int64
 	bad         map[place]struct{}
 	broken      map[blob.ID]struct{}
-	probed      map[blob.ID]struct{} // packs whose blobs were read one by one, since index and file do not fit
+	told        map[backend.Handle]struct{} // index files
+	probed      map[blob.ID]struct{}        // packs whose blobs were read one by one, since index and file do not fit
 }
 
 func (c *checker) run(ctx context.Context) error {
-	if err := c.keys(ctx); err != nil {
+	for _, p := range c.r.DamagedIndexes() {
+		c.result.RepairIndex = true
+		c.told[p.File] = struct{}{}
+		c.report(p)
+	}
+	if err := c.names(ctx, backend.Key, "bring it back from a copy, or remove it and add the password anew with kedge key add"); err != nil {
 		return err
+	}
+	if c.r.files.cache != nil { // Open may have read none of them
+		if err := c.names(ctx, backend.Index, "run kedge repair index"); err != nil {
+			return err
+		}
 	}
 	sizes := make(map[blob.ID]int64)
 	err := c.r.List(ctx, backend.Pack, func(id blob.ID, size int64) error {
@@ -117,19 +127,20 @@ func (c *checker) run(ctx context.Context) error {
 	return c.readPacks(ctx, packs)
 }
 
-// keys compares every key file with its name: the one that was opened is not the only one that is needed.
-func (c *checker) keys(ctx context.Context) error {
-	return c.r.List(ctx, backend.Key, func(id blob.ID, _ int64) error {
-		h := backend.Handle{Type: backend.Key, Name: id.String()}
-		data, err := readFile(ctx, c.r.be, h, crypto.MaxFileSize)
+// names compares every file of a type with its name.
+func (c *checker) names(ctx context.Context, t backend.Type, remedy string) error {
+	return c.r.List(ctx, t, func(id blob.ID, _ int64) error {
+		h := backend.Handle{Type: t, Name: id.String()}
+		data, err := readFile(ctx, c.r.be, h, maxUnpacked)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err == nil && blob.Hash(data) != id {
 			err = errDamaged
 		}
-		if err != nil {
-			c.problem(h, fmt.Errorf("%w; bring it back from a copy, or remove it and add the password anew with kedge key add", err))
+		if _, told := c.told[h]; err != nil && !told {
+			c.result.RepairIndex = c.result.RepairIndex || t == backend.Index
+			c.problem(h, fmt.Errorf("%w; %s", err, remedy))
 		}
 		return nil
 	})

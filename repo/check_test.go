@@ -104,3 +104,30 @@ func TestACancelledCheckIsNotASoundOne(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// cached opens a repository whose index comes from a file in a cache, as that of a large one does.
+func cached(t *testing.T, be backend.Backend, dir string) *repo.Repository {
+	t.Helper()
+	opt := cheap
+	opt.CacheDir, opt.AllowDamagedIndex = dir, true
+	r, err := repo.Open(t.Context(), be, password, opt.WithCacheMin(1))
+	if err == nil {
+		err = r.CacheError()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestACacheHidesNoDamageOfAnIndexFile(t *testing.T) {
+	be, dir := memory.New(), t.TempDir()
+	several(t, be)
+	cached(t, be, dir)
+	hurt := names(t, be, backend.Index)[0]
+	damage(t, be, hurt, func(data []byte) []byte { data[len(data)/2] ^= 1; return data })
+	found := problems(t, cached(t, be, dir), false)
+	if len(found) != 1 || !strings.HasPrefix(found[0], hurt.String()) {
+		t.Errorf("check found %q, want one problem of %v", found, hurt)
+	}
+}

@@ -60,6 +60,12 @@ func (p *prunePlan) keeps(n int, e index.Entry) bool {
 }
 
 func (r *Repository) planPrune(ctx context.Context, used *Set, opt PruneOptions) (*prunePlan, error) {
+	if used.x != r.idx || used.n != r.idx.Len() {
+		return nil, errors.New("the index has changed since it was found out what is needed; run the command again")
+	}
+	if damaged := r.DamagedIndexes(); len(damaged) > 0 {
+		return nil, fmt.Errorf("%v: %w; run kedge repair index first", damaged[0].File, damaged[0].Err)
+	}
 	plan := &prunePlan{used: used, packs: make(map[blob.ID]*prunePack), copies: make(map[int]int),
 		repack: make(map[blob.ID]struct{}), keep: make(map[blob.ID]struct{}), compress: opt.RepackUncompressed && r.cfg.Version >= 2}
 	several := plan.count()

@@ -263,7 +263,7 @@ func TestPruneKeepsOneCopyOfABlob(t *testing.T) {
 }
 
 func TestARepackLeavesOutWhatAnotherPackHolds(t *testing.T) {
-	be := memory.New()
+	be, dir := memory.New(), t.TempDir()
 	first, second := create(t, be), open(t, be)
 	one, two, needed := content(31, 40), content(32, 40), make(map[blob.Handle][]byte)
 	for h, data := range one {
@@ -273,21 +273,25 @@ func TestARepackLeavesOutWhatAnotherPackHolds(t *testing.T) {
 	}
 	store(t, first, one)
 	store(t, second, two) // half of what first stored is in it
-	for h, data := range two {
-		if h.ID[6]%2 == 0 {
-			needed[h] = data
+	for _, blobs := range []map[blob.Handle][]byte{one, two} {
+		for h, data := range blobs {
+			if h.ID[6]%2 == 0 {
+				needed[h] = data
+			}
 		}
 	}
-	for h, data := range one {
-		if h.ID[6]%2 == 0 {
-			needed[h] = data
+	cached(t, be, dir)
+	for name, r := range map[string]*repo.Repository{"from a cache": cached(t, clone(t, be), dir), "in memory": open(t, clone(t, be))} {
+		result, err := r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{MaxUnused: limit(t, "0")})
+		if err != nil {
+			t.Fatal(err)
 		}
+		if result.PacksRepacked < 2 || result.Duplicate.Blobs == 0 || result.Remaining.Blobs != len(needed) {
+			t.Errorf("with the index %s: %+v", name, result)
+		}
+		inspect(t, r.Backend())
+		mustHold(t, open(t, r.Backend()), needed)
 	}
-	if result := prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "0")}); result.PacksRepacked < 2 || result.Duplicate.Blobs == 0 {
-		t.Errorf("%+v", result)
-	}
-	inspect(t, be)
-	mustHold(t, open(t, be), needed)
 }
 
 func TestWhatAPruneMayLeave(t *testing.T) {
@@ -414,5 +418,30 @@ func TestParseUnusedLimit(t *testing.T) {
 		if _, err := repo.ParseUnusedLimit(s); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestPruneRefusesWhatWasFoundOutWithAnotherIndex(t *testing.T) {
+	be := memory.New()
+	needed := half(t, be)
+	r := open(t, be)
+	used := setOf(r, needed)
+	store(t, r, content(70, 3))
+	if _, err := r.Prune(t.Context(), used, repo.PruneOptions{}); err == nil || !strings.Contains(err.Error(), "index has changed") {
+		t.Errorf("after another upload: %v", err)
+	}
+	damage(t, be, names(t, be, backend.Index)[0], func(data []byte) []byte { data[40] ^= 1; return data })
+	opt := cheap
+	opt.AllowDamagedIndex = true
+	r, err := repo.Open(t.Context(), be, password, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(names(t, be, backend.Pack))
+	if _, err := r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{}); err == nil || !strings.Contains(err.Error(), "kedge repair index") {
+		t.Errorf("with a damaged index file: %v", err)
+	}
+	if after := len(names(t, be, backend.Pack)); after != before {
+		t.Errorf("%d packs of %d are left", after, before)
 	}
 }

@@ -12,18 +12,20 @@ import (
 // concurrent use.
 type Set struct {
 	x     *index.Index
+	n     int // entries of the index when the Set was made
 	words []atomic.Uint64
 }
 
 // NewSet returns an empty Set for the blobs that the index knows now: it does not hold those that are stored later.
 func (r *Repository) NewSet() *Set {
-	return &Set{x: r.idx, words: make([]atomic.Uint64, (r.idx.Len()+63)/64)}
+	n := r.idx.Len()
+	return &Set{x: r.idx, n: n, words: make([]atomic.Uint64, (n+63)/64)}
 }
 
 // Add adds the blob and tells whether it was not in the Set before. A blob that the index does not know is not added.
 func (s *Set) Add(h blob.Handle) (added bool) {
 	n, ok := s.x.Number(h)
-	if !ok || n >= 64*len(s.words) {
+	if !ok || n >= s.n {
 		return false
 	}
 	bit := uint64(1) << (n % 64)
@@ -38,7 +40,7 @@ func (s *Set) Has(h blob.Handle) bool {
 
 // has is Has for the blob of that number.
 func (s *Set) has(n int) bool {
-	return n < 64*len(s.words) && s.words[n/64].Load()&(1<<(n%64)) != 0
+	return n < s.n && s.words[n/64].Load()&(1<<(n%64)) != 0
 }
 
 // Len returns how many blobs the Set holds.

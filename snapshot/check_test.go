@@ -3,6 +3,7 @@ package snapshot_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -151,34 +152,44 @@ type indexedPack struct {
 	Blobs []indexed `json:"blobs"`
 }
 
+// index returns the index file that names a blob, what it says, and where in that the blob stands.
+func (v *victim) index(h blob.Handle) (id blob.ID, doc indexDocument, pack, at int) {
+	v.t.Helper()
+	r := v.open()
+	found := errors.New("found")
+	err := r.List(v.t.Context(), backend.Index, func(x blob.ID, _ int64) error {
+		data, err := r.LoadUnpacked(v.t.Context(), backend.Index, x)
+		try(v.t, err)
+		id, doc = x, indexDocument{}
+		try(v.t, json.Unmarshal(data, &doc))
+		for pack = range doc.Packs {
+			at = slices.IndexFunc(doc.Packs[pack].Blobs, func(b indexed) bool { return b.ID == h.ID.String() && b.Type == h.Type.String() })
+			if at >= 0 {
+				return found
+			}
+		}
+		return nil
+	})
+	if err != found {
+		v.t.Fatalf("no index file names %v: %v", h, err)
+	}
+	return id, doc, pack, at
+}
+
 // reindex lets fn change the entry of a blob in its index file, given its pack and place among the pack's blobs. Without fn
 // the file goes.
 func (v *victim) reindex(h blob.Handle, fn func(p *indexedPack, i int)) {
 	v.t.Helper()
 	r := v.open()
-	try(v.t, r.List(v.t.Context(), backend.Index, func(id blob.ID, _ int64) error {
-		data, err := r.LoadUnpacked(v.t.Context(), backend.Index, id)
+	id, doc, pack, at := v.index(h)
+	if fn != nil {
+		fn(&doc.Packs[pack], at)
+		data, err := json.Marshal(doc)
 		try(v.t, err)
-		var doc indexDocument
-		try(v.t, json.Unmarshal(data, &doc))
-		for i := range doc.Packs {
-			p := &doc.Packs[i]
-			n := slices.IndexFunc(p.Blobs, func(b indexed) bool { return b.ID == h.ID.String() && b.Type == h.Type.String() })
-			if n < 0 {
-				continue
-			}
-			if fn == nil {
-				return r.Remove(v.t.Context(), backend.Index, id)
-			}
-			fn(p, n)
-			data, err := json.Marshal(doc)
-			try(v.t, err)
-			_, err = r.SaveUnpacked(v.t.Context(), backend.Index, data)
-			try(v.t, err)
-			return r.Remove(v.t.Context(), backend.Index, id)
-		}
-		return nil
-	}))
+		_, err = r.SaveUnpacked(v.t.Context(), backend.Index, data)
+		try(v.t, err)
+	}
+	try(v.t, r.Remove(v.t.Context(), backend.Index, id))
 }
 
 // check returns what a check finds, one line for each, with the source's path and IDs taken out of paths.
@@ -186,7 +197,7 @@ func (v *victim) check(opt snapshot.CheckOptions) (findings []string, result *sn
 	v.t.Helper()
 	be, err := local.Open(v.dir)
 	try(v.t, err)
-	r, err := repo.Open(v.t.Context(), be, password, repo.Options{})
+	r, err := repo.Open(v.t.Context(), be, password, repo.Options{AllowDamagedIndex: true})
 	if err != nil {
 		return []string{"open: " + err.Error()}, nil
 	}
@@ -243,10 +254,10 @@ func TestEachKindOfDamageIsFoundWithWhatItConcerns(t *testing.T) {
 			return v.last.ID.String()
 		}, want: []string{"snapshots/CONCERNED: |damaged"}},
 		{name: "bit of an index file", damage: func(v *victim) string {
-			x := v.any(backend.Index)
-			v.change(v.file(backend.Index, x), flip(40))
-			return x
-		}, want: []string{"open: |index/CONCERNED: damaged"}},
+			id, _, _, _ := v.index(v.blob("sub/c"))
+			v.change(v.file(backend.Index, id.String()), flip(40))
+			return id.String()
+		}, want: []string{"index/CONCERNED: |damaged", "note data/|no index", "note data/|no index", "/ in 1: |not in the repository"}},
 		{name: "an index file gone", damage: func(v *victim) string {
 			_, at := v.pack("sub/c")
 			v.reindex(v.blob("sub/c"), nil)
