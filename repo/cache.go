@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo/internal/index"
 )
@@ -117,7 +119,7 @@ func readNames(root *os.Root, dir string) []string {
 // load returns the mapped file, or nil if there is none of use: it is missing, damaged, of another version, or made of
 // an index file that is not in the list any more, whose packs may be gone.
 func (c *indexCache) load(ctx context.Context, dir *os.Root, list []indexFile) *index.Mapped {
-	f, err := dir.Open(cacheName)
+	f, err := dir.OpenFile(cacheName, os.O_RDONLY|unix.O_NONBLOCK, 0) // whatever someone has put there
 	if err != nil {
 		return nil
 	}

@@ -165,3 +165,28 @@ func BenchmarkSeal(b *testing.B) {
 		key.Seal(dst, plain)
 	}
 }
+
+func TestADerivedKeyIsOfItsKeyAndPurpose(t *testing.T) {
+	derive := func(k *Key, purpose string) string {
+		t.Helper()
+		key, err := k.Derive(purpose)
+		if err != nil || len(key) != 32 {
+			t.Fatalf("%x, %v; want 32 bytes", key, err)
+		}
+		return string(key)
+	}
+	var keys [2]*Key
+	for i := range keys {
+		var err error
+		if keys[i], err = NewKey(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := derive(keys[0], "one")
+	if derive(keys[0], "one") != one {
+		t.Error("it differs from call to call")
+	}
+	if derive(keys[0], "two") == one || derive(keys[1], "one") == one {
+		t.Error("another purpose, or another key, derives the same")
+	}
+}
