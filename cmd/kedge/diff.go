@@ -70,12 +70,15 @@ func runDiff(ctx context.Context, term *terminal, r *repo.Repository, from, to s
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(term.stdout, 64<<10)
+	out := bufio.NewWriterSize(results{term}, 64<<10)
 	enc := json.NewEncoder(out)
 	if !term.json && !term.quiet {
 		fmt.Fprintf(out, "comparing snapshot %s to %s:\n\n", before.ID.Short(), now.ID.Short())
 	}
+	compared := 0
 	d, err := snapshot.Measure(ctx, r, a, b, func(path string, old, new *snapshot.Node) error {
+		compared++
+		progressBeside(term, "%d paths compared", compared)
 		mark := snapshot.Modifier(old, new, metadata)
 		if mark == "" {
 			return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/dump"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -69,6 +70,7 @@ func runDump(ctx context.Context, term *terminal, r *repo.Repository, flags *dum
 	}
 	leftOut := 0
 	err = writeTo(term.stdout, flags.target, func(w io.Writer) error {
+		w = &counter{w: w, term: term}
 		switch {
 		case n.Type == snapshot.File:
 			return dump.File(ctx, r, n, w)
@@ -119,6 +121,20 @@ func writeTo(stdout io.Writer, target string, fn func(w io.Writer) error) error 
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// counter shows how much was written, unless the terminal has the dump itself on it.
+type counter struct {
+	w    io.Writer
+	term *terminal
+	n    int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	progressBeside(c.term, "%s written", wording.Size(c.n))
+	return n, err
 }
 
 func buffered(w io.Writer, fn func(w io.Writer) error) error {

@@ -214,7 +214,7 @@ type findResult struct {
 }
 
 func findFiles(ctx context.Context, term *terminal, r *repo.Repository, flags *findFlags, judge func(string, *snapshot.Node) (bool, bool)) error {
-	out := bufio.NewWriterSize(term.stdout, 64<<10)
+	out := bufio.NewWriterSize(results{term}, 64<<10)
 	list := array{out: out}
 	var matches []findMatch
 	hits := 0

@@ -94,7 +94,7 @@ func findObjects(ctx context.Context, term *terminal, r *repo.Repository, flags 
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(term.stdout, 64<<10)
+	out := bufio.NewWriterSize(results{term}, 64<<10)
 	list := array{out: out}
 	located := make(map[blob.Handle]bool)
 	tell := func(h objectHit, found blob.Handle) error {

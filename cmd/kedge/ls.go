@@ -254,6 +254,23 @@ func (l *listing) write(term *terminal, out io.Writer, e entry) error {
 	return err
 }
 
+// results is standard output for what is written at once and in whole lines: a progress line makes way.
+type results struct{ term *terminal }
+
+func (r results) Write(p []byte) (int, error) {
+	r.term.mu.Lock()
+	defer r.term.mu.Unlock()
+	r.term.clear()
+	return r.term.stdout.Write(p)
+}
+
+// progressBeside shows progress where standard output is not on the same screen.
+func progressBeside(term *terminal, format string, args ...any) {
+	if !isTerminal(term.stdout) {
+		term.progress(format, args...)
+	}
+}
+
 // forPeople writes a time as people read it: in UTC, and saying so.
 func forPeople(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 

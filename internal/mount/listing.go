@@ -15,9 +15,6 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// refreshAfter is how old the list of snapshots may be that someone sees.
-const refreshAfter = 5 * time.Second
-
 // state is what the list of snapshots was when it was last read.
 type state struct {
 	read time.Time
@@ -29,7 +26,7 @@ type state struct {
 func (s *server) refresh() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.root != nil && time.Since(s.state.read) < refreshAfter {
+	if s.state.root != nil && time.Since(s.state.read) < s.opt.RefreshAfter {
 		return nil
 	}
 	var ids []blob.ID
@@ -46,8 +43,8 @@ func (s *server) refresh() error {
 		return nil
 	}
 	if s.state.root != nil {
-		if err := s.refreshIndex(); err != nil {
-			return err
+		if err := s.r.Refresh(s.ctx); err != nil {
+			return fmt.Errorf("read new index files: %w", err)
 		}
 	}
 	list, err := snapshot.List(s.ctx, s.r)
@@ -58,30 +55,11 @@ func (s *server) refresh() error {
 		s.failed(err) // the others are there to be read
 	}
 	list = slices.DeleteFunc(list, func(sn *snapshot.Snapshot) bool { return !s.opt.Filter.Match(sn) })
-	templates, timeFormat := s.opt.PathTemplates, s.opt.TimeTemplate
-	if len(templates) == 0 {
-		templates = DefaultPaths()
-	}
-	if timeFormat == "" {
-		timeFormat = DefaultTime
-	}
-	root, err := layout(list, templates, timeFormat)
+	root, err := layout(list, s.opt.PathTemplates, s.opt.TimeTemplate)
 	if err != nil {
 		return err
 	}
 	s.state = state{read: time.Now(), ids: ids, root: root}
-	return nil
-}
-
-// refreshIndex makes the blobs of new snapshots known.
-func (s *server) refreshIndex() error {
-	fresher, ok := any(s.r).(interface{ Refresh(context.Context) error })
-	if !ok {
-		return nil
-	}
-	if err := fresher.Refresh(s.ctx); err != nil {
-		return fmt.Errorf("read new index files: %w", err)
-	}
 	return nil
 }
 
@@ -154,7 +132,7 @@ func (l *listing) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (
 	if errno != 0 {
 		return nil, errno
 	}
-	out.SetEntryTimeout(refreshAfter)
+	out.SetEntryTimeout(l.s.opt.RefreshAfter)
 	ino := number(l.ino(), name)
 	if sn := f.snapshots[name]; sn != nil {
 		// Another snapshot may have the name tomorrow: its tree is part of the number.

@@ -37,8 +37,26 @@ type Options struct {
 	OwnerRoot bool
 	// AllowOther lets other users in; what they may read their modes say, unless NoDefaultPermissions lets them read all.
 	AllowOther, NoDefaultPermissions bool
+	// RefreshAfter is how old the list of snapshots may be that someone sees; 0 means five seconds.
+	RefreshAfter time.Duration
 	// Warn is told what could not be read, from any goroutine. It may be nil.
 	Warn func(error)
+}
+
+// complete fills in what was left to choice.
+func (o *Options) complete() {
+	if len(o.PathTemplates) == 0 {
+		o.PathTemplates = DefaultPaths()
+	}
+	if o.TimeTemplate == "" {
+		o.TimeTemplate = DefaultTime
+	}
+	if o.RefreshAfter == 0 {
+		o.RefreshAfter = 5 * time.Second
+	}
+	if o.Warn == nil {
+		o.Warn = func(error) {}
+	}
 }
 
 // Serve mounts the repository's snapshots at dir, an existing directory, calls ready, and serves until ctx ends or
@@ -52,6 +70,7 @@ func Serve(ctx context.Context, r *repo.Repository, dir string, opt Options, rea
 	if err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
+	opt.complete()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var ahead errgroup.Group
@@ -157,7 +176,7 @@ func (s *server) options() *fusefs.Options {
 
 // failed tells of what could not be read, and returns what the reader gets.
 func (s *server) failed(err error) syscall.Errno {
-	if s.ctx.Err() == nil && s.opt.Warn != nil {
+	if s.ctx.Err() == nil {
 		s.opt.Warn(err)
 	}
 	return syscall.EIO

@@ -247,6 +247,37 @@ func TestWhatKedgeStoredIsReadFromManySidesAtOnce(t *testing.T) {
 	try(t, end())
 }
 
+func TestANewSnapshotAppearsAndAForgottenOneGoes(t *testing.T) {
+	dir, place := source(t, "../there"), newRepository(t)
+	at, end := serve(t, openRepository(t, place), mount.Options{PathTemplates: []string{"%h"}, RefreshAfter: 1})
+	names := func() string {
+		t.Helper()
+		entries, err := os.ReadDir(at)
+		try(t, err)
+		var list []string
+		for _, e := range entries {
+			list = append(list, e.Name())
+		}
+		return strings.Join(list, " ")
+	}
+	if got := names(); got != "" {
+		t.Errorf("an empty repository shows %q", got)
+	}
+	restictest.Run(t, place, password, "backup", dir, "--host", "fs1")
+	if got := names(); got != "fs1" {
+		t.Errorf("after the first backup it shows %q", got)
+	}
+	same(t, dir, filepath.Join(at, "fs1", dir))
+	restictest.Run(t, place, password, "forget", "latest")
+	if got := names(); got != "" {
+		t.Errorf("after the snapshot was forgotten it shows %q", got)
+	}
+	if _, err := os.Stat(filepath.Join(at, "fs1")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its directory: %v", err)
+	}
+	try(t, end())
+}
+
 func TestTheMountGoesThoughAFileIsOpen(t *testing.T) {
 	dir, place := source(t, "../there"), newRepository(t)
 	restictest.Run(t, place, password, "backup", dir)
