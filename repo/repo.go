@@ -59,6 +59,7 @@ type Options struct {
 	KeyHint string
 
 	Version    uint        // for Init: of the format, 1 or 2; 0 means 2
+	NoPassword bool        // for Init: allows an empty password, which protects nothing
 	Polynomial chunker.Pol // for Init: that of the repository that this one shares content with; 0 means a new one
 
 	// CacheDir is a directory where Open keeps what the index files of large repositories say, for the next Open; it is
@@ -107,7 +108,7 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	} else if !errors.Is(err, backend.ErrNotExist) {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	if password == "" {
+	if password == "" && !opt.NoPassword {
 		return nil, errors.New("create repository: an empty password protects nothing")
 	}
 	cfg, err := newConfig(opt)

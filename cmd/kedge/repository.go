@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/repo"
@@ -18,10 +19,15 @@ import (
 
 // repositoryFlags are what every command on one repository takes.
 type repositoryFlags struct {
-	location     string
-	passwordFile string
-	tokenFile    string
-	noLock       bool
+	location        string
+	locationFile    string
+	passwordFile    string
+	passwordCommand string
+	noPassword      bool
+	keyHint         string
+	tokenFile       string
+	prefix          string // of the variables that access reads: "" or "FROM_"
+	noLock          bool
 	retryLock    time.Duration
 
 	notices func() io.Writer // where to tell what is waited for
@@ -29,12 +35,23 @@ type repositoryFlags struct {
 
 func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&f.location, "repo", "r", environment("REPOSITORY"), "repository: a directory, rest:http://host:port/path/, s3:https://host/bucket/prefix, or sftp:user@host:/path")
-	flags.StringVarP(&f.passwordFile, "password-file", "p", environment("PASSWORD_FILE"), "file that holds the repository's password")
+	f.addAccess(flags, "", "repository", "r", "p")
 	flags.StringVar(&f.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
 	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
 	f.notices = cmd.ErrOrStderr
+}
+
+// addAccess adds the flags that name a repository and what opens it, with a prefix to tell one repository from another.
+func (f *repositoryFlags) addAccess(flags *pflag.FlagSet, prefix, what, shortRepo, shortFile string) {
+	f.prefix = strings.ToUpper(strings.ReplaceAll(prefix, "-", "_"))
+	env := func(name string) string { return environment(f.prefix + name) }
+	flags.StringVarP(&f.location, prefix+"repo", shortRepo, env("REPOSITORY"), what+": a directory, rest:http://host:port/path/, s3:https://host/bucket/prefix, or sftp:user@host:/path")
+	flags.StringVar(&f.locationFile, prefix+"repository-file", env("REPOSITORY_FILE"), "file that holds the location of the "+what)
+	flags.StringVarP(&f.passwordFile, prefix+"password-file", shortFile, env("PASSWORD_FILE"), "file that holds the password of the "+what)
+	flags.StringVar(&f.passwordCommand, prefix+"password-command", env("PASSWORD_COMMAND"), "command that prints the password of the "+what)
+	flags.StringVar(&f.keyHint, prefix+"key-hint", env("KEY_HINT"), "ID of the key to try first")
+	flags.BoolVar(&f.noPassword, prefix+"insecure-no-password", false, "the password of the "+what+" is empty")
 }
 
 // environment reads a setting from kedge's variable, else from restic's.
@@ -45,27 +62,51 @@ func environment(name string) string {
 	return os.Getenv("RESTIC_" + name)
 }
 
+// requireLocation reads the file that holds the location, and fails if there is none.
 func (f *repositoryFlags) requireLocation() error {
-	if f.location == "" {
-		return errors.New("no repository named: give -r, or set KEDGE_REPOSITORY or RESTIC_REPOSITORY")
+	if f.location == "" && f.locationFile != "" {
+		var err error
+		if f.location, err = readSecret(f.locationFile); err != nil {
+			return err
+		}
 	}
-	return nil
+	switch {
+	case f.location != "":
+		return nil
+	case f.prefix != "":
+		return errors.New("no source repository named: give --from-repo, or set RESTIC_FROM_REPOSITORY")
+	}
+	return errors.New("no repository named: give -r, or set KEDGE_REPOSITORY or RESTIC_REPOSITORY")
 }
 
+// password returns the password of the repository. An empty one must be asked for.
 func (f *repositoryFlags) password(ctx context.Context) (string, error) {
+	if f.noPassword {
+		return "", nil
+	}
+	password, err := f.givenPassword(ctx)
+	if err == nil && password == "" {
+		err = errors.New("the password is empty; if that is meant, give --insecure-no-password")
+	}
+	return password, err
+}
+
+func (f *repositoryFlags) givenPassword(ctx context.Context) (string, error) {
 	if f.passwordFile != "" {
 		return readSecret(f.passwordFile)
 	}
-	if command := environment("PASSWORD_COMMAND"); command != "" {
-		argv := strings.Fields(command)
+	if argv := strings.Fields(f.passwordCommand); len(argv) > 0 {
 		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
 		if err != nil {
 			return "", fmt.Errorf("run password command %s: %w", argv[0], err)
 		}
 		return firstLine(string(out)), nil
 	}
-	if password := environment("PASSWORD"); password != "" {
+	if password := environment(f.prefix + "PASSWORD"); password != "" {
 		return password, nil
+	}
+	if f.prefix != "" {
+		return "", errors.New("no password of the source: give --from-password-file, or set RESTIC_FROM_PASSWORD_FILE, _PASSWORD_COMMAND or _PASSWORD")
 	}
 	return "", errors.New("no password: give --password-file, or set KEDGE_PASSWORD_FILE, _PASSWORD_COMMAND or _PASSWORD (RESTIC_… work too)")
 }
@@ -84,7 +125,7 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := repo.Open(ctx, be, password, repo.Options{})
+	r, err := repo.Open(ctx, be, password, repo.Options{KeyHint: f.keyHint})
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", f.location, err)
 	}
