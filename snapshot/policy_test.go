@@ -18,18 +18,21 @@ import (
 
 var historyStart = time.Date(2016, 12, 28, 22, 0, 0, 0, time.UTC)
 
+// inDirectory creates a repository that restic opens fast.
+func inDirectory(t *testing.T, dir string) *repo.Repository {
+	t.Helper()
+	be, err := local.Create(dir)
+	try(t, err)
+	r, err := repo.Init(t.Context(), be, password, repo.Options{ScryptN: 1 << 10})
+	try(t, err)
+	return r
+}
+
 // history stores snapshots of no files at random times of some years: often several an hour, in several zones, of two
 // hosts, with tags, and some of the future.
 func history(t *testing.T, dir string) []*snapshot.Snapshot {
 	t.Helper()
-	be, err := local.Create(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := repo.Init(t.Context(), be, password, repo.Options{ScryptN: 1 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := inDirectory(t, dir)
 	source := rand.New(rand.NewPCG(11, 12))
 	zones := []*time.Location{time.UTC, time.FixedZone("", 2*3600), time.FixedZone("", -9*3600-1800)}
 	at := historyStart

@@ -142,11 +142,7 @@ func runForget(ctx context.Context, term *terminal, flags *forgetFlags, args []s
 		term.printf("no policy was specified, no snapshots will be removed")
 		return nil
 	}
-	mode := exclusiveLock
-	if flags.dryRun {
-		mode = sharedLock
-	}
-	return flags.with(ctx, mode, func(ctx context.Context, r *repo.Repository) error {
+	return flags.with(ctx, exclusiveUnless(flags.dryRun), func(ctx context.Context, r *repo.Repository) error {
 		list, err := snapshot.Select(ctx, r, args, filter, ignore(term))
 		if err != nil {
 			return fmt.Errorf("forget: %w; nothing was removed", err)
@@ -214,7 +210,7 @@ func (f *forgetFlags) remove(ctx context.Context, term *terminal, r *repo.Reposi
 	if f.dryRun {
 		without = list
 	}
-	return prune(ctx, term, &f.repositoryFlags, without, opt)
+	return prune(ctx, term, r, without, opt)
 }
 
 func shortIDs(list []*snapshot.Snapshot) string {

@@ -102,9 +102,12 @@ only that, and brings it back clean.`,
 	}
 	add(groupProve, newExerciseCommand(term), newEvidenceCommand(term))
 	add(groupEstate, newDrillCommand(term), newRecoverCommand(term))
+	rebuildIndex := newRepairIndexCommand(term, "rebuild-index") // restic's older name
+	rebuildIndex.Hidden = true
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
 		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term),
-		newForgetCommand(term), newPruneCommand(term), newTagCommand(term), newKeyCommand(term), newUnlockCommand(term), newCatCommand(term))
+		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term),
+		newCatCommand(term), newRepairCommand(term), rebuildIndex)
 	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
 	root.AddCommand(newApplicationCommand())
 	return root

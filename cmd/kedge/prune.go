@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
@@ -73,8 +71,8 @@ repository meanwhile. Wherever a prune is stopped, the repository is sound, and 
 				return err
 			}
 			opt.DryRun = flags.dryRun
-			return flags.with(cmd.Context(), exclusiveLock, func(ctx context.Context, _ *repo.Repository) error {
-				return prune(ctx, term, &flags.repositoryFlags, nil, opt)
+			return flags.with(cmd.Context(), exclusiveUnless(flags.dryRun), func(ctx context.Context, r *repo.Repository) error {
+				return prune(ctx, term, r, nil, opt)
 			})
 		},
 	}
@@ -84,14 +82,9 @@ repository meanwhile. Wherever a prune is stopped, the repository is sound, and 
 	return cmd
 }
 
-// prune removes what no snapshot needs, those in forgotten not counted. The caller holds the lock. The repository is opened
-// again: what others have stored between its first opening and the lock would look as if nothing named it.
-func prune(ctx context.Context, term *terminal, flags *repositoryFlags, forgotten []*snapshot.Snapshot, opt repo.PruneOptions) (err error) {
-	r, err := flags.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, backend.Close(r.Backend())) }()
+// prune removes what no snapshot needs, those in forgotten not counted. The caller holds an exclusive lock, unless opt says
+// that nothing is to be changed.
+func prune(ctx context.Context, term *terminal, r *repo.Repository, forgotten []*snapshot.Snapshot, opt repo.PruneOptions) error {
 	list, err := snapshot.List(ctx, r)
 	if err != nil {
 		return fmt.Errorf("prune: %w; what such a snapshot needs is not known, so nothing was removed: remove it with kedge forget, or bring it back from a copy", err)
@@ -119,6 +112,14 @@ func prune(ctx context.Context, term *terminal, flags *repositoryFlags, forgotte
 		term.printf("done")
 	}
 	return term.object(newPruneObject(result, opt.DryRun))
+}
+
+// exclusiveUnless is the lock of a command that removes, unless it only tells what it would do.
+func exclusiveUnless(dryRun bool) lockMode {
+	if dryRun {
+		return sharedLock
+	}
+	return exclusiveLock
 }
 
 func printPrunePlan(term *terminal, plan repo.PruneResult) {

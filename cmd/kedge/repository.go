@@ -28,7 +28,8 @@ type repositoryFlags struct {
 	tokenFile       string
 	prefix          string // of the variables that access reads: "" or "FROM_"
 	noLock          bool
-	retryLock    time.Duration
+	damagedIndex    bool // go on without index files that cannot be read
+	retryLock       time.Duration
 
 	notices func() io.Writer // where to tell what is waited for
 }
@@ -125,7 +126,7 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := repo.Open(ctx, be, password, repo.Options{KeyHint: f.keyHint})
+	r, err := repo.Open(ctx, be, password, repo.Options{KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex})
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", f.location, err)
 	}
@@ -172,6 +173,10 @@ func (f *repositoryFlags) locked(ctx context.Context, r *repo.Repository, exclus
 		ran := false
 		err := r.WithLock(ctx, exclusive, func(ctx context.Context) error {
 			ran = true
+			// What others stored or removed before the lock was taken: to a prune it would look like waste.
+			if err := r.Refresh(ctx); err != nil {
+				return err
+			}
 			return fn(ctx, r)
 		})
 		left := time.Until(deadline)
