@@ -13,7 +13,7 @@ import (
 
 func TestStatsCountAsResticDoes(t *testing.T) {
 	place, source := filepath.Join(t.TempDir(), "repo"), t.TempDir()
-	random := make([]byte, 3<<20)
+	random := make([]byte, 7<<20)
 	rand.NewChaCha8([32]byte{5}).Read(random)
 	write := func(name string, data []byte) {
 		try(t, os.MkdirAll(filepath.Dir(filepath.Join(source, name)), 0o755))
