@@ -20,7 +20,7 @@ import (
 // readPacks reads packs from start to end, several side by side.
 func (c *checker) readPacks(ctx context.Context, packs []index.Pack) error {
 	g, inner := errgroup.WithContext(ctx)
-	g.SetLimit(max(loaders, runtime.GOMAXPROCS(0)))
+	g.SetLimit(runtime.GOMAXPROCS(0) + 1) // one waits for storage while the others count
 	for _, p := range packs {
 		if inner.Err() != nil {
 			break
@@ -98,12 +98,9 @@ func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, proble
 			return append(bad, p.Blobs[i:]...), problems, fmt.Errorf("%v: %w", b.Handle, err)
 		}
 		at = end(b)
-		data, err := c.r.codec.unpack(c.r.key, b, *sealed, *plain)
-		if err != nil {
+		if err := c.verify(b, *sealed, plain); err != nil {
 			bad = append(bad, b)
 			problems = append(problems, fmt.Errorf("%v: %w", b.Handle, err))
-		} else if cap(data) > cap(*plain) {
-			*plain = data
 		}
 	}
 	limit := pack.Size(p.Blobs) - at
@@ -122,4 +119,20 @@ func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, proble
 		problems = append(problems, errors.New("the header does not agree with the index; run kedge repair index"))
 	}
 	return bad, problems, nil
+}
+
+// verify compares a stored blob with its ID, and overwrites it. plain is memory for one that is compressed.
+func (c *checker) verify(b pack.Blob, sealed []byte, plain *[]byte) error {
+	if b.Uncompressed == 0 {
+		data, err := c.r.key.OpenInPlace(sealed)
+		if err == nil && blob.Hash(data) != b.ID {
+			err = errDamaged
+		}
+		return err
+	}
+	data, err := c.r.codec.unpack(c.r.key, b, sealed, *plain)
+	if cap(data) > cap(*plain) {
+		*plain = data
+	}
+	return err
 }

@@ -131,3 +131,34 @@ func TestACacheHidesNoDamageOfAnIndexFile(t *testing.T) {
 		t.Errorf("check found %q, want one problem of %v", found, hurt)
 	}
 }
+
+func TestPartsOfACheckMakeUpTheWhole(t *testing.T) {
+	be := memory.New()
+	several(t, be)
+	packs := len(names(t, be, backend.Pack))
+	read := func(subset string) int {
+		s, err := repo.ParseSubset(subset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt := repo.CheckOptions{ReadData: true, Subset: s}
+		result, err := open(t, be).Check(t.Context(), opt, func(p repo.Problem) { t.Errorf("%v: %v", p.File, p.Err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.PacksRead
+	}
+	if n := read("1/3") + read("2/3") + read("3/3"); n != packs {
+		t.Errorf("three parts have %d packs of %d", n, packs)
+	}
+	for subset, want := range map[string]int{"1/1": packs, "100%": packs, "50%": packs / 2, "0.1%": 1, "1": 1, "1T": packs} {
+		if n := read(subset); n != want {
+			t.Errorf("%s is %d packs of %d, want %d", subset, n, packs, want)
+		}
+	}
+	for _, subset := range []string{"", "0/3", "4/3", "1/257", "/", "0%", "101%", "x%", "0", "-1", "1X"} {
+		if s, err := repo.ParseSubset(subset); err == nil {
+			t.Errorf("%q is read as %v", subset, s)
+		}
+	}
+}
