@@ -89,7 +89,7 @@ func (r *Repository) planPrune(ctx context.Context, used *Set, opt PruneOptions)
 	return plan, nil
 }
 
-// copy is one place of a blob that has several.
+// copyOf is one place of a blob that has several.
 type copyOf struct {
 	number int
 	pack   *prunePack
