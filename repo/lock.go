@@ -60,6 +60,10 @@ func (r *Repository) WithLock(ctx context.Context, exclusive bool, fn func(ctx c
 	if err := r.checkLocks(ctx, exclusive, id); err != nil {
 		return errors.Join(err, r.unlock(ctx, id))
 	}
+	// A prune may have run since the repository was opened: what it removed must not be relied on.
+	if err := r.Refresh(ctx); err != nil {
+		return errors.Join(err, r.unlock(ctx, id))
+	}
 
 	inner, lose := context.WithCancelCause(ctx)
 	last := make(chan blob.ID)
