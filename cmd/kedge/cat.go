@@ -52,6 +52,7 @@ choose among. Whoever has the master key can read and forge everything in the re
 		},
 	}
 	flags.repositoryFlags.add(cmd)
+	flags.damagedIndex = true // what it does not name can still be looked at
 	flags.filterFlags.add(cmd)
 	return cmd
 }

@@ -47,6 +47,7 @@ func newKeyListCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.add(cmd)
+	flags.damagedIndex = true
 	return cmd
 }
 
@@ -84,6 +85,7 @@ type newKeyFlags struct {
 
 func (f *newKeyFlags) add(cmd *cobra.Command) {
 	f.repositoryFlags.add(cmd)
+	f.damagedIndex = true // keys do not need it
 	flags := cmd.Flags()
 	flags.StringVar(&f.newPasswordFile, "new-password-file", "", "file that holds the new password (default: ask for it)")
 	flags.BoolVar(&f.noPassword, "new-insecure-no-password", false, "let anyone who can read the storage open the repository")
@@ -198,5 +200,6 @@ func newKeyRemoveCommand(term *terminal) *cobra.Command {
 		},
 	}
 	flags.add(cmd)
+	flags.damagedIndex = true
 	return cmd
 }

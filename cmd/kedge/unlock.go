@@ -32,6 +32,7 @@ does until then may damage what others store. Be sure that none is left.`,
 		},
 	}
 	flags.add(cmd)
+	flags.damagedIndex = true // it is not needed
 	cmd.Flags().BoolVar(&all, "remove-all", false, "remove all locks, also those that are in use")
 	return cmd
 }
