@@ -4,6 +4,8 @@ package chunker
 type tables struct {
 	in  [256]uint64 // for the digest's top byte: what clears its bits and adds their remainder
 	out [256]uint64 // for a byte that leaves the window: its share of the digest, b·x^512
+
+	vector *vector // scans faster; nil where the processor cannot
 }
 
 func newTables(pol Pol) *tables {
@@ -26,6 +28,7 @@ func newTables(pol Pol) *tables {
 			}
 		}
 	}
+	t.vector = newVector(t)
 	return t
 }
 
@@ -48,8 +51,11 @@ func (t *tables) start(head []byte) uint64 {
 const lane = 8 << 10
 
 // cut returns the least length of buf, from the length given on, at which a chunk ends, and 0 if there is none.
-// from is at least window.
+// from is over window.
 func (t *tables) cut(buf []byte, from int) int {
+	if t.vector != nil {
+		from, _ = t.vector.scan(buf, from)
+	}
 	for ; from+4*lane <= len(buf)+1; from += 4 * lane {
 		if n := t.cutLanes(buf, from); n > 0 {
 			return n
