@@ -72,18 +72,23 @@ func copyReal(ctx context.Context, dir string, limit int64) error {
 			if err != nil || !d.Type().IsRegular() {
 				return nil // what cannot be read is not copied: any real files will do
 			}
-			content, err := os.ReadFile(path)
+			from, err := os.Open(path)
 			if err != nil {
 				return nil
 			}
-			if limit -= int64(len(content)); limit < 0 {
+			defer from.Close()
+			info, err := from.Stat()
+			if err != nil {
+				return err
+			}
+			if limit -= info.Size(); limit < 0 {
 				return fs.SkipAll
 			}
 			target := filepath.Join(dir, path)
 			if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 				return err
 			}
-			return writeFile(ctx, target, bytes.NewReader(content))
+			return writeFile(ctx, target, from)
 		})
 		if err != nil {
 			return err

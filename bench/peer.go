@@ -22,8 +22,10 @@ type peer struct {
 	init    func(at place) []string
 	backup  func(at place, data string) []string
 	restore func(at place, data, target string) []string
-	inPlace func(at place, data, target string) []string // over a target that holds most of it already
 	verify  func(at place) []string
+	// inPlace restores over a target that holds most of it already; how is restic's word for what to compare: if-changed
+	// believes size and time, always reads the content.
+	inPlace func(at place, target, how string) []string
 	// restored is where below target the data stands.
 	restored func(data, target string) string
 }
@@ -42,7 +44,7 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 			init:     func(at place) []string { return []string{kedge, "init", "-q", "-r", at.repo} },
 			backup:   func(at place, data string) []string { return []string{kedge, "backup", "-q", "-r", at.repo, data} },
 			restore:  func(at place, _, target string) []string { return resticRestore(kedge, at, target) },
-			inPlace:  func(at place, _, target string) []string { return resticRestore(kedge, at, target) },
+			inPlace:  func(at place, target, how string) []string { return resticInPlace(kedge, at, target, how) },
 			verify:   func(at place) []string { return []string{kedge, "check", "-q", "-r", at.repo, "--read-data"} },
 			restored: below,
 		},
@@ -96,6 +98,9 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 			return nil, fmt.Errorf("ask %s for its version: %w", program, err)
 		}
 		p.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+		if p.name == "restic" && resticComparesWhatIsThere(ctx) {
+			p.inPlace = func(at place, target, how string) []string { return resticInPlace("restic", at, target, how) }
+		}
 		found = append(found, p)
 	}
 	if len(found) < 2 {
@@ -106,6 +111,16 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 
 func resticRestore(program string, at place, target string) []string {
 	return []string{program, "restore", "-q", "-r", at.repo, "latest", "--target", target}
+}
+
+func resticInPlace(program string, at place, target, how string) []string {
+	return append(resticRestore(program, at, target), "--overwrite", how)
+}
+
+// resticComparesWhatIsThere tells whether restic's restore leaves alone what is right already: from 0.17 on.
+func resticComparesWhatIsThere(ctx context.Context) bool {
+	help, err := exec.CommandContext(ctx, "restic", "restore", "--help").Output()
+	return err == nil && bytes.Contains(help, []byte("--overwrite"))
 }
 
 // usage is what one command took.
@@ -138,6 +153,14 @@ func (p *peer) run(ctx context.Context, at place, dir string, argv []string) (us
 	rusage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return usage{}, errors.New("this system does not tell what a process used")
+	}
+	// The kernel counts what the process had before it became the command: a copy of this one.
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		return usage{}, fmt.Errorf("ask for the memory of this process: %w", err)
+	}
+	if rusage.Maxrss <= own.Maxrss {
+		return usage{}, fmt.Errorf("%s took no more memory than this program, %d KiB: it cannot be measured", argv[0], own.Maxrss)
 	}
 	return usage{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rusage.Maxrss << 10}, nil
 }
