@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -265,7 +266,7 @@ type archiver struct {
 	walkers *errgroup.Group
 	files   chan *file
 	chunks  chan chunk
-	buffers chan []byte
+	buffers chan *offheap.Buffer
 	zeros   zeros
 
 	mu         sync.Mutex // guards what follows, and is held while the functions of Options run

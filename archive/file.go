@@ -11,6 +11,7 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -25,40 +26,34 @@ type file struct {
 
 // chunk is a piece of a large file on its way to a worker.
 type chunk struct {
-	data []byte // in a buffer, which the worker gives back
+	buf  *offheap.Buffer // which the worker gives back
+	data []byte          // in buf
 	save func(data []byte) error
 }
 
-const (
-	newBuffer  = 1 << 20 // bytes: a chunk that needs more makes its buffer grow
-	keepBuffer = 4 << 20 // bytes of a buffer that are kept for the next chunk: one chunk in thirty is larger
-)
+// keepBuffer is how many bytes of a buffer are kept for the next chunk: one chunk in twelve is larger.
+const keepBuffer = 3 << 20
 
-func newBuffers(n int) chan []byte {
-	buffers := make(chan []byte, n)
+func newBuffers(n int) chan *offheap.Buffer {
+	buffers := make(chan *offheap.Buffer, n)
 	for range n {
-		buffers <- nil // made when first asked for
+		buffers <- offheap.NewBuffer(keepBuffer)
 	}
 	return buffers
 }
 
-func (a *archiver) buffer(ctx context.Context) ([]byte, error) {
+func (a *archiver) buffer(ctx context.Context) (*offheap.Buffer, error) {
 	select {
 	case buf := <-a.buffers:
-		if buf == nil {
-			buf = make([]byte, newBuffer)
-		}
 		return buf, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
-// giveBack returns a buffer, which may have grown.
-func (a *archiver) giveBack(buf []byte) {
-	if cap(buf) > keepBuffer {
-		buf = nil
-	}
+// giveBack returns a buffer of which so many bytes were used.
+func (a *archiver) giveBack(buf *offheap.Buffer, used int) {
+	buf.Trim(used)
 	a.buffers <- buf
 }
 
@@ -71,7 +66,7 @@ func (a *archiver) storeChunks(ctx context.Context) error {
 				return nil
 			}
 			err := c.save(c.data)
-			a.giveBack(c.data)
+			a.giveBack(c.buf, len(c.data))
 			if err != nil {
 				return err
 			}
@@ -218,12 +213,13 @@ func (r *reading) run(ctx context.Context) (readErr, err error) {
 		if err != nil {
 			return nil, err
 		}
-		data, err := r.cutter.Next(buf)
+		data, err := r.cutter.Next(buf.Room(chunker.MaxSize))
 		if err != nil {
-			r.a.buffers <- buf
 			if errors.Is(err, io.EOF) {
+				r.a.giveBack(buf, 0)
 				return nil, nil
 			}
+			r.a.giveBack(buf, offheap.All)
 			return err, nil
 		}
 		if err := r.store(ctx, buf, data); err != nil {
@@ -233,9 +229,9 @@ func (r *reading) run(ctx context.Context) (readErr, err error) {
 }
 
 // store stores one chunk, which lies in buf, and gives back buf.
-func (r *reading) store(ctx context.Context, buf, data []byte) error {
+func (r *reading) store(ctx context.Context, buf *offheap.Buffer, data []byte) error {
 	if err := r.took(data); err != nil {
-		r.a.buffers <- buf
+		r.a.giveBack(buf, len(data))
 		return err
 	}
 	index := r.index - 1
@@ -246,15 +242,15 @@ func (r *reading) store(ctx context.Context, buf, data []byte) error {
 	}
 	if len(data) < chunker.MinSize { // the last: no need to trouble another
 		err := save(data)
-		r.a.buffers <- buf
+		r.a.giveBack(buf, len(data))
 		return err
 	}
 	select {
-	case r.a.chunks <- chunk{data, save}:
+	case r.a.chunks <- chunk{buf, data, save}:
 		return nil
 	case <-ctx.Done():
 		r.content.set(index, repo.Saved{}, 0)
-		r.a.buffers <- buf
+		r.a.giveBack(buf, len(data))
 		return context.Cause(ctx)
 	}
 }

@@ -185,11 +185,11 @@ func (c *checker) packs(ctx context.Context, sizes map[blob.ID]int64) []index.Pa
 
 // probe reads the blobs of a pack one by one, where the index says that they are, and returns those that are not there.
 func (c *checker) probe(ctx context.Context, p index.Pack) []pack.Blob {
-	sealed, plain := c.r.sealed.Get().(*[]byte), c.r.sealed.Get().(*[]byte)
-	defer c.r.sealed.Put(sealed)
-	defer c.r.sealed.Put(plain)
+	sealed, plain := c.r.buffers.Get(), c.r.buffers.Get()
+	defer c.r.buffers.Put(sealed)
+	defer c.r.buffers.Put(plain)
 	return slices.DeleteFunc(slices.Clone(p.Blobs), func(b pack.Blob) bool {
-		_, err := c.r.loadFrom(ctx, index.Entry{Pack: p.ID, Blob: b}, sealed, *plain)
+		_, err := c.r.loadFrom(ctx, index.Entry{Pack: p.ID, Blob: b}, sealed, plain.Room(int(b.Plain())))
 		return err == nil
 	})
 }

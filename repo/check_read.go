@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -88,17 +89,17 @@ func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, proble
 	if _, probed := c.probed[p.ID]; probed || len(p.Blobs) == 0 {
 		return nil, nil, nil
 	}
-	sealed, plain := c.r.sealed.Get().(*[]byte), c.r.sealed.Get().(*[]byte)
-	defer c.r.sealed.Put(sealed)
-	defer c.r.sealed.Put(plain)
+	sealed, plain := c.r.buffers.Get(), c.r.buffers.Get()
+	defer c.r.buffers.Put(sealed)
+	defer c.r.buffers.Put(plain)
 	var at int64
 	for i, b := range p.Blobs {
-		room(sealed, b.Length)
-		if _, err := io.ReadFull(in, *sealed); err != nil {
+		stored := sealed.Room(int(b.Length))
+		if _, err := io.ReadFull(in, stored); err != nil {
 			return append(bad, p.Blobs[i:]...), problems, fmt.Errorf("%v: %w", b.Handle, err)
 		}
 		at = end(b)
-		if err := c.verify(b, *sealed, plain); err != nil {
+		if err := c.verify(b, stored, plain); err != nil {
 			bad = append(bad, b)
 			problems = append(problems, fmt.Errorf("%v: %w", b.Handle, err))
 		}
@@ -122,7 +123,7 @@ func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, proble
 }
 
 // verify compares a stored blob with its ID, and overwrites it. plain is memory for one that is compressed.
-func (c *checker) verify(b pack.Blob, sealed []byte, plain *[]byte) error {
+func (c *checker) verify(b pack.Blob, sealed []byte, plain *offheap.Buffer) error {
 	if b.Uncompressed == 0 {
 		data, err := c.r.key.OpenInPlace(sealed)
 		if err == nil && blob.Hash(data) != b.ID {
@@ -130,9 +131,6 @@ func (c *checker) verify(b pack.Blob, sealed []byte, plain *[]byte) error {
 		}
 		return err
 	}
-	data, err := c.r.codec.unpack(c.r.key, b, sealed, *plain)
-	if cap(data) > cap(*plain) {
-		*plain = data
-	}
+	_, err := c.r.codec.unpack(c.r.key, b, sealed, plain.Room(int(b.Uncompressed)))
 	return err
 }

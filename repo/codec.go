@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -53,11 +54,11 @@ type codec struct {
 // coder is what one goroutine compresses with, and the memory that a blob is compressed and sealed into.
 type coder struct {
 	compressor
-	buf []byte
+	mem *offheap.Buffer
 }
 
-// keepBuffer is how many bytes of memory a coder keeps for the next blob: one chunk in thirty is larger.
-const keepBuffer = 4 << 20
+// keepBuffer is how many bytes of memory are kept for the next blob: one chunk in twelve is larger.
+const keepBuffer = 3 << 20
 
 // coders is how many coders are kept: more than processors, since one that compresses waits for room in a pack.
 func coders() int { return runtime.GOMAXPROCS(0) + loaders }
@@ -87,12 +88,9 @@ func (c *codec) with(fn func(*coder) error) error {
 		if err != nil {
 			return err
 		}
-		z = &coder{compressor: made}
+		z = &coder{made, offheap.NewBuffer(keepBuffer)}
 	}
 	err := fn(z)
-	if cap(z.buf) > keepBuffer {
-		z.buf = nil
-	}
 	select {
 	case c.idle <- z:
 	default: // more at once than are worth keeping
@@ -108,17 +106,18 @@ func (c *codec) seal(key *crypto.Key, version uint, t blob.Type, plain []byte, f
 		level = CompressionAuto
 	}
 	return c.with(func(z *coder) error {
+		room := z.mem.Room(z.bound(len(plain)) + crypto.Overhead)
+		defer z.mem.Trim(offheap.All)
 		if version >= 2 && level != CompressionOff {
-			n, err := z.shrink(plain, level)
+			n, err := z.shrink(room[crypto.NonceSize:len(room)-crypto.Overhead+crypto.NonceSize], plain, level)
 			if err != nil {
 				return err
 			}
 			if n < len(plain) {
-				return fn(key.SealInPlace(z.buf[:n+crypto.Overhead]), true)
+				return fn(key.SealInPlace(room[:n+crypto.Overhead]), true)
 			}
 		}
-		z.buf = key.Seal(z.buf[:0], plain)
-		return fn(z.buf, false)
+		return fn(key.Seal(room[:0], plain), false)
 	})
 }
 
@@ -129,9 +128,8 @@ const (
 	probe  = 8 << 10   // bytes at the front, in the middle and at the end
 )
 
-// shrink compresses plain into z.buf and returns the frame's length, or len(plain) if that would be no smaller.
-func (z *coder) shrink(plain []byte, level Compression) (int, error) {
-	room := z.room(len(plain))
+// shrink compresses plain into room and returns the frame's length, or len(plain) if that would be no smaller.
+func (z *coder) shrink(room, plain []byte, level Compression) (int, error) {
 	if len(plain) >= probed {
 		dense := true
 		for _, at := range []int{0, (len(plain) - probe) / 2, len(plain) - probe} {
@@ -146,15 +144,6 @@ func (z *coder) shrink(plain []byte, level Compression) (int, error) {
 		}
 	}
 	return z.compress(room, plain, level)
-}
-
-// room makes buf large enough for a blob of n bytes, compressed and sealed, and returns where the former goes.
-func (z *coder) room(n int) []byte {
-	bound := z.bound(n)
-	if cap(z.buf) < bound+crypto.Overhead {
-		z.buf = make([]byte, bound+crypto.Overhead)
-	}
-	return z.buf[crypto.NonceSize : crypto.NonceSize+bound]
 }
 
 // unpack decrypts and decompresses a stored blob and compares it with its ID. sealed is overwritten; the result

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -49,8 +50,8 @@ func (r *Repository) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([
 	if err != nil {
 		return nil, err
 	}
-	sealed := r.sealed.Get().(*[]byte)
-	defer r.sealed.Put(sealed)
+	sealed := r.buffers.Get()
+	defer r.buffers.Put(sealed)
 	plain, err := r.loadFrom(ctx, e, sealed, buf)
 	if err == nil {
 		return plain, nil
@@ -58,7 +59,7 @@ func (r *Repository) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([
 	return r.loadElsewhere(ctx, h, sealed, buf, err)
 }
 
-func (r *Repository) loadElsewhere(ctx context.Context, h blob.Handle, sealed *[]byte, buf []byte, cause error) ([]byte, error) {
+func (r *Repository) loadElsewhere(ctx context.Context, h blob.Handle, sealed *offheap.Buffer, buf []byte, cause error) ([]byte, error) {
 	for _, e := range r.idx.Others(h) {
 		plain, err := r.loadFrom(ctx, e, sealed, buf)
 		if err == nil {
@@ -69,18 +70,18 @@ func (r *Repository) loadElsewhere(ctx context.Context, h blob.Handle, sealed *[
 	return nil, cause
 }
 
-func (r *Repository) loadFrom(ctx context.Context, e index.Entry, sealed *[]byte, buf []byte) ([]byte, error) {
+func (r *Repository) loadFrom(ctx context.Context, e index.Entry, sealed *offheap.Buffer, buf []byte) ([]byte, error) {
 	h := backend.Handle{Type: backend.Pack, Name: e.Pack.String()}
 	rd, err := r.be.Open(ctx, h, int64(e.Offset), int64(e.Length))
 	if err != nil {
 		return nil, fmt.Errorf("load %v: %w", e.Handle, err)
 	}
 	defer rd.Close()
-	room(sealed, e.Length)
-	if _, err := io.ReadFull(rd, *sealed); err != nil {
+	stored := sealed.Room(int(e.Length))
+	if _, err := io.ReadFull(rd, stored); err != nil {
 		return nil, fmt.Errorf("load %v from %v: %w", e.Handle, h, err)
 	}
-	plain, err := r.codec.unpack(r.key, e.Blob, *sealed, buf)
+	plain, err := r.codec.unpack(r.key, e.Blob, stored, buf)
 	if err != nil {
 		return nil, fmt.Errorf("load %v from %v: %w", e.Handle, h, err)
 	}
@@ -135,15 +136,14 @@ func (r *Repository) LoadBlobs(ctx context.Context, handles []blob.Handle, fn fu
 // loadPack loads blobs of one pack.
 func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Handle, []byte, error) error) error {
 	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
-	plain := r.sealed.Get().(*[]byte)
-	defer r.sealed.Put(plain)
+	plain := r.buffers.Get()
+	defer r.buffers.Put(plain)
 	for rest := p.Blobs; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
 			n++
 		}
-		var err error
-		if *plain, err = r.loadRun(ctx, p.ID, rest[:n], *plain, fn); err != nil {
+		if err := r.loadRun(ctx, p.ID, rest[:n], plain, fn); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -153,8 +153,8 @@ func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Ha
 
 func end(b pack.Blob) int64 { return int64(b.Offset) + int64(b.Length) }
 
-// loadRun loads blobs that stand close together through one reader. It returns buf, which it may have grown.
-func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, buf []byte, fn func(blob.Handle, []byte, error) error) ([]byte, error) {
+// loadRun loads blobs that stand close together through one reader, into mem one by one.
+func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, mem *offheap.Buffer, fn func(blob.Handle, []byte, error) error) error {
 	h := backend.Handle{Type: backend.Pack, Name: id.String()}
 	at, last := int64(blobs[0].Offset), int64(0)
 	for _, b := range blobs {
@@ -164,46 +164,36 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 	if broken == nil {
 		defer rd.Close()
 	}
-	sealed := r.sealed.Get().(*[]byte)
-	defer r.sealed.Put(sealed)
+	sealed := r.buffers.Get()
+	defer r.buffers.Put(sealed)
 	for _, b := range blobs {
 		var plain []byte
+		buf := mem.Room(int(b.Plain()))
 		err := broken
 		if err == nil && int64(b.Offset) < at {
 			err = errors.New("the index lets two blobs overlap")
 		}
 		if err == nil {
-			room(sealed, b.Length)
-			if broken = readAt(rd, int64(b.Offset)-at, *sealed); broken == nil {
+			stored := sealed.Room(int(b.Length))
+			if broken = readAt(rd, int64(b.Offset)-at, stored); broken == nil {
 				at = end(b)
-				plain, err = r.codec.unpack(r.key, b, *sealed, buf)
+				plain, err = r.codec.unpack(r.key, b, stored, buf)
 			} else {
 				err = broken
 			}
 		}
 		if ctx.Err() != nil {
-			return buf, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			// Alone: the reader may have broken, or the index may be wrong about a neighbour.
 			plain, err = r.LoadBlob(ctx, b.Handle, buf)
 		}
 		if err := fn(b.Handle, plain, err); err != nil {
-			return buf, err
-		}
-		if cap(plain) > cap(buf) {
-			buf = plain
+			return err
 		}
 	}
-	return buf, nil
-}
-
-// room makes *buf n bytes long.
-func room(buf *[]byte, n uint32) {
-	if cap(*buf) < int(n) {
-		*buf = make([]byte, n)
-	}
-	*buf = (*buf)[:n]
+	return nil
 }
 
 // readAt skips some bytes and fills data with the next.

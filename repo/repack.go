@@ -10,6 +10,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -57,19 +58,20 @@ func (p *prunePlan) kept() []index.Pack {
 
 // repackPack copies blobs of one pack. A blob that cannot be read there is taken from another pack, if one has it.
 func (r *Repository) repackPack(ctx context.Context, up *Uploader, p index.Pack, compress bool) error {
-	work, plain := r.sealed.Get().(*[]byte), r.sealed.Get().(*[]byte)
-	defer r.sealed.Put(work)
-	defer r.sealed.Put(plain)
+	work, plain := r.buffers.Get(), r.buffers.Get()
+	defer r.buffers.Put(work)
+	defer r.buffers.Put(plain)
 	return r.readSealed(ctx, p, func(b pack.Blob, sealed []byte, err error) error {
 		var data []byte
+		buf := plain.Room(int(b.Plain()))
 		if err == nil {
-			data, err = r.verify(b, sealed, work, *plain)
+			data, err = r.verify(b, sealed, work, buf)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			if data, err = r.LoadBlob(ctx, b.Handle, *plain); err != nil {
+			if data, err = r.LoadBlob(ctx, b.Handle, buf); err != nil {
 				return fmt.Errorf("repack %v: %w; run kedge repair packs %v", b.Handle, err, p.ID)
 			}
 			_, err = up.store(ctx, b.Handle, data)
@@ -78,19 +80,16 @@ func (r *Repository) repackPack(ctx context.Context, up *Uploader, p index.Pack,
 		default:
 			_, err = up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
 		}
-		if cap(data) > cap(*plain) {
-			*plain = data
-		}
 		return err
 	})
 }
 
 // verify returns the plain of a stored blob, in buf if it is large enough, after it compared it with its ID. It leaves
 // sealed as it is and overwrites work.
-func (r *Repository) verify(b pack.Blob, sealed []byte, work *[]byte, buf []byte) ([]byte, error) {
-	room(work, b.Length)
-	copy(*work, sealed)
-	return r.codec.unpack(r.key, b, *work, buf)
+func (r *Repository) verify(b pack.Blob, sealed []byte, work *offheap.Buffer, buf []byte) ([]byte, error) {
+	copied := work.Room(len(sealed))
+	copy(copied, sealed)
+	return r.codec.unpack(r.key, b, copied, buf)
 }
 
 // readSealed reads blobs of one pack as they are stored, at ascending offsets and in as few parts as sensible, and calls fn
@@ -98,8 +97,8 @@ func (r *Repository) verify(b pack.Blob, sealed []byte, work *[]byte, buf []byte
 func (r *Repository) readSealed(ctx context.Context, p index.Pack, fn func(b pack.Blob, sealed []byte, err error) error) error {
 	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
 	h := backend.Handle{Type: backend.Pack, Name: p.ID.String()}
-	buf := r.sealed.Get().(*[]byte)
-	defer r.sealed.Put(buf)
+	buf := r.buffers.Get()
+	defer r.buffers.Put(buf)
 	for rest := p.Blobs; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && end(rest[n-1]) <= int64(rest[n].Offset) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
@@ -108,11 +107,11 @@ func (r *Repository) readSealed(ctx context.Context, p index.Pack, fn func(b pac
 		at := int64(rest[0].Offset)
 		rd, broken := r.be.Open(ctx, h, at, end(rest[n-1])-at)
 		for _, b := range rest[:n] {
-			room(buf, b.Length)
+			sealed := buf.Room(int(b.Length))
 			if broken == nil {
-				broken = readAt(rd, int64(b.Offset)-at, *buf)
+				broken = readAt(rd, int64(b.Offset)-at, sealed)
 			}
-			if err := fn(b, *buf, broken); err != nil {
+			if err := fn(b, sealed, broken); err != nil {
 				if rd != nil {
 					rd.Close()
 				}

@@ -130,9 +130,9 @@ type salvager struct {
 
 // pack stores the blobs of one pack that no sound pack holds.
 func (s *salvager) pack(ctx context.Context, p index.Pack) error {
-	work, plain := s.r.sealed.Get().(*[]byte), s.r.sealed.Get().(*[]byte)
-	defer s.r.sealed.Put(work)
-	defer s.r.sealed.Put(plain)
+	work, plain := s.r.buffers.Get(), s.r.buffers.Get()
+	defer s.r.buffers.Put(work)
+	defer s.r.buffers.Put(plain)
 	return s.r.readSealed(ctx, p, func(b pack.Blob, sealed []byte, err error) error {
 		if s.good[b.Handle] {
 			return nil
@@ -142,15 +142,16 @@ func (s *salvager) pack(ctx context.Context, p index.Pack) error {
 			return nil
 		}
 		s.good[b.Handle] = false
+		buf := plain.Room(int(b.Plain()))
 		if err == nil {
-			if _, err = s.r.verify(b, sealed, work, *plain); err == nil {
+			if _, err = s.r.verify(b, sealed, work, buf); err == nil {
 				s.good[b.Handle] = true
 				_, err := s.up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
 				return err
 			}
 		}
 		// Alone: the reader may have broken at a neighbour.
-		data, err := s.r.loadFrom(ctx, index.Entry{Pack: p.ID, Blob: b}, work, *plain)
+		data, err := s.r.loadFrom(ctx, index.Entry{Pack: p.ID, Blob: b}, work, buf)
 		if err != nil {
 			return context.Cause(ctx) // nil unless the whole ends
 		}

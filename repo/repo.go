@@ -18,11 +18,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/index"
 )
@@ -97,7 +97,7 @@ type Repository struct {
 	idx      *index.Index
 	files    *indexFiles
 	codec    *codec
-	sealed   sync.Pool // *[]byte: memory that stored blobs are read into
+	buffers  *offheap.Pool // memory that stored blobs are read and opened into
 	packSize int
 }
 
@@ -163,7 +163,7 @@ func newRepository(be backend.Backend, key *crypto.Key, cfg Config, opt Options)
 	if r.files, err = newIndexFiles(key, cfg, opt); err != nil {
 		return nil, err
 	}
-	r.sealed.New = func() any { return new([]byte) }
+	r.buffers = offheap.NewPool(2*coders(), keepBuffer)
 	if r.packSize == 0 {
 		r.packSize = DefaultPackSize
 	}
