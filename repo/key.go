@@ -124,10 +124,10 @@ func (r *Repository) MasterKey() ([]byte, error) { return r.key.Marshal() }
 
 // saveKey stores the repository's key under a password, unseen whether it opens.
 func (r *Repository) saveKey(ctx context.Context, password string, opt KeyOptions) (blob.ID, error) {
-	n := r.scryptN
-	if n == 0 {
+	cost := crypto.Cost{N: r.scryptN, P: 1}
+	if r.scryptN == 0 {
 		var err error
-		if n, err = crypto.CalibrateN(passwordTime); err != nil {
+		if cost, err = crypto.Calibrate(passwordTime); err != nil {
 			return blob.ID{}, fmt.Errorf("calibrate key: %w", err)
 		}
 	}
@@ -138,7 +138,7 @@ func (r *Repository) saveKey(ctx context.Context, password string, opt KeyOption
 	if opt.Username != "" {
 		username = opt.Username
 	}
-	data, err := crypto.SealFile(r.key, password, username, host, n)
+	data, err := crypto.SealFile(r.key, password, username, host, cost)
 	if err != nil {
 		return blob.ID{}, fmt.Errorf("seal key: %w", err)
 	}

@@ -95,7 +95,7 @@ func TestAZeroKeyIsRefused(t *testing.T) {
 
 func TestAKeyFileOpensWithItsPasswordOnly(t *testing.T) {
 	key := testKey(t)
-	data, err := SealFile(key, "password", "user", "host", 2)
+	data, err := SealFile(key, "password", "user", "host", Cost{2, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,11 +108,10 @@ func TestAKeyFileOpensWithItsPasswordOnly(t *testing.T) {
 	}
 }
 
-func TestCalibratedCostHasAFloorAndACeiling(t *testing.T) {
-	for _, target := range []time.Duration{0, time.Hour} {
-		n, err := CalibrateN(target)
-		if want := map[time.Duration]int{0: 1 << 15, time.Hour: 1 << 17}[target]; err != nil || n != want {
-			t.Errorf("for %v: N is %d, %v; want %d", target, n, err, want)
+func TestCalibratedCostHasAFloorAndACeilingAndTakesNoMoreMemoryThanAskedOfASmallMachine(t *testing.T) {
+	for target, want := range map[time.Duration]Cost{0: {1 << 15, 1}, time.Hour: {1 << 15, 8}} {
+		if cost, err := Calibrate(target); err != nil || cost != want {
+			t.Errorf("for %v: %+v, %v; want %+v", target, cost, err, want)
 		}
 	}
 }
@@ -142,7 +141,7 @@ func TestAKeyFileThatAsksForTooMuchIsRefusedBeforeTheWork(t *testing.T) {
 }
 
 func FuzzKeyFile(f *testing.F) {
-	data, err := SealFile(testKey(f), "password", "user", "host", 2)
+	data, err := SealFile(testKey(f), "password", "user", "host", Cost{2, 1})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -39,26 +39,33 @@ type file struct {
 	Data     []byte    `json:"data"`
 }
 
-// CalibrateN returns the N of scrypt (with r 8 and p 1) that makes one try of a password take about target on
-// this machine: a power of two, from 2^15 (32 MiB of memory) to 2^17, so that a busy machine does not weaken the
-// key and a fast one does not make it unusable on a small one.
-func CalibrateN(target time.Duration) (int, error) {
+// Cost is what one try of a password takes: scrypt's parameters beside r, which is 8.
+type Cost struct {
+	N int // a power of two; a try takes N KiB of memory
+	P int // how often the work is done
+}
+
+// memoryN makes one try take 32 MiB, which a small machine can spare. It is what restic uses.
+const memoryN = 1 << 15
+
+// maxP keeps a fast machine from making keys that a slow one opens in minutes.
+const maxP = 8
+
+// Calibrate returns the cost that makes one try take about target on this machine, and always at least the time that 32
+// MiB take, so that a busy machine does not weaken the key.
+func Calibrate(target time.Duration) (Cost, error) {
 	const probe = 1 << 13
 	begin := time.Now()
 	if _, err := scrypt.Key(nil, make([]byte, 64), probe, 8, 1, 64); err != nil {
-		return 0, err
+		return Cost{}, err
 	}
-	took := time.Since(begin)
-	n := 1 << 15
-	for n < 1<<17 && took*time.Duration(2*n/probe) <= target {
-		n *= 2
-	}
-	return n, nil
+	once := time.Since(begin) * memoryN / probe
+	return Cost{memoryN, int(min(max(target/once, 1), maxP))}, nil
 }
 
-// SealFile returns the key file that opens key with password. n is scrypt's N, a power of two.
-func SealFile(key *Key, password, username, hostname string, n int) ([]byte, error) {
-	f := file{Created: time.Now(), Username: username, Hostname: hostname, KDF: "scrypt", N: n, R: 8, P: 1, Salt: make([]byte, 64)}
+// SealFile returns the key file that opens key with password.
+func SealFile(key *Key, password, username, hostname string, cost Cost) ([]byte, error) {
+	f := file{Created: time.Now(), Username: username, Hostname: hostname, KDF: "scrypt", N: cost.N, R: 8, P: cost.P, Salt: make([]byte, 64)}
 	rand.Read(f.Salt)
 	user, err := f.derive(password)
 	if err != nil {
