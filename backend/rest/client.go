@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
@@ -145,7 +146,7 @@ func refusal(resp *http.Response) error {
 	case http.StatusForbidden, http.StatusMethodNotAllowed:
 		return fmt.Errorf("server refused (%s): %w", resp.Status, backend.ErrReadOnly)
 	case http.StatusUnauthorized:
-		return errors.New("server refused the credentials (401); check the token, or user and password")
+		return fmt.Errorf("server refused the credentials (401): %w; check the token, or user and password", fs.ErrPermission)
 	}
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")

@@ -21,6 +21,13 @@ func (f *fromFlags) add(cmd *cobra.Command) {
 	f.notices = cmd.ErrOrStderr
 }
 
+// useStorageOf makes the source's storage be used as that of the command's own repository is. Its token is not the
+// source's.
+func (f *fromFlags) useStorageOf(own *repositoryFlags) {
+	f.storage = own.storage
+	f.storage.tokenFile = ""
+}
+
 type copyFlags struct {
 	repositoryFlags
 	filterFlags
@@ -41,6 +48,7 @@ alike: make -r with "kedge init --copy-chunker-params". To copy without a passwo
   kedge copy -r /srv/second --from-repo /srv/repository --host fs1 --tag monthly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.from.retryLock = flags.retryLock
+			flags.from.useStorageOf(&flags.repositoryFlags)
 			return flags.from.with(cmd.Context(), sharedLock, func(ctx context.Context, from *repo.Repository) error {
 				return flags.with(ctx, appendLock, func(ctx context.Context, to *repo.Repository) error {
 					return runCopy(ctx, term, from, to, &flags, args)

@@ -51,7 +51,7 @@ func runInit(ctx context.Context, term *terminal, flags *initFlags) error {
 	if err != nil {
 		return err
 	}
-	be, err := createBackend(ctx, flags.location, flags.tokenFile)
+	be, err := flags.storage.create(ctx, flags.location)
 	if err != nil {
 		return err
 	}
@@ -80,6 +80,7 @@ func (f *initFlags) options(ctx context.Context) (repo.Options, error) {
 	if f.from.location == "" && f.from.locationFile == "" {
 		return opt, errors.New("--copy-chunker-params needs a repository to copy them from: give --from-repo")
 	}
+	f.from.useStorageOf(&f.repositoryFlags)
 	err := f.from.with(ctx, noLock, func(_ context.Context, from *repo.Repository) error {
 		opt.Polynomial = from.Config().Polynomial
 		return nil

@@ -5,16 +5,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/rest"
+	"github.com/kedge-project/kedge/backend/retry"
 	"github.com/kedge-project/kedge/backend/s3"
 	"github.com/kedge-project/kedge/backend/sftp"
 	"github.com/kedge-project/kedge/repo"
 )
+
+// storageOptions are what a command asks of storage, beside where it is. Copies share one tellRetry.
+type storageOptions struct {
+	tokenFile string                                         // holds the credential for a vault
+	tellRetry func(op string, err error, wait time.Duration) // is told of each failure of remote storage that is waited out; may be nil
+}
+
+// open opens the storage that a location names, as openBackend does. What fails for a moment on remote storage is tried
+// again.
+func (o storageOptions) open(ctx context.Context, location string) (backend.Backend, error) {
+	be, err := openBackend(ctx, location, o.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return o.decorate(location, be), nil
+}
+
+// create prepares storage for a new repository, and opens it as open does.
+func (o storageOptions) create(ctx context.Context, location string) (backend.Backend, error) {
+	be, err := createBackend(ctx, location, o.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return o.decorate(location, be), nil
+}
+
+func (o storageOptions) decorate(location string, be backend.Backend) backend.Backend {
+	if !remote(location) {
+		return be
+	}
+	return retry.New(be, retry.Options{Notify: o.tellRetry})
+}
+
+// remote tells whether a location is reached over a network, where calls fail that succeed a moment later.
+func remote(location string) bool {
+	scheme, _, _ := strings.Cut(location, ":")
+	return scheme == "rest" || scheme == "s3" || scheme == "sftp"
+}
+
+// noticesOfRetries returns a storageOptions.tellRetry that writes a line for each failure.
+func noticesOfRetries(to func() io.Writer) func(op string, err error, wait time.Duration) {
+	var mu sync.Mutex
+	return func(op string, err error, wait time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(to(), "%s failed, trying again in %v: %v\n", op, wait.Round(time.Millisecond), err)
+	}
+}
 
 // openBackend opens the storage that a location names: DIR, local:DIR, rest:http://host:port/path/,
 // s3:https://host/bucket/prefix or sftp:user@host:/path. tokenFile, where given, holds the credential for a vault.

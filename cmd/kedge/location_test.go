@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/kedge-project/kedge/backend/local"
+	"github.com/kedge-project/kedge/backend/rest"
 	"github.com/kedge-project/kedge/backend/s3/s3test"
 )
 
@@ -52,4 +58,89 @@ func kedge(t *testing.T, args ...string) (status int, out string) {
 	var text bytes.Buffer
 	status = run(t.Context(), args, &text, &text)
 	return status, text.String()
+}
+
+// restServer serves a new directory. answer may answer a request itself, and then returns true.
+func restServer(t *testing.T, answer func(w http.ResponseWriter, r *http.Request) bool) (location string) {
+	t.Helper()
+	be, err := local.Create(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := rest.Handler(be, rest.ReadWrite)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answer(w, r) {
+			files.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return "rest:" + server.URL + "/"
+}
+
+// once answers one request with 503 whenever fail was set.
+func once(fail *atomic.Bool) func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !fail.CompareAndSwap(true, false) {
+			return false
+		}
+		http.Error(w, "closed for a moment", http.StatusServiceUnavailable)
+		return true
+	}
+}
+
+func TestRemoteStorageThatFailsForAMomentIsTriedAgain(t *testing.T) {
+	t.Setenv("KEDGE_PASSWORD", "correct horse")
+	t.Setenv("KEDGE_FROM_PASSWORD", "correct horse")
+	var fail atomic.Bool
+	flaky := restServer(t, once(&fail))
+	for _, args := range [][]string{
+		{"init", "-r", flaky},
+		{"snapshots", "-r", flaky},
+		{"init", "-r", t.TempDir() + "/alike", "--from-repo", flaky, "--copy-chunker-params"},
+		{"copy", "-r", t.TempDir() + "/alike", "--from-repo", flaky},
+		{"mirror", "--from", flaky, "--to", t.TempDir() + "/mirror"},
+	} {
+		if args[0] == "copy" {
+			if status, out := kedge(t, "init", "-r", args[2]); status != exitDone {
+				t.Fatalf("kedge init ended with status %d:\n%s", status, out)
+			}
+		}
+		fail.Store(true)
+		status, out := kedge(t, args...)
+		if status != exitDone || fail.Load() {
+			t.Errorf("kedge %v, with one request answered by 503, ended with status %d:\n%s", args, status, out)
+		}
+		if strings.Count(out, "trying again in") != 1 || !strings.Contains(out, "503") {
+			t.Errorf("kedge %v tells of no try that failed, or of several:\n%s", args, out)
+		}
+	}
+}
+
+func TestWhatNoSecondTryCanMendFailsAtOnce(t *testing.T) {
+	t.Setenv("KEDGE_PASSWORD", "correct horse")
+	var refuse atomic.Int32 // the status to answer with
+	location := restServer(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if status := refuse.Load(); status != 0 {
+			w.WriteHeader(int(status))
+			return true
+		}
+		return false
+	})
+	check := func(name string, want int, args ...string) {
+		t.Helper()
+		status, out := kedge(t, append(args, "-r", location)...)
+		if status != want || strings.Contains(out, "trying again") {
+			t.Errorf("%s: kedge %v ended with status %d, want %d and no second try:\n%s", name, args, status, want, out)
+		}
+	}
+	check("no repository", exitNoRepository, "snapshots")
+	check("new repository", exitDone, "init")
+	check("repository there", exitFailed, "init")
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		refuse.Store(int32(status))
+		check(http.StatusText(status), exitFailed, "snapshots")
+	}
+	refuse.Store(0)
+	t.Setenv("KEDGE_PASSWORD", "wrong")
+	check("wrong password", exitWrongPassword, "snapshots")
 }

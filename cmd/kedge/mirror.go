@@ -36,11 +36,12 @@ copy needs no password. Nothing is ever deleted from the copy.`,
 
 func runMirror(cmd *cobra.Command, term *terminal, from, fromToken, to string, verify bool) error {
 	ctx := cmd.Context()
-	source, err := openBackend(ctx, from, fromToken)
+	tellRetry := noticesOfRetries(cmd.ErrOrStderr)
+	source, err := storageOptions{tokenFile: fromToken, tellRetry: tellRetry}.open(ctx, from)
 	if err != nil {
 		return err
 	}
-	target, err := createBackend(ctx, to, "")
+	target, err := storageOptions{tellRetry: tellRetry}.create(ctx, to)
 	if err != nil {
 		return err
 	}

@@ -25,11 +25,11 @@ type repositoryFlags struct {
 	passwordCommand string
 	noPassword      bool
 	keyHint         string
-	tokenFile       string
 	prefix          string // of the variables that access reads: "" or "FROM_"
 	noLock          bool
 	damagedIndex    bool // go on without index files that cannot be read
 	retryLock       time.Duration
+	storage         storageOptions
 
 	notices func() io.Writer // where to tell what is waited for
 }
@@ -37,10 +37,11 @@ type repositoryFlags struct {
 func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.addAccess(flags, "", "repository", "r", "p")
-	flags.StringVar(&f.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
+	flags.StringVar(&f.storage.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
 	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
 	f.notices = cmd.ErrOrStderr
+	f.storage.tellRetry = noticesOfRetries(f.notices)
 }
 
 // addAccess adds the flags that name a repository and what opens it, with a prefix to tell one repository from another.
@@ -122,7 +123,7 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	be, err := openBackend(ctx, f.location, f.tokenFile)
+	be, err := f.storage.open(ctx, f.location)
 	if err != nil {
 		return nil, err
 	}
