@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/backend/limit"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/rest"
 	"github.com/kedge-project/kedge/backend/retry"
@@ -24,10 +25,12 @@ import (
 type storageOptions struct {
 	tokenFile string                                         // holds the credential for a vault
 	tellRetry func(op string, err error, wait time.Duration) // is told of each failure of remote storage that is waited out; may be nil
+
+	uploadLimit, downloadLimit uint32 // in KiB a second; 0: none
 }
 
 // open opens the storage that a location names, as openBackend does. What fails for a moment on remote storage is tried
-// again.
+// again, and the limits hold on every kind of storage.
 func (o storageOptions) open(ctx context.Context, location string) (backend.Backend, error) {
 	be, err := openBackend(ctx, location, o.tokenFile)
 	if err != nil {
@@ -46,6 +49,7 @@ func (o storageOptions) create(ctx context.Context, location string) (backend.Ba
 }
 
 func (o storageOptions) decorate(location string, be backend.Backend) backend.Backend {
+	be = limit.Bandwidth(be, int64(o.uploadLimit)<<10, int64(o.downloadLimit)<<10)
 	if !remote(location) {
 		return be
 	}

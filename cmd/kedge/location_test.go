@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/rest"
@@ -143,4 +145,53 @@ func TestWhatNoSecondTryCanMendFailsAtOnce(t *testing.T) {
 	refuse.Store(0)
 	t.Setenv("KEDGE_PASSWORD", "wrong")
 	check("wrong password", exitWrongPassword, "snapshots")
+}
+
+// TestTheLimitsBoundTheBytesASecond watches 128 KiB of content go to a server and come back at 256 KiB a second. What
+// may be sent at once is a tenth of a second's worth.
+func TestTheLimitsBoundTheBytesASecond(t *testing.T) {
+	const size, rate, atLeast = 128 << 10, "256", 350 * time.Millisecond
+	t.Setenv("KEDGE_PASSWORD", "correct horse")
+	t.Setenv("KEDGE_FROM_PASSWORD", "correct horse")
+	var began atomic.Int64 // when the first request for a pack came, in ns since 1970
+	location := restServer(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/data/") && strings.Trim(r.URL.Path, "/") != "data" {
+			began.CompareAndSwap(0, time.Now().UnixNano())
+		}
+		return false
+	})
+	took := func(args ...string) time.Duration {
+		t.Helper()
+		began.Store(0)
+		status, out := kedge(t, args...)
+		if status != exitDone || began.Load() == 0 {
+			t.Fatalf("kedge %v ended with status %d, first pack asked for at %d:\n%.300s", args, status, began.Load(), out)
+		}
+		return time.Since(time.Unix(0, began.Load()))
+	}
+	content := make([]byte, size)
+	rand.NewChaCha8([32]byte{1}).Read(content)
+	file := filepath.Join(t.TempDir(), "cargo")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, out := kedge(t, "init", "-r", location); status != exitDone {
+		t.Fatalf("kedge init ended with status %d:\n%s", status, out)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if status, out := kedge(t, "init", "-r", other); status != exitDone {
+		t.Fatalf("kedge init ended with status %d:\n%s", status, out)
+	}
+	for _, args := range [][]string{
+		{"backup", "-r", location, "--limit-upload", rate, file},
+		{"dump", "-r", location, "--limit-download", rate, "latest", file},
+		{"copy", "-r", other, "--from-repo", location, "--limit-download", rate},
+	} {
+		if d := took(args...); d < atLeast {
+			t.Errorf("kedge %v moved %d bytes in %v, want at least %v", args, size, d, atLeast)
+		}
+	}
+	if status, out := kedge(t, "snapshots", "-r", location, "--limit-download=-1"); status == exitDone || !strings.Contains(out, "limit-download") {
+		t.Errorf("a limit below 0 ended with status %d:\n%s", status, out)
+	}
 }

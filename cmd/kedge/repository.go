@@ -38,6 +38,8 @@ func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.addAccess(flags, "", "repository", "r", "p")
 	flags.StringVar(&f.storage.tokenFile, "token-file", os.Getenv("KEDGE_TOKEN_FILE"), "file that holds the token of a vault")
+	flags.Uint32Var(&f.storage.uploadLimit, "limit-upload", 0, "send at most this many KiB a second; 0 for no limit")
+	flags.Uint32Var(&f.storage.downloadLimit, "limit-download", 0, "fetch at most this many KiB a second; 0 for no limit")
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
 	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
 	f.notices = cmd.ErrOrStderr
