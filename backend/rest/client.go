@@ -21,8 +21,10 @@ const maxListing = 256 << 20
 
 // Options are what a location does not say.
 type Options struct {
-	Token  string       // sent as bearer token if set, instead of the location's user and password
+	Token  string       // sent as bearer token if set, instead of any user and password
 	Client *http.Client // nil: a client with sensible limits that follows no redirects
+
+	User, Password string // sent if the location holds neither
 }
 
 // Backend is a repository behind a REST server. It is safe for concurrent use.
@@ -53,7 +55,7 @@ func Open(location string, opt Options) (*Backend, error) {
 	if u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("open REST repository: the location must not hold a query or fragment")
 	}
-	b := &Backend{token: opt.Token, client: opt.Client}
+	b := &Backend{token: opt.Token, user: opt.User, password: opt.Password, client: opt.Client}
 	if u.User != nil {
 		b.user = u.User.Username()
 		b.password, _ = u.User.Password()
@@ -146,7 +148,7 @@ func refusal(resp *http.Response) error {
 	case http.StatusForbidden, http.StatusMethodNotAllowed:
 		return fmt.Errorf("server refused (%s): %w", resp.Status, backend.ErrReadOnly)
 	case http.StatusUnauthorized:
-		return fmt.Errorf("server refused the credentials (401): %w; check the token, or user and password", fs.ErrPermission)
+		return fmt.Errorf("server refused the credentials (401): %w; check the token, or user and password (in the location, or in RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD)", fs.ErrPermission)
 	}
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 	line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")

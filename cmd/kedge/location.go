@@ -98,8 +98,10 @@ func noRepository(err error) error {
 	return err
 }
 
+// openREST opens a repository behind a REST server. The variables are restic's, so that a location without a password
+// can be kept in a script.
 func openREST(location, tokenFile string) (backend.Backend, error) {
-	var opt rest.Options
+	opt := rest.Options{User: environment("REST_USERNAME"), Password: environment("REST_PASSWORD")}
 	if tokenFile != "" {
 		token, err := readSecret(tokenFile)
 		if err != nil {

@@ -195,3 +195,29 @@ func TestTheLimitsBoundTheBytesASecond(t *testing.T) {
 		t.Errorf("a limit below 0 ended with status %d:\n%s", status, out)
 	}
 }
+
+func TestTheEnvironmentHoldsTheCredentialsOfARESTServer(t *testing.T) {
+	t.Setenv("KEDGE_PASSWORD", "correct horse")
+	location := restServer(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if user, password, _ := r.BasicAuth(); user == "pilot" && password == "s3:cret" {
+			return false
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	check := func(name string, want int, args ...string) {
+		t.Helper()
+		status, out := kedge(t, args...)
+		if status != want || strings.Contains(out, "s3:cret") || want == exitFailed && !strings.Contains(out, "RESTIC_REST_USERNAME") {
+			t.Errorf("%s: kedge %v ended with status %d, want %d, no password shown and a remedy if refused:\n%s", name, args, status, want, out)
+		}
+	}
+	check("no credentials", exitFailed, "init", "-r", location)
+	t.Setenv("RESTIC_REST_USERNAME", "pilot")
+	t.Setenv("RESTIC_REST_PASSWORD", "s3:cret")
+	check("credentials of the environment", exitDone, "init", "-r", location)
+	check("credentials of the location", exitFailed, "snapshots", "-r", strings.Replace(location, "http://", "http://pilot:wrong@", 1))
+	t.Setenv("RESTIC_REST_PASSWORD", "wrong")
+	check("wrong password", exitFailed, "snapshots", "-r", location)
+	check("right password in the location", exitDone, "snapshots", "-r", strings.Replace(location, "http://", "http://pilot:s3%3Acret@", 1))
+}
