@@ -14,7 +14,7 @@ const module = "github.com/kedge-project/kedge"
 // layers is the table of ARCHITECTURE.md: every package stands in one layer and imports only lower ones.
 // Within a layer nothing imports a sibling, unless siblings names it.
 var layers = [][]string{
-	0: {"blob", "internal/offheap", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
+	0: {"blob", "internal/offheap", "internal/hashpair", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
 		"backend/fault", "backend/limit", "backend/retry", "backend/sftp",
