@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/hashpair"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
@@ -45,11 +45,10 @@ func (c *checker) readPack(ctx context.Context, p index.Pack) error {
 		return nil
 	}
 	defer rd.Close()
-	sum := sha256.New()
-	in := io.TeeReader(rd, io.MultiWriter(sum, progressWriter{c}))
-	bad, problems, err := c.readBlobs(in, p)
+	sum := hashpair.New()
+	bad, problems, err := c.readBlobs(rd, sum, p)
 	if err == nil {
-		_, err = io.Copy(io.Discard, in)
+		_, err = io.Copy(io.MultiWriter(sum, progressWriter{c}), rd)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -57,7 +56,7 @@ func (c *checker) readPack(ctx context.Context, p index.Pack) error {
 	switch {
 	case err != nil:
 		problems = append(problems, fmt.Errorf("read: %w", err))
-	case blob.ID(sum.Sum(nil)) != p.ID:
+	case blob.ID(sum.Sum256()) != p.ID:
 		problems = append([]error{errDamaged}, problems...)
 	}
 	for _, err := range problems {
@@ -83,29 +82,69 @@ func (w progressWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readBlobs reads the blobs that the index names and the header behind them. bad are the blobs that are not what they
-// should be. err is of reading, and ends it. A pack that does not fit the index was probed before.
-func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, problems []error, err error) {
+// readBlobs reads the blobs that the index names and the header behind them, and appends what it read to sum. bad are the
+// blobs that are not what they should be. err is of reading, and ends it. A pack that does not fit the index was probed
+// before.
+func (c *checker) readBlobs(rd io.Reader, sum *hashpair.Digest, p index.Pack) (bad []pack.Blob, problems []error, err error) {
 	if _, probed := c.probed[p.ID]; probed || len(p.Blobs) == 0 {
 		return nil, nil, nil
 	}
-	sealed, plain := c.r.buffers.Get(), c.r.buffers.Get()
-	defer c.r.buffers.Put(sealed)
-	defer c.r.buffers.Put(plain)
-	var at int64
-	for i, b := range p.Blobs {
-		stored := sealed.Room(int(b.Length))
-		if _, err := io.ReadFull(in, stored); err != nil {
-			return append(bad, p.Blobs[i:]...), problems, fmt.Errorf("%v: %w", b.Handle, err)
-		}
-		at = end(b)
-		if err := c.verify(b, stored, plain); err != nil {
+	sealed := c.r.buffers.Get()
+	defer func() { c.r.buffers.Put(sealed) }()
+	var mem [len(lanes{})]*offheap.Buffer // what the lanes' blobs stand in
+	for i := range mem {
+		mem[i] = c.r.buffers.Get()
+		defer func() { c.r.buffers.Put(mem[i]) }()
+	}
+	judge := func(b pack.Blob, err error) {
+		if err != nil {
 			bad = append(bad, b)
 			problems = append(problems, fmt.Errorf("%v: %w", b.Handle, err))
 		}
 	}
+	lanes := newLanes()
+	hash := func() {
+		for l, err := range lanes.hash() {
+			judge(l.Blob, err)
+		}
+	}
+	var at int64
+	for i, b := range p.Blobs {
+		if lanes.taken() == len(lanes) {
+			hash()
+		}
+		free, other := 0, 1
+		if lanes[free].taken {
+			free, other = 1, 0
+		}
+		stored := sealed.Room(int(b.Length))
+		n, err := io.ReadFull(rd, stored)
+		c.progress(n)
+		lanes[other].hashBeside(sum, stored[:n])
+		if err != nil {
+			hash()
+			return append(bad, p.Blobs[i:]...), problems, fmt.Errorf("%v: %w", b.Handle, err)
+		}
+		at = end(b)
+		var plain []byte
+		if b.Uncompressed == 0 {
+			plain, err = c.r.key.OpenInPlace(stored)
+			sealed, mem[free] = mem[free], sealed
+		} else {
+			plain, err = c.r.codec.open(c.r.key, b, stored, mem[free].Room(int(b.Uncompressed)))
+		}
+		if err != nil {
+			judge(b, err)
+			continue
+		}
+		lanes[free].take(b, plain)
+	}
+	for lanes.taken() > 0 {
+		hash()
+	}
+
 	limit := pack.Size(p.Blobs) - at
-	tail, err := io.ReadAll(io.LimitReader(in, limit+1))
+	tail, err := io.ReadAll(io.LimitReader(io.TeeReader(rd, io.MultiWriter(sum, progressWriter{c})), limit+1))
 	if err != nil {
 		return bad, problems, err
 	}
@@ -120,17 +159,4 @@ func (c *checker) readBlobs(in io.Reader, p index.Pack) (bad []pack.Blob, proble
 		problems = append(problems, errors.New("the header does not agree with the index; run kedge repair index"))
 	}
 	return bad, problems, nil
-}
-
-// verify compares a stored blob with its ID, and overwrites it. plain is memory for one that is compressed.
-func (c *checker) verify(b pack.Blob, sealed []byte, plain *offheap.Buffer) error {
-	if b.Uncompressed == 0 {
-		data, err := c.r.key.OpenInPlace(sealed)
-		if err == nil && blob.Hash(data) != b.ID {
-			err = errDamaged
-		}
-		return err
-	}
-	_, err := c.r.codec.unpack(c.r.key, b, sealed, plain.Room(int(b.Uncompressed)))
-	return err
 }

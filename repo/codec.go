@@ -48,19 +48,13 @@ type compressor interface {
 type codec struct {
 	compression Compression
 	free        *zstd.Decoder // of files: allocates, up to maxUnpacked
-	idle        chan *coder
-}
-
-// coder is what one goroutine compresses with, and the memory that a blob is compressed and sealed into.
-type coder struct {
-	compressor
-	mem *offheap.Buffer
+	idle        chan compressor
 }
 
 // keepBuffer is how many bytes of memory are kept for the next blob: one chunk in twelve is larger.
 const keepBuffer = 3 << 20
 
-// coders is how many coders are kept: more than processors, since one that compresses waits for room in a pack.
+// coders is how many compressors are kept.
 func coders() int { return runtime.GOMAXPROCS(0) + loaders }
 
 func newCodec(c Compression) (*codec, error) {
@@ -75,20 +69,19 @@ func newCodec(c Compression) (*codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &codec{compression: c, free: free, idle: make(chan *coder, coders())}, nil
+	return &codec{compression: c, free: free, idle: make(chan compressor, coders())}, nil
 }
 
-// with calls fn with a coder that nobody else uses meanwhile.
-func (c *codec) with(fn func(*coder) error) error {
-	var z *coder
+// with calls fn with a compressor that nobody else uses meanwhile.
+func (c *codec) with(fn func(compressor) error) error {
+	var z compressor
 	select {
 	case z = <-c.idle:
 	default:
-		made, err := newCompressor()
-		if err != nil {
+		var err error
+		if z, err = newCompressor(); err != nil {
 			return err
 		}
-		z = &coder{made, offheap.NewBuffer(keepBuffer)}
 	}
 	err := fn(z)
 	select {
@@ -98,27 +91,28 @@ func (c *codec) with(fn func(*coder) error) error {
 	return err
 }
 
-// seal calls fn with a blob as it is stored: compressed, unless that makes it no smaller, and sealed. The bytes are
-// valid during the call.
-func (c *codec) seal(key *crypto.Key, version uint, t blob.Type, plain []byte, fn func(sealed []byte, compressed bool) error) error {
+// seal returns a blob as it is stored, in mem: compressed, unless that makes it no smaller, and sealed.
+func (c *codec) seal(key *crypto.Key, version uint, t blob.Type, plain []byte, mem *offheap.Buffer) (sealed []byte, compressed bool, err error) {
 	level := c.compression
 	if level == CompressionOff && t == blob.Tree {
 		level = CompressionAuto
 	}
-	return c.with(func(z *coder) error {
-		room := z.mem.Room(z.bound(len(plain)) + crypto.Overhead)
-		defer z.mem.Trim(offheap.All)
-		if version >= 2 && level != CompressionOff {
-			n, err := z.shrink(room[crypto.NonceSize:len(room)-crypto.Overhead+crypto.NonceSize], plain, level)
-			if err != nil {
-				return err
-			}
-			if n < len(plain) {
-				return fn(key.SealInPlace(room[:n+crypto.Overhead]), true)
-			}
+	if version < 2 || level == CompressionOff {
+		return key.Seal(mem.Room(len(plain) + crypto.Overhead)[:0], plain), false, nil
+	}
+	err = c.with(func(z compressor) error {
+		room := mem.Room(z.bound(len(plain)) + crypto.Overhead)
+		n, err := shrink(z, room[crypto.NonceSize:len(room)-crypto.Overhead+crypto.NonceSize], plain, level)
+		switch compressed = n < len(plain); {
+		case err != nil:
+		case compressed:
+			sealed = key.SealInPlace(room[:n+crypto.Overhead])
+		default:
+			sealed = key.Seal(room[:0], plain)
 		}
-		return fn(key.Seal(room[:0], plain), false)
+		return err
 	})
+	return sealed, compressed, err
 }
 
 // A blob of which none of three probes shrinks is not compressed: the rest of it would not either, and a trial costs a
@@ -129,7 +123,7 @@ const (
 )
 
 // shrink compresses plain into room and returns the frame's length, or len(plain) if that would be no smaller.
-func (z *coder) shrink(room, plain []byte, level Compression) (int, error) {
+func shrink(z compressor, room, plain []byte, level Compression) (int, error) {
 	if len(plain) >= probed {
 		dense := true
 		for _, at := range []int{0, (len(plain) - probe) / 2, len(plain) - probe} {
@@ -149,8 +143,15 @@ func (z *coder) shrink(room, plain []byte, level Compression) (int, error) {
 // unpack decrypts and decompresses a stored blob and compares it with its ID. sealed is overwritten; the result
 // stands in buf if that is large enough, and may share memory with nothing else.
 func (c *codec) unpack(key *crypto.Key, b pack.Blob, sealed, buf []byte) ([]byte, error) {
-	var plain []byte
-	var err error
+	plain, err := c.open(key, b, sealed, buf)
+	if err == nil && blob.Hash(plain) != b.ID {
+		return nil, errDamaged
+	}
+	return plain, err
+}
+
+// open is unpack of a blob that the caller compares with its ID.
+func (c *codec) open(key *crypto.Key, b pack.Blob, sealed, buf []byte) (plain []byte, err error) {
 	if b.Uncompressed == 0 {
 		plain, err = key.Open(grow(buf, len(sealed)-crypto.Overhead), sealed)
 	} else {
@@ -165,15 +166,12 @@ func (c *codec) unpack(key *crypto.Key, b pack.Blob, sealed, buf []byte) ([]byte
 	if len(plain) != int(b.Plain()) {
 		return nil, fmt.Errorf("%d plain bytes where the index says %d", len(plain), b.Plain())
 	}
-	if blob.Hash(plain) != b.ID {
-		return nil, errDamaged
-	}
 	return plain, nil
 }
 
 // decompress fills room, of which the capacity is the limit.
 func (c *codec) decompress(room, body []byte) (plain []byte, err error) {
-	err = c.with(func(z *coder) error {
+	err = c.with(func(z compressor) error {
 		n, err := z.decompress(room[:cap(room)], body)
 		plain = room[:n]
 		return err
@@ -195,7 +193,7 @@ func (c *codec) encodeFile(version uint, doc []byte) (plain []byte, err error) {
 	if version < 2 {
 		return doc, nil
 	}
-	err = c.with(func(z *coder) error {
+	err = c.with(func(z compressor) error {
 		plain = make([]byte, 1+z.bound(len(doc)))
 		plain[0] = encodingZstd
 		n, err := z.compress(plain[1:], doc, CompressionAuto)

@@ -136,14 +136,17 @@ func (r *Repository) LoadBlobs(ctx context.Context, handles []blob.Handle, fn fu
 // loadPack loads blobs of one pack.
 func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Handle, []byte, error) error) error {
 	slices.SortFunc(p.Blobs, func(a, b pack.Blob) int { return cmp.Compare(a.Offset, b.Offset) })
-	plain := r.buffers.Get()
-	defer r.buffers.Put(plain)
+	var mem [2]*offheap.Buffer
+	for i := range mem {
+		mem[i] = r.buffers.Get()
+		defer r.buffers.Put(mem[i])
+	}
 	for rest := p.Blobs; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && int64(rest[n].Offset) <= end(rest[n-1])+maxGap {
 			n++
 		}
-		if err := r.loadRun(ctx, p.ID, rest[:n], plain, fn); err != nil {
+		if err := r.loadRun(ctx, p.ID, rest[:n], mem, fn); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -153,8 +156,8 @@ func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Ha
 
 func end(b pack.Blob) int64 { return int64(b.Offset) + int64(b.Length) }
 
-// loadRun loads blobs that stand close together through one reader, into mem one by one.
-func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, mem *offheap.Buffer, fn func(blob.Handle, []byte, error) error) error {
+// loadRun loads blobs that stand close together through one reader, two at a time, since two are hashed in the time of one.
+func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, mem [2]*offheap.Buffer, fn func(blob.Handle, []byte, error) error) error {
 	h := backend.Handle{Type: backend.Pack, Name: id.String()}
 	at, last := int64(blobs[0].Offset), int64(0)
 	for _, b := range blobs {
@@ -166,22 +169,21 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 	}
 	sealed := r.buffers.Get()
 	defer r.buffers.Put(sealed)
-	for _, b := range blobs {
-		var plain []byte
-		buf := mem.Room(int(b.Plain()))
-		err := broken
-		if err == nil && int64(b.Offset) < at {
-			err = errors.New("the index lets two blobs overlap")
+	read := func(b pack.Blob, buf []byte) ([]byte, error) {
+		if broken != nil {
+			return nil, broken
 		}
-		if err == nil {
-			stored := sealed.Room(int(b.Length))
-			if broken = readAt(rd, int64(b.Offset)-at, stored); broken == nil {
-				at = end(b)
-				plain, err = r.codec.unpack(r.key, b, stored, buf)
-			} else {
-				err = broken
-			}
+		if int64(b.Offset) < at {
+			return nil, errors.New("the index lets two blobs overlap")
 		}
+		stored := sealed.Room(int(b.Length))
+		if broken = readAt(rd, int64(b.Offset)-at, stored); broken != nil {
+			return nil, broken
+		}
+		at = end(b)
+		return r.codec.open(r.key, b, stored, buf)
+	}
+	give := func(b pack.Blob, buf, plain []byte, err error) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -189,8 +191,29 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 			// Alone: the reader may have broken, or the index may be wrong about a neighbour.
 			plain, err = r.LoadBlob(ctx, b.Handle, buf)
 		}
-		if err := fn(b.Handle, plain, err); err != nil {
-			return err
+		return fn(b.Handle, plain, err)
+	}
+
+	lanes := newLanes()
+	for len(blobs) > 0 || lanes.taken() > 0 {
+		for i := range lanes {
+			l := &lanes[i]
+			for !l.taken && len(blobs) > 0 {
+				b := blobs[0]
+				blobs = blobs[1:]
+				buf := mem[i].Room(int(b.Plain()))
+				plain, err := read(b, buf)
+				if err == nil {
+					l.take(b, plain)
+				} else if err := give(b, buf, nil, err); err != nil {
+					return err
+				}
+			}
+		}
+		for l, err := range lanes.hash() {
+			if err := give(l.Blob, l.plain, l.plain, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -78,7 +78,7 @@ func (r *Repository) repackPack(ctx context.Context, up *Uploader, p index.Pack,
 		case compress && b.Uncompressed == 0:
 			_, err = up.store(ctx, b.Handle, data)
 		default:
-			_, err = up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
+			_, err = up.add(ctx, b.Handle, sealed, nil, int(b.Uncompressed))
 		}
 		return err
 	})

@@ -146,7 +146,7 @@ func (s *salvager) pack(ctx context.Context, p index.Pack) error {
 		if err == nil {
 			if _, err = s.r.verify(b, sealed, work, buf); err == nil {
 				s.good[b.Handle] = true
-				_, err := s.up.add(ctx, b.Handle, sealed, int(b.Uncompressed))
+				_, err := s.up.add(ctx, b.Handle, sealed, nil, int(b.Uncompressed))
 				return err
 			}
 		}

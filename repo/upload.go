@@ -12,6 +12,8 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/hashpair"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
@@ -46,6 +48,7 @@ type Uploader struct {
 	data  [openPacks]slot
 	trees slot
 	full  chan *packer // to the workers
+	sums  sync.Pool    // of *hashpair.Digest
 
 	mu      sync.Mutex
 	claimed map[blob.Handle]struct{} // taken by this upload, not yet named by an index file
@@ -67,7 +70,7 @@ func (r *Repository) Upload(ctx context.Context, fn func(ctx context.Context, up
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	g, inner := errgroup.WithContext(ctx)
-	up := &Uploader{r: r, ctx: inner, fail: fail, full: make(chan *packer),
+	up := &Uploader{r: r, ctx: inner, fail: fail, full: make(chan *packer), sums: sync.Pool{New: func() any { return hashpair.New() }},
 		claimed: make(map[blob.Handle]struct{}), since: time.Now()}
 	for range uploaders {
 		g.Go(up.work)
@@ -102,7 +105,7 @@ func (up *Uploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Sa
 		up.fail(err)
 		return Saved{}, err
 	}
-	h := blob.Handle{ID: blob.Hash(plain), Type: t}
+	h := blob.Handle{ID: up.hash(plain), Type: t}
 	if !up.claim(h) {
 		return Saved{ID: h.ID}, nil
 	}
@@ -130,21 +133,43 @@ func (up *Uploader) claim(h blob.Handle) bool {
 	return true
 }
 
-// store compresses and seals a blob, all before it holds a pack.
-func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (stored int, err error) {
-	err = up.r.codec.seal(up.r.key, up.r.cfg.Version, h.Type, plain, func(sealed []byte, compressed bool) error {
-		uncompressed := 0
-		if compressed {
-			uncompressed = len(plain)
+// hash returns the blob's ID, and hashes meanwhile what waits for it in the open packs of data.
+func (up *Uploader) hash(plain []byte) blob.ID {
+	sum := up.sums.Get().(*hashpair.Digest)
+	defer up.sums.Put(sum)
+	sum.Reset()
+	for i := range up.data {
+		s := &up.data[i]
+		if !s.mu.TryLock() {
+			continue
 		}
-		stored, err = up.add(ctx, h, sealed, uncompressed)
-		return err
-	})
-	return stored, err
+		if s.pack != nil {
+			plain = s.pack.hashBeside(sum, plain)
+		}
+		s.mu.Unlock()
+	}
+	sum.Write(plain)
+	return sum.Sum256()
 }
 
-// add puts a sealed blob into an open pack. A pack that has no room for it goes to the workers first.
-func (up *Uploader) add(ctx context.Context, h blob.Handle, sealed []byte, uncompressed int) (int, error) {
+// store compresses and seals a blob, all before it holds a pack.
+func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (int, error) {
+	mem := up.r.buffers.Get()
+	sealed, compressed, err := up.r.codec.seal(up.r.key, up.r.cfg.Version, h.Type, plain, mem)
+	if err != nil {
+		up.r.buffers.Put(mem)
+		return 0, err
+	}
+	uncompressed := 0
+	if compressed {
+		uncompressed = len(plain)
+	}
+	return up.add(ctx, h, sealed, mem, uncompressed)
+}
+
+// add puts a sealed blob into an open pack, and takes over the memory that it stands in, unless that is nil. A pack that
+// has no room for it goes to the workers first.
+func (up *Uploader) add(ctx context.Context, h blob.Handle, sealed []byte, mem *offheap.Buffer, uncompressed int) (int, error) {
 	s := up.slot(h.Type)
 	defer s.mu.Unlock()
 	if s.pack != nil && !s.pack.fits(len(sealed), pack.EntrySize(uncompressed != 0), up.r.packSize) {
@@ -154,13 +179,13 @@ func (up *Uploader) add(ctx context.Context, h blob.Handle, sealed []byte, uncom
 		s.pack = nil
 	}
 	if s.pack == nil {
-		p, err := newPacker(ctx, up.r.be)
+		p, err := newPacker(ctx, up.r.be, up.r.buffers)
 		if err != nil {
 			return 0, err
 		}
 		s.pack = p
 	}
-	return s.pack.add(h, sealed, uncompressed)
+	return s.pack.add(h, sealed, mem, uncompressed)
 }
 
 // slot returns the place of an open pack, locked: for data one that is free, by chance among those.
@@ -210,7 +235,7 @@ func (up *Uploader) discard() error {
 	for _, s := range up.slots() {
 		s.mu.Lock()
 		if s.pack != nil {
-			err = errors.Join(err, s.pack.file.Discard())
+			err = errors.Join(err, s.pack.discard())
 			s.pack = nil
 		}
 		s.mu.Unlock()
