@@ -29,12 +29,14 @@ func makeData(ctx context.Context, dir, name string, scale float64) error {
 		return makeRandom(ctx, dir, int(scale*4096)*mebibyte)
 	case "mixed":
 		return copyReal(ctx, dir, int64(scale*2.94e9))
-	case "small":
-		return makeSmall(ctx, dir, int(scale*2000))
+	case "small", "history":
+		return makeSmall(ctx, dir, int(scale*2000), 1<<10, 16<<10)
+	case "million":
+		return makeSmall(ctx, dir, int(scale*10_000), 64, 1<<10)
 	case "db":
 		return makeDatabase(ctx, filepath.Join(dir, "relation"), int(scale*(2<<30)/pageSize))
 	}
-	return fmt.Errorf("data set %q is not known; choose among random, mixed, small and db", name)
+	return fmt.Errorf("data set %q is not known; choose among random, mixed, small, db, million and history", name)
 }
 
 // makeRandom writes four files that cannot be compressed.
@@ -106,8 +108,8 @@ func words(rnd *rand.Rand, n int) string {
 	return text.String()[:n]
 }
 
-// makeSmall writes 100 text-like files of 1 to 16 KiB in each of so many directories.
-func makeSmall(ctx context.Context, dir string, dirs int) error {
+// makeSmall writes 100 text-like files of least to most bytes in each of so many directories.
+func makeSmall(ctx context.Context, dir string, dirs, least, most int) error {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for d := range dirs {
 		sub := filepath.Join(dir, fmt.Sprintf("%04d", d))
@@ -115,7 +117,7 @@ func makeSmall(ctx context.Context, dir string, dirs int) error {
 			return err
 		}
 		for f := range 100 {
-			text := words(rnd, 1<<10+rnd.IntN(15<<10))
+			text := words(rnd, least+rnd.IntN(most-least))
 			if err := writeFile(ctx, filepath.Join(sub, fmt.Sprintf("%02d.txt", f)), strings.NewReader(text)); err != nil {
 				return err
 			}

@@ -23,6 +23,7 @@ type options struct {
 	scale  float64 // of the data sets; 1 is what the published figures were measured with
 	rounds int
 	sets   string
+	peers  string // whom to compare with; empty for all
 	write  string // the file that keeps the table
 }
 
@@ -30,9 +31,10 @@ func main() {
 	var opt options
 	flag.StringVar(&opt.kedge, "kedge", "bin/kedge", "the kedge to measure")
 	flag.StringVar(&opt.dir, "dir", "/dev/shm", "where to work: a memory file system, or the disk is what is measured")
-	flag.Float64Var(&opt.scale, "scale", 0.25, "size of the data sets; 1: 4 GiB random, 2.9 GB mixed, 200,000 small files, 2 GiB of database pages")
+	flag.Float64Var(&opt.scale, "scale", 0.25, "size of the data sets; 1: 4 GiB random, 2.9 GB mixed, 200,000 small files, 2 GiB of database pages, a million files, 200 snapshots of 200,000 files")
 	flag.IntVar(&opt.rounds, "rounds", 1, "how often to repeat it all; the medians are printed")
-	flag.StringVar(&opt.sets, "sets", "random,mixed,small,db", "data sets, separated by commas")
+	flag.StringVar(&opt.sets, "sets", "random,mixed,small,db,million,history", "data sets, separated by commas")
+	flag.StringVar(&opt.peers, "peers", "", "programs to compare kedge with, separated by commas; all that are on PATH unless given")
 	flag.StringVar(&opt.write, "write", "", "also write the table to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,7 +56,7 @@ func run(ctx context.Context, opt options) error {
 		return fmt.Errorf("make a directory to work in: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	peers, err := findPeers(ctx, kedge)
+	peers, err := findPeers(ctx, kedge, opt.peers)
 	if err != nil {
 		return err
 	}

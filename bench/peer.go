@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,9 @@ type peer struct {
 	backup  func(at place, data string) []string
 	restore func(at place, data, target string) []string
 	verify  func(at place) []string
+	// forget leaves so many snapshots, and prune removes what only the others held. Both are of restic's format alone.
+	forget func(at place, keep int) []string
+	prune  func(at place) []string
 	// inPlace restores over a target that holds most of it already; how is restic's word for what to compare: if-changed
 	// believes size and time, always reads the content.
 	inPlace func(at place, target, how string) []string
@@ -35,8 +40,9 @@ type place struct{ repo, home string }
 
 const password = "bench"
 
-// findPeers returns kedge and what else is on PATH.
-func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
+// findPeers returns kedge and those of the wanted programs that are on PATH; wanted is a list separated by commas, or
+// empty for all.
+func findPeers(ctx context.Context, kedge, wanted string) ([]*peer, error) {
 	below := func(data, target string) string { return target + data }
 	all := []*peer{
 		{
@@ -46,6 +52,8 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 			restore:  func(at place, _, target string) []string { return resticRestore(kedge, at, target) },
 			inPlace:  func(at place, target, how string) []string { return resticInPlace(kedge, at, target, how) },
 			verify:   func(at place) []string { return []string{kedge, "check", "-q", "-r", at.repo, "--read-data"} },
+			forget:   func(at place, keep int) []string { return resticForget(kedge, at, keep) },
+			prune:    func(at place) []string { return []string{kedge, "prune", "-q", "-r", at.repo} },
 			restored: below,
 		},
 		{
@@ -54,6 +62,8 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 			backup:   func(at place, data string) []string { return []string{"restic", "backup", "-q", "-r", at.repo, data} },
 			restore:  func(at place, _, target string) []string { return resticRestore("restic", at, target) },
 			verify:   func(at place) []string { return []string{"restic", "check", "-q", "-r", at.repo, "--read-data"} },
+			forget:   func(at place, keep int) []string { return resticForget("restic", at, keep) },
+			prune:    func(at place) []string { return []string{"restic", "prune", "-q", "-r", at.repo} },
 			restored: below,
 		},
 		{
@@ -82,6 +92,9 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 	}
 	var found []*peer
 	for _, p := range all {
+		if wanted != "" && p.name != "kedge" && !slices.Contains(strings.Split(wanted, ","), p.name) {
+			continue
+		}
 		program := p.name
 		if p.name == "kedge" {
 			program = kedge
@@ -111,6 +124,10 @@ func findPeers(ctx context.Context, kedge string) ([]*peer, error) {
 
 func resticRestore(program string, at place, target string) []string {
 	return []string{program, "restore", "-q", "-r", at.repo, "latest", "--target", target}
+}
+
+func resticForget(program string, at place, keep int) []string {
+	return []string{program, "forget", "-q", "-r", at.repo, "--keep-last", strconv.Itoa(keep)}
 }
 
 func resticInPlace(program string, at place, target, how string) []string {
