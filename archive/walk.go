@@ -87,7 +87,8 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 			below = append(below, sub)
 		}
 	}
-	for _, sub := range below {
+	for i, sub := range below {
+		below[i] = nil // nobody but its entries needs it when it is walked
 		var next *target
 		if want != nil {
 			next = want.children[sub.node.Name]
@@ -207,6 +208,7 @@ func (a *archiver) release(ctx context.Context, d *dir) error {
 			}
 			return nil
 		}
+		d.nodes, d.before = nil, nil // the walk may hold d for long
 		n := a.completeDir(d, id, added)
 		d.up.mu.Lock()
 		d.up.nodes = append(d.up.nodes, n)
