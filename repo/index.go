@@ -98,6 +98,21 @@ func (r *Repository) reloadIndex(ctx context.Context) error {
 	return r.loadAll(ctx, list)
 }
 
+// renewIndex is reloadIndex for whoever has just replaced index files and is alone with the repository: the old index goes
+// first, so that there is memory for one only.
+func (r *Repository) renewIndex(ctx context.Context) error {
+	r.idx.Replace(index.New(nil))
+	return r.reloadIndex(ctx)
+}
+
+// stored notes an index file that this process has just written, which need not be read again, and what it names.
+func (r *Repository) stored(id blob.ID, packs []index.Pack) {
+	r.files.mu.Lock()
+	defer r.files.mu.Unlock()
+	r.idx.Add(packs)
+	r.files.loaded[id] = struct{}{}
+}
+
 // find returns where the blob stands. For one that is not known it looks for new index files, unless that was done for
 // another within the last minute: a snapshot that another process has just written may name it. The numbers of blobs
 // that were known stay the same.

@@ -136,7 +136,8 @@ func (p PruneResult) TotalPrune() Amount {
 // than its blobs make up. What it keeps of a pack it copies as it is stored, after it has decrypted and
 // decompressed it and compared it with its ID. Wherever Prune is stopped, the repository is sound: new packs are
 // durable before an index file names them, index files that name what remains are durable before old ones go,
-// and a pack goes only when no index file names it any more. Afterwards the Repository must be opened again.
+// and a pack goes only when no index file names it any more. Afterwards the Repository knows what is left, and no
+// Set from before may be used, used among them.
 func (r *Repository) Prune(ctx context.Context, used *Set, opt PruneOptions) (*PruneResult, error) {
 	plan, err := r.planPrune(ctx, used, opt)
 	if err != nil {
@@ -163,6 +164,11 @@ func (r *Repository) Prune(ctx context.Context, used *Set, opt PruneOptions) (*P
 	}
 	if err := r.removeAll(ctx, backend.Pack, plan.obsolete, steps.start(RemovePacks, len(plan.obsolete))); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
+	}
+	if len(obsolete) > 0 || len(plan.repack) > 0 {
+		if err := r.renewIndex(ctx); err != nil {
+			return nil, fmt.Errorf("prune: it is done, but the new index cannot be loaded: %w", err)
+		}
 	}
 	return result, nil
 }

@@ -37,7 +37,8 @@ type RepairIndexResult struct {
 // RepairIndex makes the index agree with the packs: it reads the header of every pack that no readable index file names,
 // or names with another size than the file has, drops what points to packs that are gone, and replaces index files that
 // are damaged. Packs are not touched. The caller holds an exclusive lock; the Repository may have been opened with
-// AllowDamagedIndex, and must be opened again afterwards. New index files are durable before old ones go.
+// AllowDamagedIndex. New index files are durable before old ones go. Afterwards the Repository knows the new index, and no
+// Set from before may be used.
 func (r *Repository) RepairIndex(ctx context.Context, opt RepairIndexOptions) (*RepairIndexResult, error) {
 	m := indexMender{r: r, opt: opt, steps: stepper{report: opt.Progress}, w: indexWriter{r: r},
 		files: make(map[blob.ID]int64), named: make(map[blob.ID]struct{}), gone: make(map[blob.ID]struct{})}
@@ -48,6 +49,9 @@ func (r *Repository) RepairIndex(ctx context.Context, opt RepairIndexOptions) (*
 	m.result.IndexFilesWritten, m.result.IndexFilesRemoved = m.w.written, len(obsolete)
 	if err := r.removeAll(ctx, backend.Index, obsolete, m.steps.start(RemoveIndexFiles, len(obsolete))); err != nil {
 		return nil, fmt.Errorf("repair index: %w", err)
+	}
+	if err := r.renewIndex(ctx); err != nil {
+		return nil, fmt.Errorf("repair index: it is done, but the new index cannot be loaded: %w", err)
 	}
 	return &m.result, nil
 }

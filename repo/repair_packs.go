@@ -29,8 +29,8 @@ type RepairPacksResult struct {
 
 // RepairPacks stores every blob of the packs that can still be read in new packs, and removes these packs from the index
 // and then from storage. What is lost is gone from the index too, so that the next backup stores it again and
-// snapshot.Repair finds what it concerns. The caller holds an exclusive lock, and opens the Repository again
-// afterwards.
+// snapshot.Repair finds what it concerns. The caller holds an exclusive lock. Afterwards the Repository knows the new
+// index, and no Set from before may be used.
 func (r *Repository) RepairPacks(ctx context.Context, ids []blob.ID, opt RepairPacksOptions) (*RepairPacksResult, error) {
 	result, err := r.repairPacks(ctx, ids, opt)
 	if err != nil {
@@ -96,7 +96,13 @@ func (r *Repository) repairPacks(ctx context.Context, ids []blob.ID, opt RepairP
 	if err := r.removeAll(ctx, backend.Index, obsolete, steps.start(RemoveIndexFiles, len(obsolete))); err != nil {
 		return nil, err
 	}
-	return result, r.removeAll(ctx, backend.Pack, result.Removed, steps.start(RemovePacks, len(result.Removed)))
+	if err := r.removeAll(ctx, backend.Pack, result.Removed, steps.start(RemovePacks, len(result.Removed))); err != nil {
+		return nil, err
+	}
+	if err := r.renewIndex(ctx); err != nil {
+		return nil, fmt.Errorf("it is done, but the new index cannot be loaded: %w", err)
+	}
+	return result, nil
 }
 
 // savePack gives a pack's bytes to save. The name of the result is empty if the pack is gone.

@@ -296,10 +296,11 @@ func (up *Uploader) saveIndex(ctx context.Context, packs []index.Pack) error {
 	if len(packs) == 0 {
 		return nil
 	}
-	if _, err := up.r.SaveUnpacked(ctx, backend.Index, index.Encode(packs)); err != nil {
+	id, err := up.r.SaveUnpacked(ctx, backend.Index, index.Encode(packs))
+	if err != nil {
 		return err
 	}
-	up.r.idx.Add(packs)
+	up.r.stored(id, packs)
 	up.mu.Lock()
 	defer up.mu.Unlock()
 	for _, p := range packs {
