@@ -325,7 +325,7 @@ func (a *archiver) readPaths(ctx context.Context, paths []string, parent *snapsh
 	reading.Go(func() error {
 		defer close(a.files)
 		walking, ctx := errgroup.WithContext(ctx)
-		walking.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+		walking.SetLimit(1 + 2*runtime.GOMAXPROCS(0)) // one that waits for entries must not leave a processor idle
 		a.walkers = walking
 		d := &dir{place: top.place(), left: 1}
 		if parent != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,20 +31,37 @@ type Builder struct {
 	end   int64 // of what runs take in tmp
 }
 
-// run is where sorted entries stand.
+// run is where sorted entries stand, in rows of recordSize.
 type run struct {
 	in *io.SectionReader
 	n  uint64
 }
 
+const recordSize = idSize + placeSize
+
+func (rec *record) encode(to []byte) {
+	_ = to[recordSize-1]
+	copy(to, rec.id[:])
+	binary.LittleEndian.PutUint32(to[32:], rec.pack)
+	binary.LittleEndian.PutUint32(to[36:], rec.offset)
+	binary.LittleEndian.PutUint32(to[40:], rec.length)
+	binary.LittleEndian.PutUint32(to[44:], rec.rest)
+}
+
+func decodeRecord(from []byte) (rec record) {
+	_ = from[recordSize-1]
+	copy(rec.id[:], from)
+	rec.pack = binary.LittleEndian.Uint32(from[32:])
+	rec.offset = binary.LittleEndian.Uint32(from[36:])
+	rec.length = binary.LittleEndian.Uint32(from[40:])
+	rec.rest = binary.LittleEndian.Uint32(from[44:])
+	return rec
+}
+
 // NewBuilder returns a Builder of a file that holds what base holds, which may be nil, and what is added. tmp is an
 // empty file that it may fill; it is the caller's to close and remove.
 func NewBuilder(base *Mapped, tmp *os.File) *Builder {
-	b := &Builder{base: base, tmp: tmp, packs: newPacks(base)}
-	if base != nil {
-		b.runs = append(b.runs, run{io.NewSectionReader(base.file, int64(base.at), int64(base.n)*recordSize), uint64(base.n)})
-	}
-	return b
+	return &Builder{base: base, tmp: tmp, packs: newPacks(base)}
 }
 
 // Add adds what batch holds, and empties it. It is safe for concurrent use.
@@ -79,7 +97,7 @@ func (b *Builder) Add(batch *Batch) error {
 func (b *Builder) Write(ctx context.Context, w *os.File, more []blob.ID, key []byte) error {
 	files := slices.Concat(b.base.Files(), more)
 	h := header{files: uint32(len(files)), packs: b.packs.len()}
-	out := &writer{ctx: ctx, w: w, at: h.size(), block: make([]byte, 0, blockRecords*recordSize)}
+	out := &writer{ctx: ctx, w: w, at: h.size(), block: make([]record, 0, blockRecords), encoded: make([]byte, blockSize(blockRecords))}
 	if err := b.merge(out); err != nil {
 		return fmt.Errorf("write mapped index: %w", err)
 	}
@@ -108,17 +126,17 @@ func (b *Builder) Write(ctx context.Context, w *os.File, more []blob.ID, key []b
 
 // writer writes entries and notes the SHA-256 of each block.
 type writer struct {
-	ctx   context.Context
-	w     io.WriterAt
-	at    int64
-	block []byte
-	sums  [][sha256.Size]byte
-	n     uint64
+	ctx     context.Context
+	w       io.WriterAt
+	at      int64
+	block   []record
+	encoded []byte
+	sums    [][sha256.Size]byte
+	n       uint64
 }
 
 func (w *writer) write(rec *record) error {
-	w.block = w.block[:len(w.block)+recordSize]
-	rec.encode(w.block[len(w.block)-recordSize:])
+	w.block = append(w.block, *rec)
 	w.n++
 	if len(w.block) < cap(w.block) {
 		return nil
@@ -133,45 +151,81 @@ func (w *writer) flush() error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
-	if _, err := w.w.WriteAt(w.block, w.at); err != nil {
+	b := block{w.encoded[:blockSize(len(w.block))], len(w.block)}
+	clear(b.data)
+	for i := range w.block {
+		b.set(i, &w.block[i])
+	}
+	if _, err := w.w.WriteAt(b.data, w.at); err != nil {
 		return err
 	}
-	w.sums = append(w.sums, sha256.Sum256(w.block))
-	w.at += int64(len(w.block))
+	w.sums = append(w.sums, sha256.Sum256(b.data))
+	w.at += int64(len(b.data))
 	w.block = w.block[:0]
 	return nil
 }
 
-// source is a run that is being read: rec is its next entry.
+// source is sorted entries that are being read: rec is the next of them.
 type source struct {
-	in  *bufio.Reader
+	in  interface{ next() (record, error) }
 	n   uint64 // entries after rec
 	rec record
 }
 
-func (s *source) next() error {
-	data, err := s.in.Peek(recordSize)
-	if err != nil {
-		return fmt.Errorf("read sorted run: %w", err)
-	}
-	s.rec = decodeRecord(data)
-	s.in.Discard(recordSize)
+func (s *source) next() (err error) {
 	s.n--
-	return nil
+	s.rec, err = s.in.next()
+	return err
+}
+
+// rows reads a run.
+type rows struct{ in *bufio.Reader }
+
+func (r rows) next() (record, error) {
+	data, err := r.in.Peek(recordSize)
+	if err != nil {
+		return record{}, fmt.Errorf("read sorted run: %w", err)
+	}
+	rec := decodeRecord(data)
+	r.in.Discard(recordSize)
+	return rec, nil
+}
+
+// blocks reads the entries of a mapped file, not by its mapping: what is read once need not stay.
+type blocks struct {
+	of   *Mapped
+	n    uint32 // entries read
+	read block
+	buf  []byte
+}
+
+func (b *blocks) next() (record, error) {
+	i := int(b.n % blockRecords)
+	if i == 0 {
+		var err error
+		if b.read, err = b.of.readBlock(b.n/blockRecords, b.buf); err != nil {
+			return record{}, fmt.Errorf("read mapped index: %w", err)
+		}
+	}
+	b.n++
+	return b.read.record(i), nil
 }
 
 // merge writes the entries of all runs in order, each once.
 func (b *Builder) merge(out *writer) error {
 	var heap []*source // no source comes before the one at half its place
+	if n := b.base.len(); n > 0 {
+		heap = append(heap, &source{in: &blocks{of: b.base, buf: make([]byte, blockSize(blockRecords))}, n: uint64(n)})
+	}
 	for _, r := range b.runs {
-		if r.n == 0 {
-			continue
+		if r.n > 0 {
+			heap = append(heap, &source{in: rows{bufio.NewReaderSize(r.in, int(min(r.n*recordSize, 16<<10)))}, n: r.n})
 		}
-		s := &source{in: bufio.NewReaderSize(r.in, int(min(r.n*recordSize, 16<<10))), n: r.n}
+	}
+	for _, s := range heap {
 		if err := s.next(); err != nil {
 			return err
 		}
-		heap = append(heap, s)
 	}
 	slices.SortFunc(heap, func(x, y *source) int { return x.rec.compare(&y.rec) })
 	last := record{}

@@ -1,12 +1,10 @@
 package index
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"os"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -24,9 +22,11 @@ import (
 //
 //	head     magic, 16 bytes; how many index files and packs, 4 bytes each; how many entries, 8 bytes
 //	         the ID of each index file that was read; the ID of each pack
-//	entries  48 bytes each: ID, number of the pack, offset, length, uncompressed length with bit 31 set for a tree;
-//	         ascending by ID, data before tree, and the others in their order
-//	end      HMAC-SHA-256 of the SHA-256 of the head and that of each run of 16,384 entries
+//	entries  first data, then trees, each ascending by ID, in blocks of 16,384
+//	end      HMAC-SHA-256 of the SHA-256 of the head and that of each block
+//
+// IDs stand apart in a block, and trees from data, so that a backup of what has not changed, which reads trees and asks
+// only whether data is there, touches two thirds of the file: what is not touched takes no memory.
 type Mapped struct {
 	file  *os.File
 	data  []byte // the whole file
@@ -35,7 +35,7 @@ type Mapped struct {
 	n     uint32 // entries
 	at    int    // of the entries in data
 
-	shift uint     // that makes of an ID's first 32 bits its place in fan
+	width int      // so many of an ID's first bits are its place in fan; trees follow data
 	fan   []uint32 // the number of the first entry that has that place or a higher one; one more at the end
 
 	seed maphash.Seed
@@ -43,49 +43,12 @@ type Mapped struct {
 }
 
 const (
-	magic        = "kedge index 1\x00\x00\x00"
+	magic        = "kedge index 2\x00\x00\x00"
 	headerSize   = 32
 	idSize       = 32
-	recordSize   = 48
 	macSize      = 32
-	blockRecords = 16384 // entries that are read, written and compared at a time: 768 KiB
+	blockRecords = 16384 // entries that are read, written and compared at a time: 770 KiB
 )
-
-func (rec *record) encode(to []byte) {
-	_ = to[recordSize-1]
-	copy(to, rec.id[:])
-	binary.LittleEndian.PutUint32(to[32:], rec.pack)
-	binary.LittleEndian.PutUint32(to[36:], rec.offset)
-	binary.LittleEndian.PutUint32(to[40:], rec.length)
-	binary.LittleEndian.PutUint32(to[44:], rec.rest)
-}
-
-func decodeRecord(from []byte) (rec record) {
-	_ = from[recordSize-1]
-	copy(rec.id[:], from)
-	rec.pack = binary.LittleEndian.Uint32(from[32:])
-	rec.offset = binary.LittleEndian.Uint32(from[36:])
-	rec.length = binary.LittleEndian.Uint32(from[40:])
-	rec.rest = binary.LittleEndian.Uint32(from[44:])
-	return rec
-}
-
-// compare is the order of the file.
-func (rec *record) compare(other *record) int {
-	// The first bytes decide nearly always.
-	a, b := binary.BigEndian.Uint64(rec.id[:]), binary.BigEndian.Uint64(other.id[:])
-	if a != b {
-		if a < b {
-			return -1
-		}
-		return 1
-	}
-	if c := bytes.Compare(rec.id[:], other.id[:]); c != 0 {
-		return c
-	}
-	return slices.Compare([]uint32{rec.rest & isTree, rec.pack, rec.offset, rec.length, rec.rest},
-		[]uint32{other.rest & isTree, other.pack, other.offset, other.length, other.rest})
-}
 
 // Files returns the names of the index files that m was made of.
 func (m *Mapped) Files() []blob.ID {
@@ -111,9 +74,14 @@ func (m *Mapped) lenPacks() uint32 {
 
 // record and the other methods that look into data keep m alive meanwhile: with m goes the mapping.
 func (m *Mapped) record(n uint32) record {
-	rec := decodeRecord(m.data[m.at+int(n)*recordSize:])
+	rec := m.block(n / blockRecords).record(int(n % blockRecords))
 	runtime.KeepAlive(m)
 	return rec
+}
+
+func (m *Mapped) block(k uint32) block {
+	n := int(min(m.n-k*blockRecords, blockRecords))
+	return block{m.data[m.at+int(k)*blockSize(blockRecords):][:blockSize(n)], n}
 }
 
 func (m *Mapped) packID(n uint32) blob.ID {
@@ -134,16 +102,12 @@ func (m *Mapped) find(h blob.Handle) (uint32, bool) {
 	if m.len() == 0 {
 		return 0, false
 	}
-	want := record{id: h.ID}
+	rec := record{id: h.ID}
 	if h.Type == blob.Tree {
-		want.rest = isTree
+		rec.rest = isTree
 	}
-	n := m.search(&want)
-	if n == m.n {
-		return 0, false
-	}
-	rec := m.record(n)
-	return n, rec.is(h)
+	n := m.search(&rec, block.compareID)
+	return n, n < m.fan[m.place(&rec)+1] && m.compare(n, &rec, block.compareID) == 0
 }
 
 // has tells whether one of the entries of the blob whose first is n is rec.
@@ -151,17 +115,17 @@ func (m *Mapped) has(n uint32, rec record) bool {
 	if n >= m.len() {
 		return false
 	}
-	i := m.search(&rec)
+	i := m.search(&rec, block.compare)
 	return i < m.n && m.record(i) == rec
 }
 
 // search returns the number of the first entry that is rec or comes after it.
-func (m *Mapped) search(rec *record) uint32 {
-	place := m.place(rec.id)
+func (m *Mapped) search(rec *record, compare func(block, int, *record) int) uint32 {
+	place := m.place(rec)
 	low, high := m.fan[place], m.fan[place+1]
 	for low < high {
 		middle := low + (high-low)/2
-		if at := m.record(middle); at.compare(rec) < 0 {
+		if m.compare(middle, rec, compare) < 0 {
 			low = middle + 1
 		} else {
 			high = middle
@@ -170,18 +134,25 @@ func (m *Mapped) search(rec *record) uint32 {
 	return low
 }
 
-func (m *Mapped) place(id blob.ID) uint32 {
-	return uint32(uint64(binary.BigEndian.Uint32(id[:])) >> m.shift)
+func (m *Mapped) compare(n uint32, rec *record, compare func(block, int, *record) int) int {
+	c := compare(m.block(n/blockRecords), int(n%blockRecords), rec)
+	runtime.KeepAlive(m)
+	return c
+}
+
+func (m *Mapped) place(rec *record) int {
+	place := int(uint64(binary.BigEndian.Uint32(rec.id[:])) >> (32 - m.width))
+	if rec.rest&isTree != 0 {
+		place += 1 << m.width
+	}
+	return place
 }
 
 // others returns the numbers of the further entries of the blob whose first is n.
 func (m *Mapped) others(n uint32) (list []uint32) {
 	first := m.record(n)
-	h := first.handle()
-	for n++; n < m.n; n++ {
-		if rec := m.record(n); !rec.is(h) {
-			break
-		}
+	end := m.fan[m.place(&first)+1]
+	for n++; n < end && m.compare(n, &first, block.compareID) == 0; n++ {
 		list = append(list, n)
 	}
 	return list

@@ -200,7 +200,7 @@ func seal(data []byte) []byte {
 	}
 	body := data[h.size() : len(data)-macSize]
 	var sums [][sha256.Size]byte
-	for block := range slices.Chunk(body, blockRecords*recordSize) {
+	for block := range slices.Chunk(body, blockSize(blockRecords)) {
 		sums = append(sums, sha256.Sum256(block))
 	}
 	return append(slices.Clone(data[:len(data)-macSize]), authenticate(key, sha256.Sum256(data[:h.size()]), sums)...)

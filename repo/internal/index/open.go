@@ -27,7 +27,7 @@ var errForeign = errors.New("damaged, or written with another key")
 
 // OpenMapped maps the file that Builder wrote with the same key, after comparing all of it with its authenticator. It
 // reads it into small buffers for that: pages that are touched in a mapping count as the memory of the process. It
-// takes f over. Memory is 4 to 16 bytes for each 16 entries, and 8 to 16 bytes for each pack.
+// takes f over. Memory is 8 to 32 bytes for each 16 entries, and 8 to 16 bytes for each pack.
 func OpenMapped(ctx context.Context, f *os.File, key []byte) (*Mapped, error) {
 	m := &Mapped{file: f, seed: maphash.MakeSeed()}
 	if err := m.open(ctx, key); err != nil {
@@ -137,25 +137,33 @@ func (m *Mapped) readHead(h header) (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
-// readBlocks sets fan and returns the SHA-256 of each block of entries, several side by side.
+// readBlocks sets fan and returns the SHA-256 of each block of entries. It reads several side by side. Whatever the file
+// holds, fan ascends afterwards and no entry has a pack that is not there.
 func (m *Mapped) readBlocks(ctx context.Context) ([][sha256.Size]byte, error) {
-	width := min(bits.Len32(m.n/16), 24) // 8 to 16 entries have a place in common
-	m.shift = uint(32 - width)
-	m.fan = make([]uint32, 1<<width+1)
-	sums := make([][sha256.Size]byte, (int(m.n)+blockRecords-1)/blockRecords)
+	m.width = min(bits.Len32(m.n/16), 24) // 8 to 16 entries have a place in common
+	m.fan = make([]uint32, 2<<m.width+1)
+	count := (int(m.n) + blockRecords - 1) / blockRecords
+	sums := make([][sha256.Size]byte, count)
+	type ends struct{ first, last record }
+	borders := make([]ends, count)
 	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	for w := range workers {
 		g.Go(func() error {
-			buf := make([]byte, (1+blockRecords)*recordSize)
-			for i := w; i < len(sums); i += workers {
+			buf := make([]byte, blockSize(blockRecords))
+			for k := w; k < count; k += workers {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				var err error
-				if sums[i], err = m.readBlock(i, buf); err != nil {
+				b, err := m.readBlock(uint32(k), buf)
+				if err != nil {
 					return err
 				}
+				sums[k] = sha256.Sum256(b.data)
+				if err := m.enter(uint32(k)*blockRecords, b); err != nil {
+					return err
+				}
+				borders[k] = ends{b.record(0), b.record(b.n - 1)}
 			}
 			return nil
 		})
@@ -163,48 +171,44 @@ func (m *Mapped) readBlocks(ctx context.Context) ([][sha256.Size]byte, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if m.n > 0 {
-		last := m.record(m.n - 1)
-		m.setFan(int64(m.place(last.id))+1, int64(len(m.fan)), m.n)
+	place := -1 // of the entry before
+	for k, at := range borders {
+		if k > 0 && borders[k-1].last.compare(&at.first) >= 0 {
+			return nil, errForeign
+		}
+		m.setFan(place+1, m.place(&at.first)+1, uint32(k)*blockRecords)
+		place = m.place(&at.last)
 	}
+	m.setFan(place+1, len(m.fan), m.n)
 	return sums, nil
 }
 
-func (m *Mapped) setFan(from, to int64, n uint32) {
+func (m *Mapped) setFan(from, to int, n uint32) {
 	for i := from; i < to; i++ {
 		m.fan[i] = n
 	}
 }
 
-// readBlock reads block i and the entry before it. Whatever the file holds, fan ascends afterwards and no entry has a
-// pack that is not there.
-func (m *Mapped) readBlock(i int, buf []byte) (sum [sha256.Size]byte, err error) {
-	first := uint32(i) * blockRecords
-	count := min(m.n-first, blockRecords)
-	before := min(first, 1)
-	buf = buf[:(before+count)*recordSize]
-	if _, err := m.file.ReadAt(buf, int64(m.at)+int64(first-before)*recordSize); err != nil {
-		return sum, err
-	}
-	sum = sha256.Sum256(buf[before*recordSize:])
-	previous := record{}
-	place := int64(-1)
-	if before == 1 {
-		previous = decodeRecord(buf)
-		place = int64(m.place(previous.id))
-		buf = buf[recordSize:]
-	}
-	for n := first; n < first+count; n++ {
-		rec := decodeRecord(buf)
-		buf = buf[recordSize:]
-		if n > 0 && previous.compare(&rec) >= 0 || rec.pack >= m.lenPacks() || rec.rest&further != 0 || rec.blob().Validate() != nil {
-			return sum, errForeign
+// readBlock reads block k into buf, which has room for it.
+func (m *Mapped) readBlock(k uint32, buf []byte) (block, error) {
+	n := int(min(m.n-k*blockRecords, blockRecords))
+	b := block{buf[:blockSize(n)], n}
+	_, err := m.file.ReadAt(b.data, int64(m.at)+int64(k)*int64(blockSize(blockRecords)))
+	return b, err
+}
+
+// enter looks at the entries of a block, of which the first has a number, and sets what fan says of all but that.
+func (m *Mapped) enter(first uint32, b block) error {
+	var previous record
+	for i := range b.n {
+		rec := b.record(i)
+		if i > 0 && previous.compare(&rec) >= 0 || rec.pack >= m.lenPacks() || rec.rest&further != 0 || rec.blob().Validate() != nil {
+			return errForeign
 		}
-		if next := int64(m.place(rec.id)); next > place {
-			m.setFan(place+1, next+1, n)
-			place = next
+		if i > 0 {
+			m.setFan(m.place(&previous)+1, m.place(&rec)+1, first+uint32(i))
 		}
 		previous = rec
 	}
-	return sum, nil
+	return nil
 }
