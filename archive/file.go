@@ -121,7 +121,8 @@ func (a *archiver) open(f *file) (openFile, *holes, error) {
 	var st unix.Stat_t
 	err = ignoringEINTR(func() error { return unix.Fstat(fd, &st) })
 	if err == nil {
-		f.node = a.newNode(f.node.Name, &st)
+		n := a.newNode(f.node.Name, &st)
+		f.node = &n
 		if f.node.Type != snapshot.File {
 			err = errors.New("it has just become something else than a file")
 		}

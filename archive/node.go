@@ -31,8 +31,8 @@ func (a *archiver) sameContent(n, old *snapshot.Node) bool {
 }
 
 // newNode makes a node of what the system says of a file.
-func (a *archiver) newNode(name string, st *unix.Stat_t) *snapshot.Node {
-	n := &snapshot.Node{
+func (a *archiver) newNode(name string, st *unix.Stat_t) snapshot.Node {
+	n := snapshot.Node{
 		Name: name, Mode: fs.FileMode(st.Mode & 0o777),
 		ModTime: time.Unix(st.Mtim.Unix()), ChangeTime: time.Unix(st.Ctim.Unix()),
 		UID: st.Uid, GID: st.Gid, User: a.names.user(st.Uid), Group: a.names.group(st.Gid), Inode: st.Ino,

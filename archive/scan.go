@@ -21,32 +21,44 @@ func (a *archiver) scanDir(ctx context.Context, p place, want *target) {
 	if want != nil && want.children == nil {
 		want = nil
 	}
-	names, err := a.list(p, want)
+	l, err := a.list(p, want)
 	if err != nil {
 		return
 	}
+	type sub struct {
+		place
+		want *target
+	}
+	var subs []sub
 	var files, bytes int64
 	var st unix.Stat_t
-	for _, name := range names {
+	for _, name := range l.names {
 		if ctx.Err() != nil {
-			return
+			break
 		}
 		var next *target
 		if want != nil {
 			next = want.children[name]
 		}
-		below, taken, _ := a.inspect(p, name, next, &st)
+		below, taken, _ := a.inspect(p, l, name, next, &st)
 		switch {
 		case !taken:
 		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			a.scanDir(ctx, below, next)
+			subs = append(subs, sub{below, next})
 		case st.Mode&unix.S_IFMT == unix.S_IFREG:
 			files++
 			bytes += st.Size
 		}
 	}
+	l.close()
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.done.TotalFiles += files
 	a.done.TotalBytes += bytes
+	a.mu.Unlock()
+	for _, s := range subs {
+		if ctx.Err() != nil {
+			return
+		}
+		a.scanDir(ctx, s.place, s.want)
+	}
 }

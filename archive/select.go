@@ -53,38 +53,58 @@ func (p place) child(name string) string {
 	return p.path + "/" + name
 }
 
+// listing is what a directory holds. It is open until its entries were inspected, which need no look at the path again.
+type listing struct {
+	names []string
+	dir   *os.File // nil for targets and what is foreign
+}
+
+func (l listing) close() {
+	if l.dir != nil {
+		l.dir.Close()
+	}
+}
+
+// lstat looks at an entry of the directory.
+func (l listing) lstat(name, path string, st *unix.Stat_t) error {
+	if l.dir == nil {
+		return unix.Lstat(path, st)
+	}
+	return unix.Fstatat(int(l.dir.Fd()), name, st, unix.AT_SYMLINK_NOFOLLOW)
+}
+
 // list returns the names in a directory, in order: those of the wanted targets, or else, with none, all that is not left out for
-// a marker.
-func (a *archiver) list(p place, want *target) ([]string, error) {
-	var names []string
+// a marker. The caller closes the listing.
+func (a *archiver) list(p place, want *target) (l listing, err error) {
 	switch {
 	case want != nil:
 		for name := range want.children {
-			names = append(names, name)
+			l.names = append(l.names, name)
 		}
 	case p.foreign:
-		return nil, nil
+		return l, nil
 	default:
 		f, err := os.OpenFile(p.path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if err != nil {
-			return nil, err
+			return l, err
 		}
-		defer f.Close()
-		if names, err = f.Readdirnames(-1); err != nil {
-			return nil, err
+		if l.names, err = f.Readdirnames(-1); err != nil {
+			f.Close()
+			return l, err
 		}
+		l.dir = f
 		for _, m := range a.opt.ExcludeIfPresent {
-			if slices.Contains(names, m.Name) && m.in(p.path) {
-				names = slices.DeleteFunc(names, func(name string) bool { return name != m.Name })
+			if slices.Contains(l.names, m.Name) && m.in(p.path) {
+				l.names = slices.DeleteFunc(l.names, func(name string) bool { return name != m.Name })
 			}
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.Sort(l.names)
+	return l, nil
 }
 
 // inspect finds out what an entry of a directory is, and whether it is to be stored. The place is that of a directory only.
-func (a *archiver) inspect(in place, name string, want *target, st *unix.Stat_t) (p place, taken bool, err error) {
+func (a *archiver) inspect(in place, l listing, name string, want *target, st *unix.Stat_t) (p place, taken bool, err error) {
 	p = place{path: in.child(name), device: in.device}
 	if want != nil {
 		p.path = want.source
@@ -93,11 +113,12 @@ func (a *archiver) inspect(in place, name string, want *target, st *unix.Stat_t)
 		return p, false, nil
 	}
 	onTheWay := want != nil && want.children != nil
-	stat := unix.Lstat
-	if onTheWay {
-		stat = unix.Stat // on the way to a path a link leads on
-	}
-	err = ignoringEINTR(func() error { return stat(p.path, st) })
+	err = ignoringEINTR(func() error {
+		if onTheWay {
+			return unix.Stat(p.path, st) // on the way to a path a link leads on
+		}
+		return l.lstat(name, p.path, st)
+	})
 	if errors.Is(err, fs.ErrNotExist) && want == nil {
 		return p, false, nil // deleted since the directory was read
 	}

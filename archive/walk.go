@@ -62,7 +62,7 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 	if want != nil && want.children == nil {
 		want = nil // this is one of the paths: all that it holds
 	}
-	names, err := a.list(d.place, want)
+	l, err := a.list(d.place, want)
 	if errors.Is(err, fs.ErrNotExist) {
 		return a.settle(ctx, d.up, nil) // deleted since it was entered
 	}
@@ -73,19 +73,9 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 	if d.before == nil && d.old != nil {
 		d.before = a.loadBefore(ctx, *d.old.Subtree)
 	}
-	var below []*dir
-	for _, name := range names {
-		var next *target
-		if want != nil {
-			next = want.children[name]
-		}
-		sub, err := a.enter(ctx, d, name, next)
-		if err != nil {
-			return err
-		}
-		if sub != nil {
-			below = append(below, sub)
-		}
+	below, err := a.enterAll(ctx, d, l, want)
+	if err != nil {
+		return err
 	}
 	for i, sub := range below {
 		below[i] = nil // nobody but its entries needs it when it is walked
@@ -103,10 +93,29 @@ func (a *archiver) walk(ctx context.Context, d *dir, want *target) error {
 	return a.release(ctx, d)
 }
 
+// enterAll begins the entries of a directory, closes the listing and returns those that are directories, to be walked.
+func (a *archiver) enterAll(ctx context.Context, d *dir, l listing, want *target) (below []*dir, err error) {
+	defer l.close()
+	for _, name := range l.names {
+		var next *target
+		if want != nil {
+			next = want.children[name]
+		}
+		sub, err := a.enter(ctx, d, l, name, next)
+		if err != nil {
+			return nil, err
+		}
+		if sub != nil {
+			below = append(below, sub)
+		}
+	}
+	return below, nil
+}
+
 // enter begins one entry of a directory. It returns the directory that the entry is, to be walked.
-func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target) (*dir, error) {
+func (a *archiver) enter(ctx context.Context, d *dir, l listing, name string, want *target) (*dir, error) {
 	var st unix.Stat_t
-	p, taken, err := a.inspect(d.place, name, want, &st)
+	p, taken, err := a.inspect(d.place, l, name, want, &st)
 	if err != nil {
 		a.note("lstat", p.path, err)
 	}
@@ -117,10 +126,16 @@ func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target)
 	if d.before != nil {
 		old = d.before.Find(name)
 	}
-	n := a.newNode(name, &st)
-	if old != nil && old.Type != n.Type {
+	now := a.newNode(name, &st)
+	if old != nil && old.Type != now.Type {
 		old = nil
 	}
+	if now.Type == snapshot.File && old != nil && a.sameContent(&now, old) && a.same(&now, old) && a.hold(old.Content) {
+		d.expect()
+		return nil, a.settleFile(ctx, d, p.path, old, Unchanged)
+	}
+	n := new(snapshot.Node)
+	*n = now
 	switch n.Type {
 	case snapshot.Socket: // it means nothing without the process that made it
 		return nil, nil
@@ -143,21 +158,21 @@ func (a *archiver) enter(ctx context.Context, d *dir, name string, want *target)
 	return nil, a.settle(ctx, d, n)
 }
 
-// enterFile takes an unchanged file's content from the snapshot before, and queues others to be read.
+// settleFile settles a file that need not be read.
+func (a *archiver) settleFile(ctx context.Context, d *dir, path string, n *snapshot.Node, action Action) error {
+	a.fileDone(d, n, action, Added{}, a.clock())
+	a.progress(path, 1, int64(n.Size))
+	return a.settle(ctx, d, n)
+}
+
+// enterFile takes the content of a file of which only the metadata changed from the snapshot before, and queues others to
+// be read.
 func (a *archiver) enterFile(ctx context.Context, d *dir, path string, n, old *snapshot.Node) error {
 	d.expect()
 	if old != nil && a.sameContent(n, old) && a.hold(old.Content) {
-		action := Unchanged
-		if a.same(n, old) {
-			n = old
-		} else {
-			action = Modified
-			n.Content = old.Content
-			a.readAttributes(path, n)
-		}
-		a.fileDone(d, n, action, Added{}, a.clock())
-		a.progress(path, 1, int64(n.Size))
-		return a.settle(ctx, d, n)
+		n.Content = old.Content
+		a.readAttributes(path, n)
+		return a.settleFile(ctx, d, path, n, Modified)
 	}
 	select {
 	case a.files <- &file{dir: d, path: path, node: n, old: old}:

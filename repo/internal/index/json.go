@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -76,8 +77,18 @@ func Decode(data []byte) ([]Pack, error) {
 	return b.list(), nil
 }
 
+// In any index file a comma stands for more than wordSize bytes, but for a few in fields that are not looked at. Entries
+// that say nothing would take twenty times their own length in memory.
+const (
+	wordSize = 20
+	fewWords = 1000
+)
+
 // unmarshal adds what a document in any spelling holds. If it returns an error b may hold a part of it.
 func (b *Batch) unmarshal(data []byte) error {
+	if n := bytes.Count(data, []byte{','}); n > len(data)/wordSize+fewWords {
+		return fmt.Errorf("%d entries and fields in %d bytes", n, len(data))
+	}
 	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return err
