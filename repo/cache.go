@@ -20,6 +20,9 @@ const (
 	// cacheMin is how many bytes of index files make a mapped file worth its while: about 100,000 blobs, which take 6 MB in memory.
 	cacheMin = 4 << 20
 
+	// blobInIndex is what a blob takes in an index file, in bytes: about that, as most of it is an ID in hexadecimal digits.
+	blobInIndex = 42
+
 	// A mapped file is written anew when this part of the index is not in it, or so many files: each costs a request to
 	// storage that may be far away.
 	cacheLag      = 16
@@ -179,6 +182,24 @@ func totalSize(list []indexFile) (size int64) {
 		size += f.size
 	}
 	return size
+}
+
+// updateCache puts into the cache what this process stored, if that alone makes a cache worth its while: the next Open
+// would have to read it all. What keeps it from that CacheError tells: the blobs are stored all the same.
+func (r *Repository) updateCache(ctx context.Context) {
+	r.files.mu.Lock()
+	defer r.files.mu.Unlock()
+	if c := r.files.cache; c == nil || int64(r.files.fresh)*blobInIndex < c.min {
+		return
+	}
+	r.files.fresh = 0
+	list, err := r.listIndexFiles(ctx)
+	if err == nil {
+		_, err = r.cachedIndex(ctx, list)
+	}
+	if err != nil {
+		r.files.cacheErr = fmt.Errorf("%w: %w", errCache, err)
+	}
 }
 
 // buildCache puts a file of what base holds and what the missing index files say in the place of the old one.

@@ -31,6 +31,7 @@ type indexFiles struct {
 	loaded   map[blob.ID]struct{}
 	damaged  []Problem
 	searched time.Time // when a missing blob last made look for new files
+	fresh    int       // blobs that this process stored and put into no cache
 	cacheErr error
 }
 
@@ -111,6 +112,9 @@ func (r *Repository) stored(id blob.ID, packs []index.Pack) {
 	defer r.files.mu.Unlock()
 	r.idx.Add(packs)
 	r.files.loaded[id] = struct{}{}
+	for _, p := range packs {
+		r.files.fresh += len(p.Blobs)
+	}
 }
 
 // find returns where the blob stands. For one that is not known it looks for new index files, unless that was done for

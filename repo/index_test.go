@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -338,6 +339,43 @@ func TestACacheThatCannotBeTrustedIsWrittenAnew(t *testing.T) {
 			t.Errorf("%s: open read %d index files, want all 4", what, reads)
 		}
 		l.mustRead(t, l.n, 0)
+	}
+}
+
+func TestWhatALargeUploadStoredIsInTheCacheAtOnce(t *testing.T) {
+	be := &counting{Backend: memory.New()}
+	opt := cheap.WithCacheMin(largeIndex)
+	opt.CacheDir = filepath.Join(t.TempDir(), "cache")
+	r, err := repo.Init(t.Context(), be, password, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upload := func(first, n int) {
+		t.Helper()
+		err := r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
+			for i := range n {
+				if _, err := up.SaveBlob(ctx, blob.Data, []byte(strconv.Itoa(first+i))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || r.CacheError() != nil {
+			t.Fatal(err, r.CacheError())
+		}
+	}
+	upload(0, largeIndex/50)
+	if _, err := os.Stat(opt.CacheDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a small upload left a cache: %v", err)
+	}
+	upload(1_000_000, largeIndex/20)
+	before := be.reads
+	r, err = repo.Open(t.Context(), be, password, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if be.reads != before || !r.Has(blob.Handle{ID: blob.Hash([]byte("1000000")), Type: blob.Data}) {
+		t.Errorf("the next open read %d index files, want none, and knows the blobs", be.reads-before)
 	}
 }
 

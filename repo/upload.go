@@ -90,7 +90,11 @@ func (r *Repository) Upload(ctx context.Context, fn func(ctx context.Context, up
 	if err != nil {
 		return err
 	}
-	return up.saveIndex(ctx, up.stored)
+	if err := up.saveIndex(ctx, up.stored); err != nil {
+		return err
+	}
+	r.updateCache(ctx)
+	return nil
 }
 
 // SaveBlob stores a blob unless the repository or this upload holds it already. plain may be used again when it
