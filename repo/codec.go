@@ -7,15 +7,30 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
 
-// maxUnpacked bounds the plain bytes of an unpacked file: an index of 50,000 blobs has about 10 MiB, one that a
-// very old restic merged a few times as much.
-const maxUnpacked = 256 << 20
+// Bounds of the plain bytes of an unpacked file, which a few kilobytes can decompress to.
+const (
+	maxUnpacked = 256 << 20 // an index of 50,000 blobs has about 10 MiB, one that a very old restic merged a few times as much
+	maxSnapshot = 64 << 20  // names every path that the backup was given: 600,000 of 100 bytes
+	maxLock     = 1 << 20   // has a few hundred bytes
+)
+
+// maxDocument bounds the plain bytes of an unpacked file of that type.
+func maxDocument(t backend.Type) int {
+	switch t {
+	case backend.Snapshot:
+		return maxSnapshot
+	case backend.Lock:
+		return maxLock
+	}
+	return maxUnpacked
+}
 
 // encodingZstd is the first byte of an unpacked file's plain that is compressed, since format version 2.
 const encodingZstd = 2
@@ -47,7 +62,7 @@ type compressor interface {
 // codec compresses and decompresses. It is safe for concurrent use.
 type codec struct {
 	compression Compression
-	free        *zstd.Decoder // of files: allocates, up to maxUnpacked
+	free        *zstd.Decoder // of files: decodes frame after frame, but no more than it is given room for
 	idle        chan compressor
 }
 
@@ -65,7 +80,7 @@ func newCodec(c Compression) (*codec, error) {
 	default:
 		return nil, fmt.Errorf("compression %.40q is not known; choose auto, off, fastest, better or max", string(c))
 	}
-	free, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxUnpacked))
+	free, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxUnpacked), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return nil, err
 	}
@@ -203,20 +218,46 @@ func (c *codec) encodeFile(version uint, doc []byte) (plain []byte, err error) {
 	return plain, err
 }
 
-// decodeFile reverses encodeFile. Files of a version 2 repository may be plain: it may have been version 1 once.
-func (c *codec) decodeFile(version uint, plain []byte) ([]byte, error) {
+// decodeFile reverses encodeFile; a document of more than limit bytes is an error. Files of a version 2 repository may be
+// plain: it may have been version 1 once.
+func (c *codec) decodeFile(version uint, plain []byte, limit int) ([]byte, error) {
 	switch {
 	case len(plain) == 0:
 		return nil, errors.New("empty document")
 	case plain[0] == '{' || plain[0] == '[':
+		if len(plain) > limit {
+			return nil, fmt.Errorf("document of %d bytes, at most %d are allowed", len(plain), limit)
+		}
 		return plain, nil
 	case plain[0] == encodingZstd && version >= 2:
-		doc, err := c.free.DecodeAll(plain[1:], nil)
+		room, err := frameSize(plain[1:], limit)
 		if err != nil {
-			return nil, fmt.Errorf("decompress: %w", err)
+			return nil, err
+		}
+		doc, err := c.free.DecodeAll(plain[1:], make([]byte, 0, room))
+		if err != nil {
+			return nil, fmt.Errorf("decompress to %d bytes: %w", room, err)
+		}
+		if len(doc) == 0 {
+			return nil, errors.New("empty document")
 		}
 		return doc, nil
 	default:
 		return nil, fmt.Errorf("encoding %d is not known", plain[0])
 	}
+}
+
+// frameSize returns how many bytes a frame says that it holds, which may be a lie, or limit if it does not say.
+func frameSize(body []byte, limit int) (int, error) {
+	var head zstd.Header
+	if err := head.Decode(body); err != nil {
+		return 0, fmt.Errorf("decompress: %w", err)
+	}
+	switch {
+	case !head.HasFCS:
+		return limit, nil
+	case head.FrameContentSize > uint64(limit):
+		return 0, fmt.Errorf("document of %d bytes, at most %d are allowed", head.FrameContentSize, limit)
+	}
+	return int(head.FrameContentSize), nil
 }

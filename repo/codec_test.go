@@ -122,7 +122,7 @@ func TestADocumentNeverUnpacksPastItsBound(t *testing.T) {
 	for range maxUnpacked/(32<<20) + 1 {
 		bomb = append(bomb, part...) // frames follow one another
 	}
-	if doc, err := c.decodeFile(2, append([]byte{encodingZstd}, bomb...)); err == nil {
+	if doc, err := c.decodeFile(2, append([]byte{encodingZstd}, bomb...), maxUnpacked); err == nil {
 		t.Errorf("unpacked to %d bytes", len(doc))
 	}
 }
@@ -131,20 +131,20 @@ func TestDocumentsAreReadAsTheirFirstByteSays(t *testing.T) {
 	c, _ := newTestCodec(t)
 	const doc = `{"a":1}`
 	for _, version := range []uint{1, 2} {
-		got, err := c.decodeFile(version, encodeFile(t, c, version, doc))
+		got, err := c.decodeFile(version, encodeFile(t, c, version, doc), maxUnpacked)
 		if err != nil || string(got) != doc {
 			t.Errorf("version %d: %q, %v", version, got, err)
 		}
 	}
-	if got, err := c.decodeFile(2, []byte(doc)); err != nil || string(got) != doc {
+	if got, err := c.decodeFile(2, []byte(doc), maxUnpacked); err != nil || string(got) != doc {
 		t.Errorf("a plain document in version 2: %q, %v", got, err)
 	}
 	for _, bad := range []string{"", "\x01{}", "\x02", "\x02{}", "x"} {
-		if got, err := c.decodeFile(2, []byte(bad)); err == nil && len(got) > 0 {
+		if got, err := c.decodeFile(2, []byte(bad), maxUnpacked); err == nil && len(got) > 0 {
 			t.Errorf("%q is read as %q", bad, got)
 		}
 	}
-	if _, err := c.decodeFile(1, encodeFile(t, c, 2, doc)); err == nil {
+	if _, err := c.decodeFile(1, encodeFile(t, c, 2, doc), maxUnpacked); err == nil {
 		t.Error("a compressed document in version 1 is read")
 	}
 }
@@ -175,8 +175,12 @@ func FuzzDecodeFile(f *testing.F) {
 	c, _ := newTestCodec(f)
 	f.Add(uint(2), encodeFile(f, c, 2, `{"packs":[]}`))
 	f.Add(uint(1), []byte(`[]`))
+	f.Add(uint(2), append([]byte{encodingZstd}, frame(f, make([]byte, 2<<20))...))
+	f.Add(uint(2), append([]byte{encodingZstd}, append(frame(f, []byte("{}")), frame(f, []byte(" "))...)...))
+	f.Add(uint(2), []byte{encodingZstd, 0x28, 0xb5, 0x2f, 0xfd, 0xe0, 255, 255, 255, 255, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, version uint, plain []byte) {
-		if doc, err := c.decodeFile(version, plain); err == nil && len(doc) > maxUnpacked {
+		const limit = 1 << 20
+		if doc, err := c.decodeFile(version, plain, limit); err == nil && (len(doc) > limit || len(doc) == 0) {
 			t.Errorf("%d bytes", len(doc))
 		}
 	})
@@ -197,7 +201,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"version":2,"id":"` + strings.Repeat("ab", 32) + `","chunker_polynomial":"25b468838dcb75"}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		cfg, err := parseConfig(key, key.Seal(nil, doc))
-		if err == nil && (cfg.Version < 1 || cfg.Version > 2 || len(cfg.ID) != 64 || !cfg.Polynomial.Irreducible()) {
+		if err == nil && (cfg.Version < 1 || cfg.Version > 2 || len(cfg.ID) != 64 || cfg.Polynomial.Validate() != nil) {
 			t.Errorf("%q is read as %+v", doc, cfg)
 		}
 	})

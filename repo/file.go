@@ -11,10 +11,14 @@ import (
 	"github.com/kedge-project/kedge/blob"
 )
 
-// SaveUnpacked stores a JSON document as a file of its own: a snapshot, lock or index. It returns the file's name.
+// SaveUnpacked stores a JSON document as a file of its own: a snapshot, lock or index of at most 64, 1 and 256 MiB. It
+// returns the file's name.
 func (r *Repository) SaveUnpacked(ctx context.Context, t backend.Type, plain []byte) (blob.ID, error) {
 	if t != backend.Snapshot && t != backend.Lock && t != backend.Index {
 		return blob.ID{}, fmt.Errorf("save document: a %v is not one", t)
+	}
+	if limit := maxDocument(t); len(plain) > limit {
+		return blob.ID{}, fmt.Errorf("save %v: document of %d bytes, at most %d are allowed", t, len(plain), limit)
 	}
 	encoded, err := r.codec.encodeFile(r.cfg.Version, plain)
 	if err != nil {
@@ -29,13 +33,14 @@ func (r *Repository) SaveUnpacked(ctx context.Context, t backend.Type, plain []b
 	return id, nil
 }
 
-// LoadUnpacked returns the document that a snapshot, lock or index file holds, at most 256 MiB.
+// LoadUnpacked returns the document that a snapshot, lock or index file holds: at most 64, 1 and 256 MiB.
 func (r *Repository) LoadUnpacked(ctx context.Context, t backend.Type, id blob.ID) ([]byte, error) {
 	h := backend.Handle{Type: t, Name: id.String()}
 	if t != backend.Snapshot && t != backend.Lock && t != backend.Index {
 		return nil, fmt.Errorf("load %v: a %v is not a document", h, t)
 	}
-	sealed, err := readFile(ctx, r.be, h, maxUnpacked)
+	limit := maxDocument(t)
+	sealed, err := readFile(ctx, r.be, h, int64(limit+limit/64)) // encryption adds something, and so does compression where nothing shrinks
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil, fmt.Errorf("load %v: %w", h, ErrNotFound)
 	}
@@ -49,7 +54,7 @@ func (r *Repository) LoadUnpacked(ctx context.Context, t backend.Type, id blob.I
 	if err != nil {
 		return nil, fmt.Errorf("load %v: %w", h, err)
 	}
-	doc, err := r.codec.decodeFile(r.cfg.Version, plain)
+	doc, err := r.codec.decodeFile(r.cfg.Version, plain, limit)
 	if err != nil {
 		return nil, fmt.Errorf("load %v: %w", h, err)
 	}

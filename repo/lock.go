@@ -155,7 +155,7 @@ func (r *Repository) checkLocks(ctx context.Context, exclusive bool, own blob.ID
 	return r.eachLock(ctx, own, func(id blob.ID, l *lockFile, err error) error {
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w by the unreadable lock %v: %w; if no process uses the repository, run kedge unlock --remove-all", ErrLocked, id, err)
+			return fmt.Errorf("%w by the unreadable lock %s: %w; if no process uses the repository, run kedge unlock --remove-all", ErrLocked, id.Short(), err)
 		case l.stale():
 			if err := r.unlock(ctx, id); err != nil && !errors.Is(err, backend.ErrReadOnly) {
 				return err
@@ -191,7 +191,9 @@ func (r *Repository) eachLock(ctx context.Context, own blob.ID, fn func(id blob.
 		}
 		l := new(lockFile)
 		if err == nil {
-			err = json.Unmarshal(doc, l)
+			if err = json.Unmarshal(doc, l); err != nil {
+				err = fmt.Errorf("%v: %w", backend.Handle{Type: backend.Lock, Name: id.String()}, err)
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -222,10 +222,7 @@ func (cfg Config) check() error {
 	if id, err := hex.DecodeString(cfg.ID); err != nil || len(id) != 32 {
 		return fmt.Errorf("invalid repository ID %.80q", cfg.ID)
 	}
-	if !cfg.Polynomial.Irreducible() {
-		return errors.New("the chunker polynomial is not irreducible")
-	}
-	return nil
+	return cfg.Polynomial.Validate()
 }
 
 // Config returns the repository's config.
