@@ -47,7 +47,7 @@ func (c *checker) walk(ctx context.Context, list []*Snapshot, progress func(tree
 			c.note(id, flaw{err: fmt.Errorf("%v: %w", h, repo.ErrNotFound)})
 		}
 		return false
-	}}
+	}, deep: func(id blob.ID) { c.note(id, flaw{err: errDeep}) }}
 	return w.run(ctx, roots, func(id blob.ID, data []byte, err error, subtree func(blob.ID)) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -165,7 +165,11 @@ func (l *locator) tree(id blob.ID, path string, depth int) (dirty bool) {
 	for _, f := range flaws {
 		l.add(path+"/"+f.name, f.err)
 	}
-	if len(flaws) > 0 && flaws[0].name == "" || depth > maxDepth {
+	if len(flaws) > 0 && flaws[0].name == "" {
+		return true
+	}
+	if tooDeep(path, depth) { // it stands elsewhere too, and less deep
+		l.add(path+"/", errDeep)
 		return true
 	}
 	t, err := LoadTree(l.ctx, l.c.r, id)

@@ -84,8 +84,8 @@ func (d *differ) trees(a, b blob.ID, path string, depth int) error {
 	if a == b {
 		return nil
 	}
-	if depth > maxDepth {
-		return fmt.Errorf("compare %.80q…: directories nest deeper than %d", path, maxDepth)
+	if tooDeep(path, depth) {
+		return fmt.Errorf("compare %.80q…: %w", path, errDeep)
 	}
 	if d.ctx.Err() != nil {
 		return context.Cause(d.ctx)

@@ -129,8 +129,8 @@ func (m *mender) tree(ctx context.Context, id blob.ID, path string, depth int) (
 	if next, known := m.mended[id]; known {
 		return next, nil
 	}
-	if depth > maxDepth {
-		return blob.ID{}, fmt.Errorf("%.80q…: directories nest deeper than %d", path, maxDepth)
+	if tooDeep(path, depth) {
+		return blob.ID{}, fmt.Errorf("%.80q…: %w", path, errDeep)
 	}
 	t, err := LoadTree(ctx, m.r, id)
 	if ctx.Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/kedge-project/kedge/blob"
 )
@@ -14,6 +15,7 @@ type Search struct {
 	r     TreeLoader
 	judge func(path string, n *Node) (hit, enter bool)
 	seen  map[place]*found
+	trees *ahead // of a Run
 }
 
 // place is a tree at a path. The path counts too: what is looked for may be told by where it stands.
@@ -36,7 +38,8 @@ type foundEntry struct {
 }
 
 // NewSearch returns a Search for the nodes that judge calls a hit. Of a directory judge also says whether what it holds
-// is to be looked at. It must answer the same for the same path and node every time.
+// is to be looked at. It must answer the same for the same path and node
+// every time, and may be asked for directories that the search does not come to.
 func NewSearch(r TreeLoader, judge func(path string, n *Node) (hit, enter bool)) *Search {
 	return &Search{r: r, judge: judge, seen: make(map[place]*found)}
 }
@@ -44,6 +47,8 @@ func NewSearch(r TreeLoader, judge func(path string, n *Node) (hit, enter bool))
 // Run calls fn for every hit below root, in the order of Walk; tree is the directory that the node stands in. An error
 // of fn ends the search and is returned. Trees that cannot be read are left out, and the error at the end names them.
 func (s *Search) Run(ctx context.Context, root blob.ID, fn func(path string, tree blob.ID, n *Node) error) error {
+	s.trees = newAhead(ctx, s.r, s.want)
+	defer s.trees.close()
 	f, err := s.look(ctx, root, "", 0)
 	if err != nil {
 		return err
@@ -55,16 +60,26 @@ func (s *Search) Run(ctx context.Context, root blob.ID, fn func(path string, tre
 	return errors.Join(unread...)
 }
 
+// want returns the directories that look will ask for.
+func (s *Search) want(path string, t *Tree) []*Node {
+	return slices.DeleteFunc(allDirs(path, t), func(n *Node) bool {
+		p := path + "/" + n.Name
+		_, enter := s.judge(p, n)
+		_, done := s.seen[place{*n.Subtree, p}]
+		return done || !enter
+	})
+}
+
 // look judges a tree, or remembers what it found in it. The error says that the search cannot go on.
 func (s *Search) look(ctx context.Context, id blob.ID, path string, depth int) (*found, error) {
 	at := place{id, path}
 	if f, done := s.seen[at]; done {
 		return f, nil
 	}
-	if depth > maxDepth {
-		return nil, fmt.Errorf("search %.80q…: directories nest deeper than %d", path, maxDepth)
+	if tooDeep(path, depth) {
+		return nil, fmt.Errorf("search %.80q…: %w", path, errDeep)
 	}
-	t, err := LoadTree(ctx, s.r, id)
+	t, err := s.trees.load(id)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -74,6 +89,10 @@ func (s *Search) look(ctx context.Context, id blob.ID, path string, depth int) (
 		s.seen[at] = f
 		return f, nil
 	}
+	if err := s.trees.enter(path, t); err != nil {
+		return nil, fmt.Errorf("search %s/: %w", path, err)
+	}
+	defer s.trees.leave()
 	for _, n := range t.Nodes {
 		hit, enter := s.judge(path+"/"+n.Name, n)
 		e := foundEntry{node: n, hit: hit}

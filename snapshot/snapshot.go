@@ -94,6 +94,9 @@ func all(want, have []string) bool {
 // loaders is how many snapshot files are read side by side: storage may be far away.
 const loaders = 8
 
+// largeSnapshot is how many bytes make a snapshot one that is decoded alone: its paths take several times their length.
+const largeSnapshot = 1 << 20
+
 // List returns all snapshots, the oldest first. If some cannot be read, it returns the others together with an error
 // that names each of those.
 func List(ctx context.Context, r *repo.Repository) ([]*Snapshot, error) {
@@ -106,15 +109,16 @@ func List(ctx context.Context, r *repo.Repository) ([]*Snapshot, error) {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
 	var (
-		mu   sync.Mutex
-		list []*Snapshot
-		bad  []error
-		g    errgroup.Group
+		mu    sync.Mutex
+		list  []*Snapshot
+		bad   []error
+		large sync.Mutex
+		g     errgroup.Group
 	)
 	g.SetLimit(loaders)
 	for _, id := range ids {
 		g.Go(func() error {
-			sn, err := load(ctx, r, id)
+			sn, err := loadBeside(ctx, r, id, &large)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -136,9 +140,18 @@ func byTime(a, b *Snapshot) int {
 }
 
 func load(ctx context.Context, r *repo.Repository, id blob.ID) (*Snapshot, error) {
+	return loadBeside(ctx, r, id, new(sync.Mutex))
+}
+
+// loadBeside is load for several goroutines, of which one at a time decodes a large snapshot.
+func loadBeside(ctx context.Context, r *repo.Repository, id blob.ID, large *sync.Mutex) (*Snapshot, error) {
 	data, err := r.LoadUnpacked(ctx, backend.Snapshot, id)
 	if err != nil {
 		return nil, err
+	}
+	if len(data) > largeSnapshot {
+		large.Lock()
+		defer large.Unlock()
 	}
 	sn, err := decode(data)
 	if err != nil {

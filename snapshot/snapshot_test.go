@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 
 const password = "correct horse"
 
-func try(t *testing.T, err error) {
+func try(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -43,18 +44,22 @@ func newRepository(t *testing.T) (*repo.Repository, backend.Backend) {
 
 // trees is a TreeLoader that keeps trees in a map, and counts what is loaded.
 type trees struct {
-	t      *testing.T
+	mu     sync.Mutex
+	salt   int // of branching
+	t      testing.TB
 	blobs  map[blob.ID][]byte
 	loaded []blob.ID
 }
 
-func newTrees(t *testing.T) *trees { return &trees{t: t, blobs: map[blob.ID][]byte{}} }
+func newTrees(t testing.TB) *trees { return &trees{t: t, blobs: map[blob.ID][]byte{}} }
 
 func (s *trees) LoadBlob(_ context.Context, h blob.Handle, _ []byte) ([]byte, error) {
 	data, ok := s.blobs[h.ID]
 	if !ok || h.Type != blob.Tree {
 		return nil, fmt.Errorf("load %v: %w", h, repo.ErrNotFound)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loaded = append(s.loaded, h.ID)
 	return data, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
@@ -35,15 +36,17 @@ func Stats(ctx context.Context, r *repo.Repository, list []*Snapshot, mode Stats
 	}
 	c := counter{r: r, progress: progress, sums: make(map[blob.ID]*treeSum), seen: make(map[blob.ID]struct{}),
 		contents: make(map[[sha256.Size]byte]struct{}), pieces: make(map[piece]struct{}), paths: make(map[string]struct{})}
+	c.ahead = newAhead(ctx, r, c.want)
+	defer c.ahead.close()
 	var err error
 	switch mode {
 	case RestoreSize:
-		err = c.restoreSize(ctx, list)
+		err = c.restoreSize(list)
 	case RawData:
 		err = c.rawData(ctx, list)
 	case FilesByContents, BlobsPerFile:
 		for _, sn := range list {
-			if err = c.contentsOf(ctx, sn.Tree, "", 0, mode == BlobsPerFile); err != nil {
+			if err = c.contentsOf(sn.Tree, "", 0, mode == BlobsPerFile); err != nil {
 				break
 			}
 		}
@@ -59,6 +62,7 @@ func Stats(ctx context.Context, r *repo.Repository, list []*Snapshot, mode Stats
 // counter counts. One goroutine uses it.
 type counter struct {
 	r        *repo.Repository
+	ahead    *ahead
 	progress func(trees int)
 	total    Statistics
 	trees    int
@@ -89,11 +93,24 @@ type piece struct {
 	id   blob.ID
 }
 
-func (c *counter) load(ctx context.Context, id blob.ID, path string, depth int) (*Tree, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("%.80q…: directories nest deeper than %d", path, maxDepth)
+// want returns the directories that are not counted yet.
+func (c *counter) want(path string, t *Tree) []*Node {
+	return slices.DeleteFunc(allDirs(path, t), func(n *Node) bool {
+		_, summed := c.sums[*n.Subtree]
+		_, seen := c.seen[*n.Subtree]
+		return summed || seen
+	})
+}
+
+// load returns a tree as the level on top of c.ahead, which the caller leaves.
+func (c *counter) load(id blob.ID, path string, depth int) (*Tree, error) {
+	if tooDeep(path, depth) {
+		return nil, fmt.Errorf("%.80q…: %w", path, errDeep)
 	}
-	t, err := LoadTree(ctx, c.r, id)
+	t, err := c.ahead.load(id)
+	if err == nil {
+		err = c.ahead.enter(path, t)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s/: %w", path, err)
 	}
@@ -102,9 +119,9 @@ func (c *counter) load(ctx context.Context, id blob.ID, path string, depth int) 
 	return t, nil
 }
 
-func (c *counter) restoreSize(ctx context.Context, list []*Snapshot) error {
+func (c *counter) restoreSize(list []*Snapshot) error {
 	for _, sn := range list {
-		sum, err := c.sum(ctx, sn.Tree, "", 0)
+		sum, err := c.sum(sn.Tree, "", 0)
 		if err != nil {
 			return fmt.Errorf("snapshot %s: %w", sn.ID.Short(), err)
 		}
@@ -122,14 +139,15 @@ func (c *counter) restoreSize(ctx context.Context, list []*Snapshot) error {
 }
 
 // sum adds up a tree, each but once: most snapshots share most trees.
-func (c *counter) sum(ctx context.Context, id blob.ID, path string, depth int) (*treeSum, error) {
+func (c *counter) sum(id blob.ID, path string, depth int) (*treeSum, error) {
 	if sum, ok := c.sums[id]; ok {
 		return sum, nil
 	}
-	t, err := c.load(ctx, id, path, depth)
+	t, err := c.load(id, path, depth)
 	if err != nil {
 		return nil, err
 	}
+	defer c.ahead.leave()
 	sum := new(treeSum)
 	for _, n := range t.Nodes {
 		sum.nodes++
@@ -139,7 +157,7 @@ func (c *counter) sum(ctx context.Context, id blob.ID, path string, depth int) (
 		case n.Type == File:
 			sum.bytes += int64(n.Size)
 		case n.Type == Dir && n.Subtree != nil:
-			below, err := c.sum(ctx, *n.Subtree, path+"/"+n.Name, depth+1)
+			below, err := c.sum(*n.Subtree, path+"/"+n.Name, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -167,15 +185,16 @@ func (c *counter) rawData(ctx context.Context, list []*Snapshot) error {
 }
 
 // contentsOf counts the contents that stand in a tree and were not met before, or, with blobs, what these are made of.
-func (c *counter) contentsOf(ctx context.Context, id blob.ID, path string, depth int, blobs bool) error {
+func (c *counter) contentsOf(id blob.ID, path string, depth int, blobs bool) error {
 	if _, again := c.seen[id]; again {
 		return nil
 	}
 	c.seen[id] = struct{}{}
-	t, err := c.load(ctx, id, path, depth)
+	t, err := c.load(id, path, depth)
 	if err != nil {
 		return err
 	}
+	defer c.ahead.leave()
 	for _, n := range t.Nodes {
 		p := path + "/" + n.Name
 		if c.fresh(n) {
@@ -187,7 +206,7 @@ func (c *counter) contentsOf(ctx context.Context, id blob.ID, path string, depth
 			}
 		}
 		if n.Type == Dir && n.Subtree != nil {
-			if err := c.contentsOf(ctx, *n.Subtree, p, depth+1, blobs); err != nil {
+			if err := c.contentsOf(*n.Subtree, p, depth+1, blobs); err != nil {
 				return err
 			}
 		}

@@ -28,7 +28,7 @@ type Tree struct {
 	Nodes []*Node
 }
 
-// TreeLoader is where trees come from. repo.Repository is one.
+// TreeLoader is where trees come from, for several goroutines at once. repo.Repository is one.
 type TreeLoader interface {
 	// LoadBlob returns the blob in buf if it is large enough, else in new memory. The bytes are those of the ID.
 	LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error)
@@ -129,11 +129,11 @@ func decodeNodes(dec *json.Decoder, most int) ([]*Node, error) {
 		if len(nodes) == most {
 			return nil, fmt.Errorf("over %d nodes in so few bytes", most)
 		}
-		n := new(Node)
-		if err := dec.Decode(n); err != nil {
+		var n boundedNode
+		if err := dec.Decode(&n); err != nil {
 			return nil, err
 		}
-		nodes = append(nodes, n)
+		nodes = append(nodes, n.node())
 	}
 	return nodes, expect(dec, json.Delim(']'))
 }
@@ -154,8 +154,8 @@ func (n *Node) unquote() error {
 }
 
 func (n *Node) validate() error {
-	if n.Name == "" || n.Name == "." || n.Name == ".." || strings.ContainsAny(n.Name, "/\x00") {
-		return fmt.Errorf("%.300q is no file name", n.Name)
+	if n.Name == "" || len(n.Name) > maxName || n.Name == "." || n.Name == ".." || strings.ContainsAny(n.Name, "/\x00") {
+		return fmt.Errorf("%.300q, of %d bytes, is no file name", n.Name, len(n.Name))
 	}
 	if n.Subtree != nil && n.Type != Dir {
 		return fmt.Errorf("%.300q: a %.20s with a subtree", n.Name, n.Type)

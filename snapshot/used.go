@@ -75,6 +75,7 @@ type treeWalk struct {
 	fresh   func(id blob.ID) bool // tells whether to load a tree, for each mention of it; called from one goroutine at a time
 	batch   int                   // how many trees are asked for at once: it bounds what the loading keeps in memory; 0 is treeBatch
 	between func() error          // called after each batch; may be nil
+	deep    func(id blob.ID)      // called for trees that stand too deep, which are not loaded; if it is nil they are an error
 }
 
 const treeBatch = 1 << 16
@@ -96,13 +97,15 @@ func (w *treeWalk) run(ctx context.Context, roots []blob.ID, visit func(id blob.
 	for _, id := range roots {
 		mention(id)
 	}
-	size := cmp.Or(w.batch, treeBatch)
-	for len(next) > 0 {
-		batch := next[:min(len(next), size)]
-		next = next[len(batch):]
-		err := w.r.LoadBlobs(ctx, batch, func(h blob.Handle, data []byte, err error) error {
-			if err := visit(h.ID, data, err, mention); err != nil {
-				return fmt.Errorf("%v: %w", h, err)
+	for depth := 0; len(next) > 0; depth++ {
+		level := next
+		next = nil
+		if depth > maxDepth {
+			return w.tooDeep(level)
+		}
+		if err := w.level(ctx, level, func(id blob.ID, data []byte, err error) error {
+			if err := visit(id, data, err, mention); err != nil {
+				return fmt.Errorf("%v: %w", blob.Handle{ID: id, Type: blob.Tree}, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -110,13 +113,36 @@ func (w *treeWalk) run(ctx context.Context, roots []blob.ID, visit func(id blob.
 				progress(read)
 			}
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level loads trees batch by batch.
+func (w *treeWalk) level(ctx context.Context, trees []blob.Handle, visit func(id blob.ID, data []byte, err error) error) error {
+	size := cmp.Or(w.batch, treeBatch)
+	for len(trees) > 0 {
+		batch := trees[:min(len(trees), size)]
+		trees = trees[len(batch):]
+		err := w.r.LoadBlobs(ctx, batch, func(h blob.Handle, data []byte, err error) error { return visit(h.ID, data, err) })
 		if err == nil && w.between != nil {
 			err = w.between()
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (w *treeWalk) tooDeep(trees []blob.Handle) error {
+	if w.deep == nil {
+		return fmt.Errorf("%v: %w", trees[0], errDeep)
+	}
+	for _, h := range trees {
+		w.deep(h.ID)
 	}
 	return nil
 }
