@@ -62,6 +62,7 @@ func runCheck(ctx context.Context, term *terminal, flags *checkFlags) error {
 		}
 	}
 	flags.damagedIndex = true // it is told as an error, and the rest is checked all the same
+	flags.cache.off = true    // what the index files say now is what matters
 	mode := exclusiveLock
 	if flags.noLock {
 		mode = sharedLock

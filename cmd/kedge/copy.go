@@ -21,11 +21,12 @@ func (f *fromFlags) add(cmd *cobra.Command) {
 	f.notices = cmd.ErrOrStderr
 }
 
-// useStorageOf makes the source's storage be used as that of the command's own repository is. Its token is not the
-// source's.
+// useStorageOf makes the source's storage, and the cache, be used as those of the command's own repository are. Its
+// token is not the source's.
 func (f *fromFlags) useStorageOf(own *repositoryFlags) {
 	f.storage = own.storage
 	f.storage.tokenFile = ""
+	f.cache = own.cache
 }
 
 type copyFlags struct {

@@ -42,7 +42,7 @@ gone, and of the headers of packs that no index file names. With --read-all-pack
 		Example: "  kedge repair index -r /srv/repository\n  kedge repair index -r /srv/repository --read-all-packs",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags.damagedIndex = true
+			flags.damagedIndex, flags.cache.off = true, true
 			opt.Progress = stepProgress(term)
 			return flags.with(cmd.Context(), exclusiveLock, func(ctx context.Context, r *repo.Repository) error {
 				result, err := r.RepairIndex(ctx, opt)
@@ -99,7 +99,7 @@ the working directory as pack-ID. What is lost is stored again by the next backu
 				}
 				ids = append(ids, id)
 			}
-			flags.damagedIndex = true
+			flags.damagedIndex, flags.cache.off = true, true
 			return flags.with(cmd.Context(), exclusiveLock, func(ctx context.Context, r *repo.Repository) error {
 				result, err := r.RepairPacks(ctx, ids, repo.RepairPacksOptions{Save: savePack, Progress: stepProgress(term)})
 				if err != nil {

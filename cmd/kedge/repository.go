@@ -30,6 +30,7 @@ type repositoryFlags struct {
 	damagedIndex    bool // go on without index files that cannot be read
 	retryLock       time.Duration
 	storage         storageOptions
+	cache           cacheFlags
 
 	notices func() io.Writer // where to tell what is waited for
 }
@@ -42,6 +43,7 @@ func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags.Uint32Var(&f.storage.downloadLimit, "limit-download", 0, "fetch at most this many KiB a second; 0 for no limit")
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
 	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
+	f.cache.add(flags)
 	f.notices = cmd.ErrOrStderr
 	f.storage.tellRetry = noticesOfRetries(f.notices)
 }
@@ -129,10 +131,13 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := repo.Open(ctx, be, password, repo.Options{KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex})
+	r, err := repo.Open(ctx, be, password, repo.Options{
+		KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex, CacheDir: f.cache.prepare(f.notices()),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", f.location, err)
 	}
+	f.cache.tell(f.notices(), r)
 	return r, nil
 }
 
@@ -156,7 +161,10 @@ func (f *repositoryFlags) with(ctx context.Context, mode lockMode, fn func(ctx c
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, backend.Close(r.Backend())) }()
+	defer func() {
+		f.cache.tell(f.notices(), r) // what the command stored was to go there
+		err = errors.Join(err, backend.Close(r.Backend()))
+	}()
 	if mode == noLock || f.noLock {
 		return fn(ctx, r)
 	}
