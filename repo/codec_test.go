@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -203,6 +204,31 @@ func FuzzConfig(f *testing.F) {
 		cfg, err := parseConfig(key, key.Seal(nil, doc))
 		if err == nil && (cfg.Version < 1 || cfg.Version > 2 || len(cfg.ID) != 64 || cfg.Polynomial.Validate() != nil) {
 			t.Errorf("%q is read as %+v", doc, cfg)
+		}
+	})
+}
+
+func FuzzLock(f *testing.F) {
+	good, err := json.Marshal(lockFile{Time: time.Unix(1, 2).UTC(), Exclusive: true, Hostname: "h", Username: "u", PID: 7, UID: 1, GID: 2})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	host, _ := origin()
+	quoted, err := json.Marshal(host)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, pid := range []string{"-1", "0", "1", "2147483648", "9223372036854775807"} {
+		f.Add([]byte(`{"time":"9999-01-01T00:00:00Z","hostname":` + string(quoted) + `,"pid":` + pid + "}"))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var l lockFile
+		if json.Unmarshal(data, &l) != nil {
+			return
+		}
+		if old := time.Since(l.Time) > lockStale; old && !l.stale() {
+			t.Errorf("%q is %v old, and not stale", data, time.Since(l.Time))
 		}
 	})
 }

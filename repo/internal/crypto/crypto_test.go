@@ -189,3 +189,25 @@ func TestADerivedKeyIsOfItsKeyAndPurpose(t *testing.T) {
 		t.Error("another purpose, or another key, derives the same")
 	}
 }
+
+func FuzzMasterKey(f *testing.F) {
+	good, err := testKey(f).Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"mac":{"k":"","r":""},"encrypt":""}`))
+	f.Add(bytes.Replace(good, []byte(`"r":"`), []byte(`"r":null,"x":"`), 1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		key, err := unmarshalKey(data)
+		if err != nil {
+			return
+		}
+		if key.encrypt == [32]byte{} || key.macK == [16]byte{} || key.macR == [16]byte{} {
+			t.Errorf("%q is read as a key that is zero", data)
+		}
+		if plain, err := key.Open(nil, key.Seal(nil, []byte("plain"))); err != nil || string(plain) != "plain" {
+			t.Errorf("%q is a key that does not open what it sealed: %v", data, err)
+		}
+	})
+}

@@ -75,3 +75,26 @@ func FuzzParseHeader(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseTail is about who can write to the storage, and who has the key too: header is sealed, what stands around it is not.
+func FuzzParseTail(f *testing.F) {
+	key, err := crypto.NewKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte("the last blob"), AppendHeader(nil, sample()), uint32(0))
+	f.Add([]byte{}, []byte{}, uint32(0))
+	f.Add([]byte("x"), AppendHeader(nil, sample()[:1]), uint32(1))
+	f.Add([]byte("x"), AppendHeader(nil, sample()[:1]), uint32(math.MaxUint32))
+	f.Fuzz(func(t *testing.T, before, header []byte, more uint32) {
+		sealed := key.Seal(nil, header)
+		tail := AppendLength(append(before, sealed...), int(uint32(len(sealed))+more))
+		blobs, n, err := ParseTail(key, tail)
+		if err == nil && (more != 0 || n != len(sealed) || !bytes.Equal(AppendHeader(nil, blobs), header)) {
+			t.Errorf("%x, said to be %d bytes longer, is read as %v in %d bytes", header, more, blobs, n)
+		}
+		if _, _, err := ParseTail(key, header); err == nil {
+			t.Errorf("%x is a tail, though nobody with the key made it", header)
+		}
+	})
+}
