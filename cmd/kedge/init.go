@@ -47,7 +47,7 @@ func runInit(ctx context.Context, term *terminal, flags *initFlags) error {
 	if err != nil {
 		return err
 	}
-	password, err := flags.password(ctx)
+	password, err := flags.newPassword(ctx)
 	if err != nil {
 		return err
 	}

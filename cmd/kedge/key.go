@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -98,8 +97,8 @@ func (f *newKeyFlags) options() repo.KeyOptions {
 	return repo.KeyOptions{Username: f.user, Hostname: f.host, NoPassword: f.noPassword}
 }
 
-// newPassword reads the new password from its file, or asks for it twice.
-func (f *newKeyFlags) newPassword(term *terminal) (string, error) {
+// secondPassword reads the new password from its file, or asks for it twice.
+func (f *newKeyFlags) secondPassword(ctx context.Context) (string, error) {
 	switch {
 	case f.noPassword:
 		return "", nil
@@ -108,20 +107,7 @@ func (f *newKeyFlags) newPassword(term *terminal) (string, error) {
 	case !xterm.IsTerminal(int(os.Stdin.Fd())):
 		return "", errors.New("no new password: give --new-password-file, or run the command on a terminal")
 	}
-	var words [2]string
-	for i, question := range []string{"enter new password: ", "enter it again: "} {
-		fmt.Fprint(term, question)
-		word, err := xterm.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(term)
-		if err != nil {
-			return "", fmt.Errorf("read new password: %w", err)
-		}
-		words[i] = string(word)
-	}
-	if words[0] != words[1] {
-		return "", errors.New("the two passwords differ; nothing was changed")
-	}
-	return words[0], nil
+	return f.askTwice(ctx, "enter new password: ")
 }
 
 func newKeyAddCommand(term *terminal) *cobra.Command {
@@ -132,11 +118,11 @@ func newKeyAddCommand(term *terminal) *cobra.Command {
 		Example: "  kedge key add -r /srv/repository --new-password-file /etc/kedge/second.password --user helen --host geneva",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			password, err := flags.newPassword(term)
-			if err != nil {
-				return err
-			}
 			return flags.with(cmd.Context(), appendLock, func(ctx context.Context, r *repo.Repository) error {
+				password, err := flags.secondPassword(ctx)
+				if err != nil {
+					return err
+				}
 				id, err := r.AddKey(ctx, password, flags.options())
 				if err != nil {
 					return err
@@ -160,11 +146,11 @@ the old key file and knew its password can still open a copy of it.`,
 		Example: "  kedge key passwd -r /srv/repository --new-password-file /etc/kedge/new.password",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			password, err := flags.newPassword(term)
-			if err != nil {
-				return err
-			}
 			return flags.with(cmd.Context(), exclusiveLock, func(ctx context.Context, r *repo.Repository) error {
+				password, err := flags.secondPassword(ctx)
+				if err != nil {
+					return err
+				}
 				id, err := r.ChangePassword(ctx, password, flags.options())
 				if err != nil {
 					return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -24,6 +23,7 @@ type repositoryFlags struct {
 	passwordFile    string
 	passwordCommand string
 	noPassword      bool
+	typed           string // the password, once it was asked for and right
 	keyHint         string
 	prefix          string // of the variables that access reads: "" or "FROM_"
 	noLock          bool
@@ -85,45 +85,13 @@ func (f *repositoryFlags) requireLocation() error {
 	return errors.New("no repository named: give -r, or set KEDGE_REPOSITORY or RESTIC_REPOSITORY")
 }
 
-// password returns the password of the repository. An empty one must be asked for.
-func (f *repositoryFlags) password(ctx context.Context) (string, error) {
-	if f.noPassword {
-		return "", nil
-	}
-	password, err := f.givenPassword(ctx)
-	if err == nil && password == "" {
-		err = errors.New("the password is empty; if that is meant, give --insecure-no-password")
-	}
-	return password, err
-}
-
-func (f *repositoryFlags) givenPassword(ctx context.Context) (string, error) {
-	if f.passwordFile != "" {
-		return readSecret(f.passwordFile)
-	}
-	if argv := strings.Fields(f.passwordCommand); len(argv) > 0 {
-		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
-		if err != nil {
-			return "", fmt.Errorf("run password command %s: %w", argv[0], err)
-		}
-		return firstLine(string(out)), nil
-	}
-	if password := environment(f.prefix + "PASSWORD"); password != "" {
-		return password, nil
-	}
-	if f.prefix != "" {
-		return "", errors.New("no password of the source: give --from-password-file, or set RESTIC_FROM_PASSWORD_FILE, _PASSWORD_COMMAND or _PASSWORD")
-	}
-	return "", errors.New("no password: give --password-file, or set KEDGE_PASSWORD_FILE, _PASSWORD_COMMAND or _PASSWORD (RESTIC_… work too)")
-}
-
 // open opens the repository that the flags name. Commands that do not outlive their work use with, which locks and
 // closes too.
 func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err := f.requireLocation(); err != nil {
 		return nil, err
 	}
-	password, err := f.password(ctx)
+	password, given, err := f.givenPassword(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,11 +99,11 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := repo.Open(ctx, be, password, repo.Options{
+	r, err := f.openRepository(ctx, be, password, given, repo.Options{
 		KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex, CacheDir: f.cache.prepare(f.notices()),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open repository %s: %w", f.location, err)
+		return nil, errors.Join(fmt.Errorf("open repository %s: %w", f.location, err), backend.Close(be))
 	}
 	f.cache.tell(f.notices(), r)
 	return r, nil
