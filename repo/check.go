@@ -37,6 +37,7 @@ type CheckResult struct {
 	Duplicates  int           // further copies of blobs: a prune frees them
 	Packs       int           // files
 	PacksRead   int
+	Unnamed     int // packs that no index file names
 
 	// RepairIndex says that index files are damaged, or disagree with the packs.
 	RepairIndex bool
@@ -176,6 +177,7 @@ func (c *checker) packs(ctx context.Context, sizes map[blob.ID]int64) []index.Pa
 	for id := range sizes {
 		if _, ok := named[id]; !ok {
 			c.result.Prune = true
+			c.result.Unnamed++
 			c.note(backend.Handle{Type: backend.Pack, Name: id.String()}, errors.New("no index file names it; an interrupted backup leaves such packs, and a prune removes them"))
 			there = append(there, index.Pack{ID: id})
 		}

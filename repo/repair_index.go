@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -54,6 +55,32 @@ func (r *Repository) RepairIndex(ctx context.Context, opt RepairIndexOptions) (*
 		return nil, fmt.Errorf("repair index: it is done, but the new index cannot be loaded: %w", err)
 	}
 	return &m.result, nil
+}
+
+// Unindexed tells whether a pack that no index file names holds what the index does not know, so that RepairIndex would bring
+// it back. Packs whose headers cannot be read do not count.
+func (r *Repository) Unindexed(ctx context.Context) (bool, error) {
+	files := make(map[blob.ID]int64)
+	err := r.List(ctx, backend.Pack, func(id blob.ID, size int64) error {
+		files[id] = size
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for packs that are not in the index: %w", err)
+	}
+	for _, e := range r.idx.All() {
+		delete(files, e.Pack)
+	}
+	for id, size := range files {
+		blobs, err := r.readHeader(ctx, id, size)
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err == nil && slices.ContainsFunc(blobs, func(b pack.Blob) bool { return !r.Has(b.Handle) }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 type indexMender struct {

@@ -58,8 +58,9 @@ func (r *Repository) repairPacks(ctx context.Context, ids []blob.ID, opt RepairP
 		}
 		if there.Name != "" {
 			result.Removed = append(result.Removed, id)
-			if len(p.Blobs) == 0 {
-				p.Blobs, _ = r.readHeader(ctx, id, there.Size) // the index is of no help; perhaps the header is
+			// The header was written with the blobs. Index files may be wrong about them, or not name them.
+			if blobs, err := r.readHeader(ctx, id, there.Size); err == nil {
+				p.Blobs = blobs
 			}
 		}
 		if there.Name == "" && len(p.Blobs) == 0 {

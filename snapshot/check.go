@@ -89,6 +89,10 @@ func Check(ctx context.Context, r *repo.Repository, opt CheckOptions, report fun
 	if err == nil && len(c.bad) > 0 {
 		err = c.locate(ctx, list, tell)
 	}
+	if c.missing.Load() && files.Unnamed > 0 {
+		// What is missing may well be there. A repair of snapshots, or a prune, would do away with it.
+		result.RepairIndex, result.Prune = true, false
+	}
 	if err != nil {
 		return nil, fmt.Errorf("check snapshots: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
@@ -28,6 +29,8 @@ type checker struct {
 	r    *repo.Repository
 	lost map[blob.Handle]struct{} // blobs that the index names and no pack gives
 
+	missing atomic.Bool // something is needed that the index does not name
+
 	mu   sync.Mutex
 	seen *repo.Set
 	bad  map[blob.ID][]flaw // by the tree that has them
@@ -44,6 +47,7 @@ func (c *checker) walk(ctx context.Context, list []*Snapshot, progress func(tree
 			return true
 		}
 		if !c.seen.Has(h) {
+			c.missing.Store(true)
 			c.note(id, flaw{err: fmt.Errorf("%v: %w", h, repo.ErrNotFound)})
 		}
 		return false
@@ -109,6 +113,7 @@ func (c *checker) file(n *Node) error {
 		h := blob.Handle{ID: id, Type: blob.Data}
 		at, ok := c.r.Locate(h)
 		if !ok {
+			c.missing.Store(true)
 			return fmt.Errorf("%v: %w", h, repo.ErrNotFound)
 		}
 		if _, lost := c.lost[h]; lost {

@@ -34,7 +34,7 @@ type Repaired struct {
 // Repair makes of every snapshot that needs what is not in the repository another without it: a file loses the pieces that
 // are gone, and its size what they had; a directory that cannot be read becomes empty. The new snapshots have the tag
 // "repaired" and the old one as their original. Sound snapshots are left alone, and not in the result. With Forget the
-// caller holds an exclusive lock. Damaged packs must have been taken out of the index before, by RepairPacks.
+// caller holds an exclusive lock, and what the index misses but packs hold is an error. Damaged packs must have been taken out of the index before, by RepairPacks.
 func Repair(ctx context.Context, r *repo.Repository, list []*Snapshot, opt RepairOptions) ([]Repaired, error) {
 	m := mender{r: r, opt: opt, sound: r.NewSet(), mended: make(map[blob.ID]blob.ID)}
 	var result []Repaired
@@ -48,6 +48,9 @@ func Repair(ctx context.Context, r *repo.Repository, list []*Snapshot, opt Repai
 			return err
 		})
 	}
+	if err == nil && opt.Forget && !opt.DryRun && len(result) > 0 {
+		err = refuseUnindexed(ctx, r)
+	}
 	if err == nil && !opt.DryRun {
 		err = m.store(ctx, result)
 	}
@@ -55,6 +58,15 @@ func Repair(ctx context.Context, r *repo.Repository, list []*Snapshot, opt Repai
 		return nil, fmt.Errorf("repair snapshots: %w", err)
 	}
 	return result, nil
+}
+
+// refuseUnindexed is for what cannot be undone while index files are missing.
+func refuseUnindexed(ctx context.Context, r *repo.Repository) error {
+	there, err := r.Unindexed(ctx)
+	if err == nil && there {
+		err = errors.New("there are packs that no index file names, with blobs that the index does not know; run kedge repair index first, it may bring back what is missing")
+	}
+	return err
 }
 
 // mender finds and stores what trees become. One goroutine uses it.

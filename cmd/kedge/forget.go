@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -143,7 +144,7 @@ func runForget(ctx context.Context, term *terminal, flags *forgetFlags, args []s
 		return nil
 	}
 	return flags.with(ctx, exclusiveUnless(flags.dryRun), func(ctx context.Context, r *repo.Repository) error {
-		list, err := snapshot.Select(ctx, r, args, filter, ignore(term))
+		list, err := chosenToForget(ctx, term, r, args, filter)
 		if err != nil {
 			return fmt.Errorf("forget: %w; nothing was removed", err)
 		}
@@ -154,6 +155,33 @@ func runForget(ctx context.Context, term *terminal, flags *forgetFlags, args []s
 		}
 		return flags.remove(ctx, term, r, list, opt)
 	})
+}
+
+// chosenToForget returns the snapshots that args name, or the filter chooses. One that is named by its whole ID need not be
+// readable: nobody else can be meant.
+func chosenToForget(ctx context.Context, term *terminal, r *repo.Repository, args []string, filter snapshot.Filter) ([]*snapshot.Snapshot, error) {
+	var damaged []*snapshot.Snapshot
+	var rest []string
+	for _, arg := range args {
+		id, err := blob.ParseID(arg)
+		if err == nil {
+			_, err = snapshot.Find(ctx, r, arg, filter)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, snapshot.ErrNotFound) {
+				term.warn("it cannot be read, and goes all the same: %v", err)
+				damaged = append(damaged, &snapshot.Snapshot{ID: id})
+				continue
+			}
+		}
+		rest = append(rest, arg)
+	}
+	if len(args) > 0 && len(rest) == 0 {
+		return damaged, nil
+	}
+	list, err := snapshot.Select(ctx, r, rest, filter, ignore(term))
+	if err != nil && len(rest) > 0 {
+		err = fmt.Errorf("%w (to remove one that cannot be read give its whole ID)", err)
+	}
+	return append(list, damaged...), err
 }
 
 // applyPolicy prints what the policy does to each group, and returns the snapshots to remove.
