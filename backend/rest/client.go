@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ const maxListing = 256 << 20
 type Options struct {
 	Token  string       // sent as bearer token if set, instead of any user and password
 	Client *http.Client // nil: a client with sensible limits that follows no redirects
+	TLS    *tls.Config  // of that client: whom to trust and who to be, over https; nil trusts the system's certificates
 
 	User, Password string // sent if the location holds neither
 }
@@ -66,7 +68,7 @@ func Open(location string, opt Options) (*Backend, error) {
 	}
 	b.base = u.String()
 	if b.client == nil {
-		b.client = newClient()
+		b.client = newClient(opt.TLS)
 	}
 	return b, nil
 }
@@ -88,8 +90,11 @@ func Create(ctx context.Context, location string, opt Options) (*Backend, error)
 	return b, nil
 }
 
-func newClient() *http.Client {
+func newClient(trust *tls.Config) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	if trust != nil {
+		t.TLSClientConfig = trust.Clone()
+	}
 	t.MaxIdleConnsPerHost = 16
 	t.ResponseHeaderTimeout = 2 * time.Minute // a server may have to sync a large upload to a slow disk
 	t.DisableCompression = true               // ciphertext does not compress
@@ -129,7 +134,11 @@ func (b *Backend) do(ctx context.Context, method, path string, header http.Heade
 	case b.user != "" || b.password != "":
 		req.SetBasicAuth(b.user, b.password)
 	}
-	return b.client.Do(req)
+	resp, err := b.client.Do(req)
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		err = fmt.Errorf("%w; if the server has an authority of its own, give its certificate with --cacert", err)
+	}
+	return resp, err
 }
 
 // drain lets the connection be used again if little is left to read.

@@ -4,16 +4,20 @@
 // It promises that a second try changes nothing that one try would not have: a file whose first upload did arrive is
 // found to be that file, a removal that did happen is success, a reader goes on where it broke, and a listing names no
 // file twice. What trying again cannot mend is returned at once: the errors that package backend names, rights that
-// are missing, a context that ended, and content that cannot be read.
+// are missing, certificates that are not accepted, a context that ended, and content that cannot be read.
 package retry
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -104,7 +108,19 @@ func final(ctx context.Context, err error) bool {
 			return true
 		}
 	}
-	return false
+	return untrusted(err)
+}
+
+// untrusted tells whether the two sides of a connection do not accept each other's certificate, or one of them speaks no
+// TLS: that changes only when somebody changes it.
+func untrusted(err error) bool {
+	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.Is(err, http.ErrSchemeMismatch) {
+		return true
+	}
+	var refused *net.OpError
+	// Alerts of the other side have no type of their own in crypto/tls, only their words. Those that do not speak of the
+	// certificate may be of a moment.
+	return errors.As(err, &refused) && refused.Op == "remote error" && strings.Contains(refused.Err.Error(), "certificate")
 }
 
 // Save implements backend.Backend.

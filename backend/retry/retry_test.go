@@ -2,10 +2,13 @@ package retry_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -119,7 +122,11 @@ func TestItGivesUpInTimeWithTheLastError(t *testing.T) {
 }
 
 func TestWhatNoTryCanMendIsReturnedAtOnce(t *testing.T) {
-	for _, final := range []error{backend.ErrNotExist, backend.ErrExist, backend.ErrReadOnly, fs.ErrPermission, context.Canceled} {
+	for _, final := range []error{
+		backend.ErrNotExist, backend.ErrExist, backend.ErrReadOnly, fs.ErrPermission, context.Canceled,
+		&tls.CertificateVerificationError{Err: errors.New("unknown authority")}, http.ErrSchemeMismatch,
+		&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")},
+	} {
 		with(t, []fault.Fault{{Err: final, Lasts: true}}, func(t *testing.T, w *world) {
 			for op, call := range calls(t, w.be) {
 				if err := call(); !errors.Is(err, final) {

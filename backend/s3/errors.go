@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,6 +24,9 @@ func code(err error) string {
 func (b *Backend) explain(err error) error {
 	var refused minio.ErrorResponse
 	if !errors.As(err, &refused) {
+		if errors.As(err, new(*tls.CertificateVerificationError)) {
+			err = fmt.Errorf("%w; if the server has an authority of its own, give its certificate with --cacert", err)
+		}
 		return err
 	}
 	switch refused.Code {

@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -383,8 +384,8 @@ func TestOnlyAServerWithATrustedCertificateIsSpokenTo(t *testing.T) {
 		t.Errorf("a certificate of an unknown authority: %v", err)
 	}
 	opt := options()
-	opt.RootCAs = x509.NewCertPool()
-	opt.RootCAs.AddCert(front.Certificate())
+	opt.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
+	opt.TLS.RootCAs.AddCert(front.Certificate())
 	be := create(t, location, opt)
 	h := save(t, be, backend.Pack, "over TLS")
 	if got, err := read(t, be, h); err != nil || got != "over TLS" {

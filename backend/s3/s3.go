@@ -14,7 +14,7 @@ package s3
 
 import (
 	"context"
-	"crypto/x509"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -43,7 +43,7 @@ type Options struct {
 	// often and short of life: they stay in the bucket's class.
 	StorageClass string
 
-	RootCAs *x509.CertPool // who may sign the server's certificate; nil is the system's
+	TLS *tls.Config // whom to trust and who to be, over https; nil trusts the system's certificates
 
 	// Retention is for how long a file is kept from its upload on, at the least; 0 is no Object Lock.
 	Retention time.Duration
@@ -135,8 +135,8 @@ func connect(ctx context.Context, location string, opt Options) (*Backend, error
 	if err != nil {
 		return nil, err
 	}
-	if !loc.Insecure && opt.RootCAs != nil {
-		transport.TLSClientConfig.RootCAs = opt.RootCAs
+	if !loc.Insecure && opt.TLS != nil {
+		transport.TLSClientConfig = opt.TLS.Clone()
 	}
 	creds, err := findCredentials(ctx, opt, transport)
 	if err != nil {

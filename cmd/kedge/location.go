@@ -12,49 +12,12 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/backend"
-	"github.com/kedge-project/kedge/backend/limit"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/rest"
-	"github.com/kedge-project/kedge/backend/retry"
 	"github.com/kedge-project/kedge/backend/s3"
 	"github.com/kedge-project/kedge/backend/sftp"
 	"github.com/kedge-project/kedge/repo"
 )
-
-// storageOptions are what a command asks of storage, beside where it is. Copies share one tellRetry.
-type storageOptions struct {
-	tokenFile string                                         // holds the credential for a vault
-	tellRetry func(op string, err error, wait time.Duration) // is told of each failure of remote storage that is waited out; may be nil
-
-	uploadLimit, downloadLimit uint32 // in KiB a second; 0: none
-}
-
-// open opens the storage that a location names, as openBackend does. What fails for a moment on remote storage is tried
-// again, and the limits hold on every kind of storage.
-func (o storageOptions) open(ctx context.Context, location string) (backend.Backend, error) {
-	be, err := openBackend(ctx, location, o.tokenFile)
-	if err != nil {
-		return nil, err
-	}
-	return o.decorate(location, be), nil
-}
-
-// create prepares storage for a new repository, and opens it as open does.
-func (o storageOptions) create(ctx context.Context, location string) (backend.Backend, error) {
-	be, err := createBackend(ctx, location, o.tokenFile)
-	if err != nil {
-		return nil, err
-	}
-	return o.decorate(location, be), nil
-}
-
-func (o storageOptions) decorate(location string, be backend.Backend) backend.Backend {
-	be = limit.Bandwidth(be, int64(o.uploadLimit)<<10, int64(o.downloadLimit)<<10)
-	if !remote(location) {
-		return be
-	}
-	return retry.New(be, retry.Options{Notify: o.tellRetry})
-}
 
 // remote tells whether a location is reached over a network, where calls fail that succeed a moment later.
 func remote(location string) bool {
@@ -72,14 +35,24 @@ func noticesOfRetries(to func() io.Writer) func(op string, err error, wait time.
 	}
 }
 
-// openBackend opens the storage that a location names: DIR, local:DIR, rest:http://host:port/path/,
-// s3:https://host/bucket/prefix or sftp:user@host:/path. tokenFile, where given, holds the credential for a vault.
+// openBackend opens the storage that a location names, with what the environment says of it: DIR, local:DIR,
+// rest:http://host:port/path/, s3:https://host/bucket/prefix or sftp:user@host:/path. tokenFile, where given, holds the
+// credential for a vault.
 func openBackend(ctx context.Context, location, tokenFile string) (backend.Backend, error) {
+	return storageOptions{tokenFile: tokenFile, tls: tlsFromEnvironment()}.bare(ctx, location)
+}
+
+// bare opens the storage that a location names, undecorated.
+func (o storageOptions) bare(ctx context.Context, location string) (backend.Backend, error) {
 	switch scheme, path, _ := strings.Cut(location, ":"); scheme {
 	case "rest":
-		return openREST(location, tokenFile)
+		return o.openREST(location)
 	case "s3":
-		be, err := s3.Open(ctx, location, s3Options())
+		opt, err := o.s3()
+		if err != nil {
+			return nil, err
+		}
+		be, err := s3.Open(ctx, location, opt)
 		return be, noRepository(err)
 	case "sftp":
 		be, err := sftp.Open(ctx, location, sftp.Options{})
@@ -100,25 +73,29 @@ func noRepository(err error) error {
 
 // openREST opens a repository behind a REST server. The variables are restic's, so that a location without a password
 // can be kept in a script.
-func openREST(location, tokenFile string) (backend.Backend, error) {
-	opt := rest.Options{User: environment("REST_USERNAME"), Password: environment("REST_PASSWORD")}
-	if tokenFile != "" {
-		token, err := readSecret(tokenFile)
-		if err != nil {
+func (o storageOptions) openREST(location string) (backend.Backend, error) {
+	trust, err := o.tls.config()
+	if err != nil {
+		return nil, err
+	}
+	opt := rest.Options{User: environment("REST_USERNAME"), Password: environment("REST_PASSWORD"), TLS: trust}
+	if o.tokenFile != "" {
+		if opt.Token, err = readSecret(o.tokenFile); err != nil {
 			return nil, err
 		}
-		opt.Token = token
 	}
 	return rest.Open(location, opt)
 }
 
-// s3Options reads the variables that Amazon's own programs read. What they leave open the credentials file says.
-func s3Options() s3.Options {
+// s3 reads the variables that Amazon's own programs read. What they leave open the credentials file says.
+func (o storageOptions) s3() (s3.Options, error) {
+	trust, err := o.tls.config()
 	return s3.Options{
 		AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
 		SessionToken: os.Getenv("AWS_SESSION_TOKEN"), Profile: os.Getenv("AWS_PROFILE"),
 		Region: cmp.Or(os.Getenv("AWS_DEFAULT_REGION"), os.Getenv("AWS_REGION")),
-	}
+		TLS:    trust,
+	}, err
 }
 
 func openDirectory(dir string) (backend.Backend, error) {
@@ -132,13 +109,17 @@ func openDirectory(dir string) (backend.Backend, error) {
 	return be, nil
 }
 
-// createBackend prepares storage for a new repository.
-func createBackend(ctx context.Context, location, tokenFile string) (backend.Backend, error) {
+// bareCreate prepares storage for a new repository, and opens it as bare does.
+func (o storageOptions) bareCreate(ctx context.Context, location string) (backend.Backend, error) {
 	switch scheme, path, _ := strings.Cut(location, ":"); scheme {
 	case "rest":
-		return openREST(location, tokenFile)
+		return o.openREST(location)
 	case "s3":
-		return s3.Create(ctx, location, s3Options())
+		opt, err := o.s3()
+		if err != nil {
+			return nil, err
+		}
+		return s3.Create(ctx, location, opt)
 	case "sftp":
 		return sftp.Create(ctx, location, sftp.Options{})
 	case "local":

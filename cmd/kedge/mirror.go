@@ -12,6 +12,7 @@ import (
 func newMirrorCommand(term *terminal) *cobra.Command {
 	var from, fromToken, to string
 	var verify bool
+	var storage storageOptions
 	cmd := &cobra.Command{
 		Use:   "mirror --from REPOSITORY --to DIRECTORY",
 		Short: "Copy a repository's files, verifying each by its name, without any key",
@@ -24,28 +25,31 @@ copy needs no password. Nothing is ever deleted from the copy.`,
 			if from == "" || to == "" {
 				return fmt.Errorf("mirror needs --from and --to")
 			}
-			return runMirror(cmd, term, from, fromToken, to, verify)
+			return runMirror(cmd, term, storage, from, fromToken, to, verify)
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "repository to copy from")
 	cmd.Flags().StringVar(&fromToken, "from-token-file", "", "file that holds the token of --from")
 	cmd.Flags().StringVar(&to, "to", "", "repository to copy to; made if it is not there")
+	storage.add(cmd.Flags())
 	cmd.Flags().BoolVar(&verify, "verify", false, "read and verify again what the copy already holds")
 	return cmd
 }
 
-func runMirror(cmd *cobra.Command, term *terminal, from, fromToken, to string, verify bool) error {
+func runMirror(cmd *cobra.Command, term *terminal, storage storageOptions, from, fromToken, to string, verify bool) error {
 	ctx := cmd.Context()
-	tellRetry := noticesOfRetries(cmd.ErrOrStderr)
-	source, err := storageOptions{tokenFile: fromToken, tellRetry: tellRetry}.open(ctx, from)
+	storage.tellRetry = noticesOfRetries(cmd.ErrOrStderr)
+	source := storage
+	source.tokenFile = fromToken
+	theirs, err := source.open(ctx, from)
 	if err != nil {
 		return err
 	}
-	target, err := storageOptions{tellRetry: tellRetry}.create(ctx, to)
+	ours, err := storage.create(ctx, to)
 	if err != nil {
 		return err
 	}
-	result, err := mirror.Pull(ctx, source, target, mirror.Options{
+	result, err := mirror.Pull(ctx, theirs, ours, mirror.Options{
 		Verify:   verify,
 		Progress: func(done, total int64) { term.progress("%d of %d files", done, total) },
 	})
