@@ -66,6 +66,9 @@ func runInit(ctx context.Context, term *terminal, flags *initFlags) error {
 
 func (f *initFlags) options(ctx context.Context) (repo.Options, error) {
 	opt := repo.Options{NoPassword: f.noPassword}
+	if err := f.packing.apply(&opt); err != nil {
+		return opt, err
+	}
 	switch f.version {
 	case "1":
 		opt.Version = 1

@@ -31,6 +31,7 @@ type repositoryFlags struct {
 	retryLock       time.Duration
 	storage         storageOptions
 	cache           cacheFlags
+	packing         packingFlags
 
 	notices func() io.Writer // where to tell what is waited for
 }
@@ -43,6 +44,7 @@ func (f *repositoryFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.noLock, "no-lock", false, "read without locking the repository, which storage that is read-only needs")
 	flags.DurationVar(&f.retryLock, "retry-lock", 0, "wait at most this long, such as 5m, for others to release their locks")
 	f.cache.add(flags)
+	f.packing.add(flags)
 	f.notices = cmd.ErrOrStderr
 	f.storage.tellRetry = noticesOfRetries(f.notices)
 }
@@ -90,6 +92,10 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err := f.requireLocation(); err != nil {
 		return nil, err
 	}
+	opt := repo.Options{KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex}
+	if err := f.packing.apply(&opt); err != nil {
+		return nil, err
+	}
 	password, given, err := f.givenPassword(ctx)
 	if err != nil {
 		return nil, err
@@ -98,9 +104,8 @@ func (f *repositoryFlags) open(ctx context.Context) (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := f.openRepository(ctx, be, password, given, repo.Options{
-		KeyHint: f.keyHint, AllowDamagedIndex: f.damagedIndex, CacheDir: f.cache.prepare(f.notices()),
-	})
+	opt.CacheDir = f.cache.prepare(f.notices())
+	r, err := f.openRepository(ctx, be, password, given, opt)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open repository %s: %w", f.location, err), backend.Close(be))
 	}
