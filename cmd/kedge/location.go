@@ -19,12 +19,6 @@ import (
 	"github.com/kedge-project/kedge/repo"
 )
 
-// remote tells whether a location is reached over a network, where calls fail that succeed a moment later.
-func remote(location string) bool {
-	scheme, _, _ := strings.Cut(location, ":")
-	return scheme == "rest" || scheme == "s3" || scheme == "sftp"
-}
-
 // noticesOfRetries returns a storageOptions.tellRetry that writes a line for each failure.
 func noticesOfRetries(to func() io.Writer) func(op string, err error, wait time.Duration) {
 	var mu sync.Mutex
@@ -39,23 +33,23 @@ func noticesOfRetries(to func() io.Writer) func(op string, err error, wait time.
 // rest:http://host:port/path/, s3:https://host/bucket/prefix or sftp:user@host:/path. tokenFile, where given, holds the
 // credential for a vault.
 func openBackend(ctx context.Context, location, tokenFile string) (backend.Backend, error) {
-	return storageOptions{tokenFile: tokenFile, tls: tlsFromEnvironment()}.bare(ctx, location)
+	return storageOptions{tokenFile: tokenFile, tls: tlsFromEnvironment()}.bare(ctx, location, extendedOptions{})
 }
 
 // bare opens the storage that a location names, undecorated.
-func (o storageOptions) bare(ctx context.Context, location string) (backend.Backend, error) {
+func (o storageOptions) bare(ctx context.Context, location string, x extendedOptions) (backend.Backend, error) {
 	switch scheme, path, _ := strings.Cut(location, ":"); scheme {
 	case "rest":
 		return o.openREST(location)
 	case "s3":
-		opt, err := o.s3()
+		opt, err := o.s3(x.s3)
 		if err != nil {
 			return nil, err
 		}
 		be, err := s3.Open(ctx, location, opt)
 		return be, noRepository(err)
 	case "sftp":
-		be, err := sftp.Open(ctx, location, sftp.Options{})
+		be, err := sftp.Open(ctx, location, x.sftp)
 		return be, noRepository(err)
 	case "local":
 		return openDirectory(path)
@@ -87,15 +81,13 @@ func (o storageOptions) openREST(location string) (backend.Backend, error) {
 	return rest.Open(location, opt)
 }
 
-// s3 reads the variables that Amazon's own programs read. What they leave open the credentials file says.
-func (o storageOptions) s3() (s3.Options, error) {
-	trust, err := o.tls.config()
-	return s3.Options{
-		AccessKey: os.Getenv("AWS_ACCESS_KEY_ID"), SecretKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
-		SessionToken: os.Getenv("AWS_SESSION_TOKEN"), Profile: os.Getenv("AWS_PROFILE"),
-		Region: cmp.Or(os.Getenv("AWS_DEFAULT_REGION"), os.Getenv("AWS_REGION")),
-		TLS:    trust,
-	}, err
+// s3 adds to opt what the variables say that Amazon's own programs read. What they leave open the credentials file says.
+func (o storageOptions) s3(opt s3.Options) (_ s3.Options, err error) {
+	opt.AccessKey, opt.SecretKey = os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+	opt.SessionToken, opt.Profile = os.Getenv("AWS_SESSION_TOKEN"), os.Getenv("AWS_PROFILE")
+	opt.Region = cmp.Or(opt.Region, os.Getenv("AWS_DEFAULT_REGION"), os.Getenv("AWS_REGION"))
+	opt.TLS, err = o.tls.config()
+	return opt, err
 }
 
 func openDirectory(dir string) (backend.Backend, error) {
@@ -110,18 +102,18 @@ func openDirectory(dir string) (backend.Backend, error) {
 }
 
 // bareCreate prepares storage for a new repository, and opens it as bare does.
-func (o storageOptions) bareCreate(ctx context.Context, location string) (backend.Backend, error) {
+func (o storageOptions) bareCreate(ctx context.Context, location string, x extendedOptions) (backend.Backend, error) {
 	switch scheme, path, _ := strings.Cut(location, ":"); scheme {
 	case "rest":
 		return o.openREST(location)
 	case "s3":
-		opt, err := o.s3()
+		opt, err := o.s3(x.s3)
 		if err != nil {
 			return nil, err
 		}
 		return s3.Create(ctx, location, opt)
 	case "sftp":
-		return sftp.Create(ctx, location, sftp.Options{})
+		return sftp.Create(ctx, location, x.sftp)
 	case "local":
 		return local.Create(path)
 	}

@@ -65,16 +65,23 @@ func kedge(t *testing.T, args ...string) (status int, out string) {
 // restServer serves a new directory. answer may answer a request itself, and then returns true.
 func restServer(t *testing.T, answer func(w http.ResponseWriter, r *http.Request) bool) (location string) {
 	t.Helper()
+	return restServerAround(t, func(files http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !answer(w, r) {
+				files.ServeHTTP(w, r)
+			}
+		})
+	})
+}
+
+// restServerAround serves a new directory by way of the handler that around makes.
+func restServerAround(t *testing.T, around func(files http.Handler) http.Handler) (location string) {
+	t.Helper()
 	be, err := local.Create(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := rest.Handler(be, rest.ReadWrite)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !answer(w, r) {
-			files.ServeHTTP(w, r)
-		}
-	}))
+	server := httptest.NewServer(around(rest.Handler(be, rest.ReadWrite)))
 	t.Cleanup(server.Close)
 	return "rest:" + server.URL + "/"
 }

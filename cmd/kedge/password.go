@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 
 	"golang.org/x/term"
 
@@ -76,7 +75,11 @@ func (f *repositoryFlags) storedPassword(ctx context.Context) (password string, 
 		password, err = readSecret(f.passwordFile)
 		return password, true, err
 	}
-	if argv := strings.Fields(f.passwordCommand); len(argv) > 0 {
+	argv, err := splitWords(f.passwordCommand)
+	if err != nil {
+		return "", true, fmt.Errorf("read password command: %w", err)
+	}
+	if len(argv) > 0 {
 		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).Output()
 		if err != nil {
 			return "", true, fmt.Errorf("run password command %s: %w", argv[0], err)
