@@ -51,3 +51,14 @@ func (s *Set) Len() int {
 	}
 	return n
 }
+
+// Packs returns the packs that hold a blob of the Set, all of them where several hold the same.
+func (s *Set) Packs() map[blob.ID]struct{} {
+	packs := make(map[blob.ID]struct{})
+	for n, e := range s.x.All() {
+		if _, known := packs[e.Pack]; !known && (s.has(n) || s.Has(e.Handle)) {
+			packs[e.Pack] = struct{}{}
+		}
+	}
+	return packs
+}

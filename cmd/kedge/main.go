@@ -106,7 +106,7 @@ only that, and brings it back clean.`,
 	rebuildIndex.Hidden = true
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
 		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term),
-		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term), newCacheCommand(term),
+		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term), newRetainCommand(term), newCacheCommand(term),
 		newCatCommand(term), newRepairCommand(term), rebuildIndex)
 	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
 	root.AddCommand(newApplicationCommand())
