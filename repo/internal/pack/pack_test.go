@@ -88,7 +88,7 @@ func FuzzParseTail(f *testing.F) {
 	f.Add([]byte("x"), AppendHeader(nil, sample()[:1]), uint32(math.MaxUint32))
 	f.Fuzz(func(t *testing.T, before, header []byte, more uint32) {
 		sealed := key.Seal(nil, header)
-		tail := AppendLength(append(before, sealed...), int(uint32(len(sealed))+more))
+		tail := AppendLength(append(bytes.Clone(before), sealed...), int(uint32(len(sealed))+more))
 		blobs, n, err := ParseTail(key, tail)
 		if err == nil && (more != 0 || n != len(sealed) || !bytes.Equal(AppendHeader(nil, blobs), header)) {
 			t.Errorf("%x, said to be %d bytes longer, is read as %v in %d bytes", header, more, blobs, n)
