@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"iter"
 	"math/bits"
 	"sync/atomic"
 
@@ -61,4 +62,16 @@ func (s *Set) Packs() map[blob.ID]struct{} {
 		}
 	}
 	return packs
+}
+
+// Blobs returns every blob that the index knows, each once.
+func (r *Repository) Blobs() iter.Seq[blob.Handle] {
+	return func(yield func(blob.Handle) bool) {
+		seen := r.NewSet()
+		for _, e := range r.idx.All() {
+			if seen.Add(e.Handle) && !yield(e.Handle) {
+				return
+			}
+		}
+	}
 }

@@ -88,6 +88,7 @@ only that, and brings it back clean.`,
 	root.PersistentFlags().BoolVar(&term.json, "json", false, "print JSON, one object a line")
 	root.PersistentFlags().BoolVarP(&term.quiet, "quiet", "q", false, "print results only, no progress")
 	root.PersistentFlags().CountVarP(&term.verbose, "verbose", "v", "tell more (-vv: of every file)")
+	addLeadingFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: groupProve, Title: "See it and prove it:"},
 		&cobra.Group{ID: groupEstate, Title: "Services (need --estate, or KEDGE_ESTATE):"},
@@ -107,8 +108,8 @@ only that, and brings it back clean.`,
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
 		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term),
 		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term), newRetainCommand(term), newCacheCommand(term),
-		newCatCommand(term), newRepairCommand(term), rebuildIndex)
+		newCatCommand(term), newListCommand(term), newRepairCommand(term), rebuildIndex)
 	add(groupDaemon, newVaultCommand(term), newServeCommand(term))
-	root.AddCommand(newApplicationCommand())
+	root.AddCommand(newApplicationCommand(), newVersionCommand(term))
 	return root
 }
