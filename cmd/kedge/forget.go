@@ -42,7 +42,8 @@ a rule that runs out of snapshots keeps the oldest one too. What only the remove
 held is freed by "kedge prune", or at once with --prune.
 
 A policy that would leave nothing of a group is refused. To remove all snapshots of a host, tag
-or path, name it and add --unsafe-allow-remove-all.`,
+or path, name it and add --unsafe-allow-remove-all. A snapshot that cannot be read is removed if it
+is named by its whole ID, as kedge check tells it.`,
 		Example: `  kedge forget -r /srv/repository --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 75 --dry-run
   kedge forget -r /srv/repository --keep-within 2m7d --keep-tag evidence --prune
   kedge forget -r /srv/repository --host old --unsafe-allow-remove-all
