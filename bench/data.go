@@ -29,8 +29,10 @@ func makeData(ctx context.Context, dir, name string, scale float64) error {
 		return makeRandom(ctx, dir, int(scale*4096)*mebibyte)
 	case "mixed":
 		return copyReal(ctx, dir, int64(scale*2.94e9))
-	case "small", "history":
+	case "small":
 		return makeSmall(ctx, dir, int(scale*2000), 1<<10, 16<<10)
+	case "history":
+		return makeSmall(ctx, dir, int(scale*500), 1<<10, 16<<10)
 	case "million":
 		return makeSmall(ctx, dir, int(scale*10_000), 64, 1<<10)
 	case "db":

@@ -30,7 +30,7 @@ func (m *measurement) history(scale float64) error {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for n := range snapshots {
 		if n > 0 {
-			if err := m.rewrite(rnd, int(scale*2000)); err != nil {
+			if err := m.rewrite(rnd, int(scale*500)); err != nil {
 				return fmt.Errorf("change files between snapshots: %w", err)
 			}
 		}

@@ -31,7 +31,7 @@ func main() {
 	var opt options
 	flag.StringVar(&opt.kedge, "kedge", "bin/kedge", "the kedge to measure")
 	flag.StringVar(&opt.dir, "dir", "/dev/shm", "where to work: a memory file system, or the disk is what is measured")
-	flag.Float64Var(&opt.scale, "scale", 0.25, "size of the data sets; 1: 4 GiB random, 2.9 GB mixed, 200,000 small files, 2 GiB of database pages, a million files, 200 snapshots of 200,000 files")
+	flag.Float64Var(&opt.scale, "scale", 0.25, "size of the data sets; 1: 4 GiB random, 2.9 GB mixed, 200,000 small files, 2 GiB of database pages, a million files, 200 snapshots of 50,000 files")
 	flag.IntVar(&opt.rounds, "rounds", 1, "how often to repeat it all; the medians are printed")
 	flag.StringVar(&opt.sets, "sets", "random,mixed,small,db,million,history", "data sets, separated by commas")
 	flag.StringVar(&opt.peers, "peers", "", "programs to compare kedge with, separated by commas; all that are on PATH unless given")
