@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// patience is for how long a command may wait for what nobody types: it is killed then, and the test fails.
+const patience = time.Minute
 
 // typist is somebody at a terminal at which a command of kedge runs.
 type typist struct {
@@ -43,7 +47,9 @@ func atTerminal(t *testing.T, args ...string) *typist {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
-	p := &typist{t: t, screen: screen, cmd: exec.CommandContext(t.Context(), "kedge", args...)}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	p := &typist{t: t, screen: screen, cmd: exec.CommandContext(ctx, "kedge", args...)}
 	p.cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}
 	p.cmd.Stdin, p.cmd.Stderr, p.cmd.Stdout = terminal, terminal, &p.stdout
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
