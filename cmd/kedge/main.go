@@ -21,9 +21,10 @@ const version = "0.1.0"
 
 func main() {
 	limitHeap()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A reader of ours that ends must not end us in the middle of work: writing to it fails, and that ends the command in order.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// And restic sends SIGHUP to the owner of a lock, to see whether it lives.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGHUP)
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
