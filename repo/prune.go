@@ -89,10 +89,11 @@ type PruneStep string
 
 // The steps of a prune in their order, and what they count.
 const (
-	RepackPacks      PruneStep = "repacking packs"               // packs
-	RewriteIndex     PruneStep = "rebuilding index"              // index files
-	RemoveIndexFiles PruneStep = "deleting obsolete index files" // index files
-	RemovePacks      PruneStep = "removing old packs"            // packs
+	RemoveUnnamed    PruneStep = "removing packs that no index file names" // packs
+	RepackPacks      PruneStep = "repacking packs"                         // packs
+	RewriteIndex     PruneStep = "rebuilding index"                        // index files
+	RemoveIndexFiles PruneStep = "deleting obsolete index files"           // index files
+	RemovePacks      PruneStep = "removing old packs"                      // packs
 )
 
 // Amount is a number of blobs and what they take.
@@ -136,8 +137,8 @@ func (p PruneResult) TotalPrune() Amount {
 // than its blobs make up. What it keeps of a pack it copies as it is stored, after it has decrypted and
 // decompressed it and compared it with its ID. Wherever Prune is stopped, the repository is sound: new packs are
 // durable before an index file names them, index files that name what remains are durable before old ones go,
-// and a pack goes only when no index file names it any more. Afterwards the Repository knows what is left, and no
-// Set from before may be used, used among them.
+// and a pack goes only when no index file names it any more. Packs that none names from the start go first. Afterwards
+// the Repository knows what is left, and no Set from before may be used, used among them.
 func (r *Repository) Prune(ctx context.Context, used *Set, opt PruneOptions) (*PruneResult, error) {
 	plan, err := r.planPrune(ctx, used, opt)
 	if err != nil {
@@ -151,26 +152,37 @@ func (r *Repository) Prune(ctx context.Context, used *Set, opt PruneOptions) (*P
 		return result, nil
 	}
 	steps := stepper{report: opt.Progress}
-	if err := r.repack(ctx, plan, steps.start(RepackPacks, len(plan.repack))); err != nil {
-		return nil, fmt.Errorf("prune: %w; nothing was removed", err)
-	}
-	written, obsolete, err := r.rewriteIndex(ctx, func(p index.Pack) (bool, error) { return plan.stays(r, p) }, &steps)
-	if err != nil {
-		return nil, fmt.Errorf("prune: rewrite the index: %w; nothing was removed", err)
-	}
-	result.IndexFilesWritten, result.IndexFilesRemoved = written, len(obsolete)
-	if err := r.removeAll(ctx, backend.Index, obsolete, steps.start(RemoveIndexFiles, len(obsolete))); err != nil {
+	// They are what backups and prunes left that found the disk full: without them there is space for what follows. One that
+	// cannot be removed keeps nobody from the rest.
+	stuck := r.removeAll(ctx, backend.Pack, plan.unnamed, steps.start(RemoveUnnamed, len(plan.unnamed)))
+	if err := errors.Join(r.carryOut(ctx, plan, &steps), stuck); err != nil {
 		return nil, fmt.Errorf("prune: %w", err)
+	}
+	return result, nil
+}
+
+// carryOut does what the plan says about packs that the index names.
+func (r *Repository) carryOut(ctx context.Context, plan *prunePlan, steps *stepper) error {
+	if err := r.repack(ctx, plan, steps.start(RepackPacks, len(plan.repack))); err != nil {
+		return fmt.Errorf("%w; nothing that the index names was removed", err)
+	}
+	written, obsolete, err := r.rewriteIndex(ctx, func(p index.Pack) (bool, error) { return plan.stays(r, p) }, steps)
+	if err != nil {
+		return fmt.Errorf("rewrite the index: %w; nothing that the index names was removed", err)
+	}
+	plan.result.IndexFilesWritten, plan.result.IndexFilesRemoved = written, len(obsolete)
+	if err := r.removeAll(ctx, backend.Index, obsolete, steps.start(RemoveIndexFiles, len(obsolete))); err != nil {
+		return err
 	}
 	if err := r.removeAll(ctx, backend.Pack, plan.obsolete, steps.start(RemovePacks, len(plan.obsolete))); err != nil {
-		return nil, fmt.Errorf("prune: %w", err)
+		return err
 	}
 	if len(obsolete) > 0 || len(plan.repack) > 0 {
 		if err := r.renewIndex(ctx); err != nil {
-			return nil, fmt.Errorf("prune: it is done, but the new index cannot be loaded: %w", err)
+			return fmt.Errorf("it is done, but the new index cannot be loaded: %w", err)
 		}
 	}
-	return result, nil
+	return nil
 }
 
 // stepper counts how far each step is.

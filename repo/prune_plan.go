@@ -43,6 +43,7 @@ type prunePlan struct {
 	repack   map[blob.ID]struct{}
 	keep     map[blob.ID]struct{} // packs that stay as they are
 	obsolete []blob.ID            // packs that go, after the index
+	unnamed  []blob.ID            // packs that no index file names; they go before all else
 	compress bool                 // while repacking
 	result   PruneResult
 }
@@ -84,7 +85,7 @@ func (r *Repository) planPrune(ctx context.Context, used *Set, opt PruneOptions)
 	for id, size := range unreferenced {
 		plan.result.PacksUnreferenced++
 		plan.result.Unreferenced += size
-		plan.obsolete = append(plan.obsolete, id)
+		plan.unnamed = append(plan.unnamed, id)
 	}
 	return plan, nil
 }

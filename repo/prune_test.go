@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/backend/fault"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
@@ -188,6 +190,34 @@ func TestAPruneThatDiesAnywhereLosesNothingAndTheNextOneEndsIt(t *testing.T) {
 		prune(t, be, needed, repo.PruneOptions{MaxUnused: limit(t, "0")})
 		inspect(t, be)
 		mustHold(t, open(t, be), needed)
+	}
+}
+
+// What a full disk is full of goes before anything is written, and what cannot go keeps nothing else from going.
+func TestPruneBeginsWithWhatNoIndexNames(t *testing.T) {
+	be := memory.New()
+	needed := half(t, be)
+	named := len(names(t, be, backend.Pack))
+	waste := backend.Handle{Type: backend.Pack, Name: blob.Hash([]byte("waste")).String()}
+	if err := be.Save(t.Context(), waste, strings.NewReader("waste")); err != nil {
+		t.Fatal(err)
+	}
+	attempt := func(script fault.Fault) (left []backend.Handle, err error) {
+		copied := clone(t, be)
+		faulty := fault.New(copied, script)
+		r := open(t, faulty)
+		_, err = r.Prune(t.Context(), setOf(r, needed), repo.PruneOptions{})
+		fault.Verify(t, faulty)
+		mustHold(t, open(t, copied), needed)
+		return names(t, copied, backend.Pack), err
+	}
+	full := fault.Fault{Op: fault.Save, Lasts: true, Err: syscall.ENOSPC}
+	if left, err := attempt(full); !errors.Is(err, syscall.ENOSPC) || slices.Contains(left, waste) || len(left) != named {
+		t.Errorf("on storage that takes no file it left %d packs of %d, and a pack that no index names: %v; %v", len(left), named, slices.Contains(left, waste), err)
+	}
+	stuck := fault.Fault{Op: fault.Remove, Type: backend.Pack}
+	if left, err := attempt(stuck); !errors.Is(err, fault.Err) || !slices.Contains(left, waste) || len(left) >= named {
+		t.Errorf("where one pack could not be removed it left %d of %d: %v", len(left), named, err)
 	}
 }
 
