@@ -1,7 +1,7 @@
 # make exercise   the whole story on real services: attacked, contained, recovered, proven
 # make test       all tests
 # make lint       gofmt, go vet, staticcheck
-# make test-long  the tests again under the race detector, and an exercise, interrupted at every stage, too
+# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, and every storage call failing
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
 # make microbench every Go benchmark
@@ -24,7 +24,7 @@ test: test-packages
 
 test-long: test-packages
 	$(GO) test -race -count=1 ./...
-	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted' -v ./cmd/kedge
+	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted|EachCallToStorage' -v ./cmd/kedge
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
