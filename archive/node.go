@@ -36,6 +36,7 @@ func (a *archiver) newNode(name string, st *unix.Stat_t) snapshot.Node {
 		Name: name, Mode: fs.FileMode(st.Mode & 0o777),
 		ModTime: time.Unix(st.Mtim.Unix()), ChangeTime: time.Unix(st.Ctim.Unix()),
 		UID: st.Uid, GID: st.Gid, User: a.names.user(st.Uid), Group: a.names.group(st.Gid), Inode: st.Ino,
+		DeviceID: st.Dev, // of every node, as restic has it by default: trees without it are other trees, and stored again
 	}
 	n.AccessTime = n.ModTime // that of the file changes with every backup
 	if a.opt.WithAtime {
@@ -73,9 +74,6 @@ func (a *archiver) newNode(name string, st *unix.Stat_t) snapshot.Node {
 		return n
 	}
 	n.Links = uint64(st.Nlink)
-	if n.Links > 1 {
-		n.DeviceID = st.Dev
-	}
 	return n
 }
 

@@ -40,7 +40,7 @@ type Node struct {
 	User     string `json:"user,omitempty"`
 	Group    string `json:"group,omitempty"`
 	Inode    uint64 `json:"inode,omitempty"`
-	DeviceID uint64 `json:"device_id,omitempty"` // the file system's; kept only where Links is over 1
+	DeviceID uint64 `json:"device_id,omitempty"` // the file system's; together with Inode it tells hard links
 	Size     uint64 `json:"size,omitempty"`      // bytes, files only
 	Links    uint64 `json:"links,omitempty"`
 
