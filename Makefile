@@ -1,7 +1,7 @@
 # make exercise   the whole story on real services: attacked, contained, recovered, proven
 # make test       all tests
 # make lint       gofmt, go vet, staticcheck
-# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, and every storage call failing
+# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, and 200 kills
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
 # make microbench every Go benchmark
@@ -25,6 +25,7 @@ test: test-packages
 test-long: test-packages
 	$(GO) test -race -count=1 ./...
 	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted|EachCallToStorage' -v ./cmd/kedge
+	$(GO) test -tags long -count=1 -timeout 30m -run 'TestKilled' -v ./cmd/kedge
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
