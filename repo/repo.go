@@ -101,7 +101,8 @@ type Repository struct {
 	packSize int
 }
 
-// Init makes a new repository in be, with one key that password opens.
+// Init makes a new repository in be, with one key that password opens. One that was cut short before is taken up if the
+// password is the same.
 func Init(ctx context.Context, be backend.Backend, password string, opt Options) (*Repository, error) {
 	if _, err := be.Stat(ctx, backend.Handle{Type: backend.Config}); err == nil {
 		return nil, errors.New("create repository: there is one already; choose another place")
@@ -115,7 +116,7 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	key, err := crypto.NewKey()
+	key, keyID, err := leftKey(ctx, be, password, opt.KeyHint)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
@@ -123,8 +124,10 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 	if err != nil {
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
-	if r.keyID, err = r.saveKey(ctx, password, KeyOptions{}); err != nil {
-		return nil, fmt.Errorf("create repository: %w", err)
+	if r.keyID = keyID; keyID.IsZero() {
+		if r.keyID, err = r.saveKey(ctx, password, KeyOptions{}); err != nil {
+			return nil, fmt.Errorf("create repository: %w", err)
+		}
 	}
 	plain, err := json.Marshal(configJSON(r.cfg))
 	if err != nil {
@@ -136,6 +139,24 @@ func Init(ctx context.Context, be backend.Backend, password string, opt Options)
 		return nil, fmt.Errorf("create repository: %w", err)
 	}
 	return r, nil
+}
+
+// leftKey returns the key, and its name, that an Init left which was cut short before the config, else a new key and no
+// name. A second key of the same password, to another master key, would make it a matter of chance which one Open finds.
+func leftKey(ctx context.Context, be backend.Backend, password, hint string) (*crypto.Key, blob.ID, error) {
+	names, err := keyNames(ctx, be)
+	if err != nil {
+		return nil, blob.ID{}, fmt.Errorf("look for keys: %w", err)
+	}
+	if len(names) == 0 {
+		key, err := crypto.NewKey()
+		return key, blob.ID{}, err
+	}
+	key, id, err := findKey(ctx, be, password, hint)
+	if err != nil {
+		return nil, blob.ID{}, fmt.Errorf("there are keys and no config: bring the config back from a copy, or, if an init was cut short here, remove the directory keys: %w", err)
+	}
+	return key, id, nil
 }
 
 func newConfig(opt Options) (Config, error) {

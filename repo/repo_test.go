@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/backend/fault"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
@@ -330,6 +331,31 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 	}
 	if _, err := repo.Init(t.Context(), memory.New(), "", cheap); err == nil {
 		t.Error("an empty password was accepted")
+	}
+}
+
+func TestAnInitThatWasCutShortIsTakenUp(t *testing.T) {
+	for range 4 { // which key Open finds first is by chance
+		be := memory.New()
+		noConfig := fault.New(be, fault.Fault{Op: fault.Save, Type: backend.Config})
+		if _, err := repo.Init(t.Context(), noConfig, password, cheap); !errors.Is(err, fault.Err) {
+			t.Fatalf("init without its config: %v", err)
+		}
+		_, err := repo.Init(t.Context(), be, "another", cheap)
+		if !errors.Is(err, repo.ErrWrongPassword) || !strings.Contains(err.Error(), "remove the directory keys") {
+			t.Errorf("init beside a key of another password: %v, want what to do", err)
+		}
+		r, err := repo.Init(t.Context(), be, password, cheap)
+		if err != nil {
+			t.Fatalf("the next init: %v", err)
+		}
+		if opened := open(t, be); opened.Config() != r.Config() {
+			t.Errorf("the repository opened with config %v, want %v", opened.Config(), r.Config())
+		}
+		keys, err := r.Keys(t.Context())
+		if err != nil || len(keys) != 1 || !keys[0].Current {
+			t.Errorf("it has keys %v, %v, want one, which is its own", keys, err)
+		}
 	}
 }
 
