@@ -30,6 +30,7 @@ type RepairIndexResult struct {
 	PacksRead       []blob.ID // their headers are in the index now
 	PacksMissing    []blob.ID // dropped from the index: the files are gone
 	PacksUnreadable []Problem // left out of the index: their headers could not be read; kedge repair packs may help
+	PacksKept       []Problem // storage failed to give their headers, so that the index says of them what it said
 	IndexUnreadable []Problem // index files that were damaged, and are replaced
 
 	IndexFilesWritten, IndexFilesRemoved int
@@ -42,7 +43,7 @@ type RepairIndexResult struct {
 // Set from before may be used.
 func (r *Repository) RepairIndex(ctx context.Context, opt RepairIndexOptions) (*RepairIndexResult, error) {
 	m := indexMender{r: r, opt: opt, steps: stepper{report: opt.Progress}, w: indexWriter{r: r},
-		files: make(map[blob.ID]int64), named: make(map[blob.ID]struct{}), gone: make(map[blob.ID]struct{})}
+		files: make(map[blob.ID]int64), named: make(map[blob.ID]struct{}), gone: make(map[blob.ID]struct{}), said: make(map[blob.ID]index.Pack)}
 	obsolete, err := m.run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("repair index: %w", err)
@@ -90,9 +91,10 @@ type indexMender struct {
 	w      indexWriter
 	result RepairIndexResult
 
-	files map[blob.ID]int64    // every pack that is there, and its bytes
-	named map[blob.ID]struct{} // those that the new index names
-	gone  map[blob.ID]struct{} // those that an index file names in vain
+	files map[blob.ID]int64      // every pack that is there, and its bytes
+	named map[blob.ID]struct{}   // those that the new index names
+	gone  map[blob.ID]struct{}   // those that an index file names in vain
+	said  map[blob.ID]index.Pack // with ReadAllPacks, what an index file says that could be right
 }
 
 // run writes the new index files and returns the obsolete ones.
@@ -152,7 +154,9 @@ func (m *indexMender) sound(packs []index.Pack) []index.Pack {
 				m.gone[p.ID] = struct{}{}
 				m.result.PacksMissing = append(m.result.PacksMissing, p.ID)
 			}
-		case again || m.opt.ReadAllPacks || size != pack.Size(p.Blobs) || !contiguous(p.Blobs):
+		case again || size != pack.Size(p.Blobs) || !contiguous(p.Blobs):
+		case m.opt.ReadAllPacks:
+			m.said[p.ID] = p
 		default:
 			m.named[p.ID] = struct{}{}
 			kept = append(kept, p)
@@ -194,11 +198,18 @@ func (m *indexMender) readPacks(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			done()
-			if err != nil {
-				m.result.PacksUnreadable = append(m.result.PacksUnreadable, Problem{File: backend.Handle{Type: backend.Pack, Name: id.String()}, Err: err})
+			said, indexed := m.said[id]
+			problem := Problem{File: backend.Handle{Type: backend.Pack, Name: id.String()}, Err: err}
+			switch {
+			case errors.Is(err, errStorage) && indexed: // it says nothing against what the index says
+				m.result.PacksKept = append(m.result.PacksKept, problem)
+				blobs = said.Blobs
+			case err != nil:
+				m.result.PacksUnreadable = append(m.result.PacksUnreadable, problem)
 				return nil
+			default:
+				m.result.PacksRead = append(m.result.PacksRead, id)
 			}
-			m.result.PacksRead = append(m.result.PacksRead, id)
 			return m.w.add(ctx, blob.ID{}, []index.Pack{{ID: id, Blobs: blobs}}, true)
 		})
 	}
@@ -232,6 +243,9 @@ func (r *Repository) readHeader(ctx context.Context, id blob.ID, size int64) ([]
 	return blobs, nil
 }
 
+// errStorage is in an error of storage that failed to give what it holds.
+var errStorage = errors.New("storage failed")
+
 // readTail reads the last n bytes of a file, or all if it has less.
 func (r *Repository) readTail(ctx context.Context, h backend.Handle, size, n int64) ([]byte, error) {
 	n = min(n, size)
@@ -240,12 +254,12 @@ func (r *Repository) readTail(ctx context.Context, h backend.Handle, size, n int
 	}
 	rd, err := r.be.Open(ctx, h, size-n, n)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errStorage, err)
 	}
 	defer rd.Close()
 	tail := make([]byte, n)
 	if err := readAt(rd, 0, tail); err != nil {
-		return nil, fmt.Errorf("read %v: %w", h, err)
+		return nil, fmt.Errorf("%w: read %v: %w", errStorage, h, err)
 	}
 	return tail, nil
 }

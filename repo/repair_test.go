@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/backend/fault"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
@@ -130,6 +131,23 @@ func TestARepairOfTheIndexThatDiesAnywhereLosesNothing(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+func TestAPackThatStorageFailsToGiveStaysInTheIndex(t *testing.T) {
+	for _, effect := range []fault.Effect{fault.Before, fault.Short, fault.Break} {
+		be := memory.New()
+		blobs := several(t, be)
+		failing := fault.New(be, fault.Fault{Op: fault.Open, Type: backend.Pack, Effect: effect, N: 10})
+		result, err := open(t, failing).RepairIndex(t.Context(), repo.RepairIndexOptions{ReadAllPacks: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fault.Verify(t, failing)
+		if len(result.PacksKept) != 1 || len(result.PacksUnreadable) != 0 || len(result.PacksRead) != len(names(t, be, backend.Pack))-1 {
+			t.Errorf("%s: %+v, want that one pack is kept and the others are read", effect, result)
+		}
+		mustHold(t, open(t, be), blobs)
 	}
 }
 

@@ -69,15 +69,22 @@ func printRepairIndex(term *terminal, result *repo.RepairIndexResult) error {
 	for _, p := range result.PacksUnreadable {
 		term.warn("not in the index: %v: %v", p.File, p.Err)
 	}
+	for _, p := range result.PacksKept {
+		term.warn("in the index as it was, unread: %v: %v", p.File, p.Err)
+	}
 	for _, id := range result.PacksMissing {
 		term.warn("no longer in the index, for it is gone: pack %s", id)
 	}
 	term.printf("%d packs read, %d gone, %d unreadable; %d index files written, %d removed", len(result.PacksRead), len(result.PacksMissing),
 		len(result.PacksUnreadable), result.IndexFilesWritten, result.IndexFilesRemoved)
-	return term.object(map[string]any{
-		"message_type": "summary", "packs_read": len(result.PacksRead), "packs_missing": len(result.PacksMissing),
+	err := term.object(map[string]any{
+		"message_type": "summary", "packs_read": len(result.PacksRead), "packs_missing": len(result.PacksMissing), "packs_kept": len(result.PacksKept),
 		"packs_unreadable": len(result.PacksUnreadable), "index_files_written": result.IndexFilesWritten, "index_files_removed": result.IndexFilesRemoved,
 	})
+	if n := len(result.PacksKept); n > 0 {
+		err = errors.Join(err, fmt.Errorf("storage failed to give %s; run the command again", wording.Number(int64(n), "pack")))
+	}
+	return err
 }
 
 func newRepairPacksCommand(term *terminal) *cobra.Command {
