@@ -44,19 +44,8 @@ func (w *failingWorld) operations(t *testing.T) []failingOperation {
 			}
 			return err
 		}, complete: nothing},
-		{name: "repair index", base: w.cut, restic: true, run: exclusively(func(ctx context.Context, r *repo.Repository) error {
-			result, err := r.RepairIndex(ctx, repo.RepairIndexOptions{})
-			if err == nil && len(result.PacksUnreadable)+len(result.IndexUnreadable) > 0 {
-				err = fmt.Errorf("unreadable: packs %v, index files %v", result.PacksUnreadable, result.IndexUnreadable)
-			}
-			return err
-		}), complete: func(ctx context.Context, r *repo.Repository) error {
-			left, err := r.Unindexed(ctx)
-			if err == nil && left {
-				err = errors.New("there are packs that the index does not name")
-			}
-			return err
-		}},
+		{name: "repair index", base: w.cut, restic: true, run: exclusively(repairIndex(repo.RepairIndexOptions{})), complete: allIndexed},
+		{name: "repair index of all packs", base: w.history, run: exclusively(repairIndex(repo.RepairIndexOptions{ReadAllPacks: true})), complete: allIndexed},
 		{name: "check", base: w.history, run: opened(func(ctx context.Context, r *repo.Repository) error {
 			var found []error
 			_, err := snapshot.Check(ctx, r, snapshot.CheckOptions{ReadData: true}, func(f snapshot.Finding) { found = append(found, errors.New(f.String())) })
@@ -231,4 +220,23 @@ func (w *failingWorld) restores(t *testing.T) storageFunc {
 		}
 		return err
 	}
+}
+
+// repairIndex fails, too, where something could not be read.
+func repairIndex(opt repo.RepairIndexOptions) func(ctx context.Context, r *repo.Repository) error {
+	return func(ctx context.Context, r *repo.Repository) error {
+		result, err := r.RepairIndex(ctx, opt)
+		if err == nil && len(result.PacksUnreadable)+len(result.PacksKept)+len(result.IndexUnreadable) > 0 {
+			err = fmt.Errorf("unreadable: packs %v and %v, index files %v", result.PacksUnreadable, result.PacksKept, result.IndexUnreadable)
+		}
+		return err
+	}
+}
+
+func allIndexed(ctx context.Context, r *repo.Repository) error {
+	left, err := r.Unindexed(ctx)
+	if err == nil && left {
+		err = errors.New("there are packs that the index does not name")
+	}
+	return err
 }
