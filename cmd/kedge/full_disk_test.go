@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/chunker"
 	"github.com/kedge-project/kedge/internal/restictest"
@@ -86,7 +87,7 @@ func newDisk(t *testing.T, kib int) *disk {
 	t.Helper()
 	d := &disk{t, t.TempDir()}
 	d.try(unix.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)))
-	t.Cleanup(func() { d.try(unix.Unmount(d.dir, 0)) })
+	t.Cleanup(func() { d.try(unix.Unmount(d.dir, unix.MNT_DETACH)) })
 	return d
 }
 
@@ -133,7 +134,7 @@ func (d *disk) initialise(dir string, polynomial chunker.Pol) chunker.Pol {
 	be, err := local.Create(dir)
 	d.try(err)
 	r, err := repo.Init(d.t.Context(), be, fullDiskPassword, repo.Options{ScryptN: 2, Polynomial: polynomial})
-	d.try(err)
+	d.try(errors.Join(err, backend.Close(be)))
 	return r.Config().Polynomial
 }
 
@@ -246,21 +247,35 @@ func backupToAFullDisk(t *testing.T) {
 
 func restoreToAFullDisk(t *testing.T) {
 	d, source, repository := newDisk(t, 5<<10), t.TempDir(), filepath.Join(t.TempDir(), "repository")
-	want := fill(t, source, 1, 20)
+	fill(t, source, 1, 20)
+	large := make([]byte, 6<<20) // of several blobs
+	rand.NewChaCha8([32]byte{2}).Read(large)
+	d.try(os.WriteFile(filepath.Join(source, "large"), large, 0o600))
+	want := sums(t, source)
 	d.initialise(repository, 0)
 	d.succeeds("backup", "-r", repository, source)
 	restore := []string{"restore", "-r", repository, "latest:" + source, "--target", d.dir}
 
+	former := []byte("what stood there before")
+	d.try(os.Mkdir(d.path("d1"), 0o700))
+	for name := range want {
+		d.try(os.WriteFile(d.path(name), former, 0o600))
+	}
 	d.fails(restore...)
-	whole := sums(t, d.dir)
-	for name, sum := range whole {
-		if sum != want[name] {
-			t.Errorf("%s stands at the target under its name and is not what was backed up", name)
+	whole, left := 0, sums(t, d.dir)
+	for name, sum := range want {
+		switch left[name] {
+		case sum:
+			whole++
+		case sha256.Sum256(former):
+		default:
+			t.Errorf("%s is neither what stood there nor what was backed up", name)
 		}
 	}
-	if len(whole) == 0 || len(whole) >= len(want) {
-		t.Errorf("%d of %d files fit, so that the test proves nothing", len(whole), len(want))
+	if whole == 0 || whole == len(want) {
+		t.Errorf("%d of %d files fit, so that the test proves nothing", whole, len(want))
 	}
+	d.nothingHalfWritten()
 	d.sound(repository, 1)
 
 	d.grow(64 << 10)
@@ -268,8 +283,17 @@ func restoreToAFullDisk(t *testing.T) {
 	if got := sums(t, d.dir); !maps.Equal(got, want) {
 		t.Errorf("the second restore did not complete: %d of %d files", len(got), len(want))
 	}
-	if left, _ := filepath.Glob(d.path("d1/.kedge-*")); len(left) > 0 {
-		t.Errorf("half-written files are left by the restore that completed: %v", left)
+	d.nothingHalfWritten()
+}
+
+// nothingHalfWritten finds none of the files that a restore writes before they get their names: they would take space for
+// nothing.
+func (d *disk) nothingHalfWritten() {
+	d.t.Helper()
+	for _, dir := range []string{d.dir, d.path("d1")} {
+		if left, err := filepath.Glob(filepath.Join(dir, ".kedge-*")); err != nil || len(left) > 0 {
+			d.t.Errorf("half-written files are left: %v, %v", left, err)
+		}
 	}
 }
 
