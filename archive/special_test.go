@@ -118,6 +118,23 @@ func TestEveryNodeIsKeptAsResticKeepsIt(t *testing.T) {
 	}
 }
 
+// Debian's restic writes a target that is not UTF-8 with other characters in it; what it took over once stays wrong for ever.
+func TestATargetThatResticCouldNotWriteIsReadAgain(t *testing.T) {
+	dir, place := sample(t), t.TempDir()
+	restic(t, place, "init")
+	resticBackup(t, place, dir)
+	r := reopen(t, place)
+	theirs, err := snapshot.Find(t.Context(), r, "latest", snapshot.Filter{})
+	try(t, err)
+	ours := run(t, r, dir, archive.Options{Parent: theirs})
+	if ours.Snapshot.Summary.FilesUnmodified == 0 {
+		t.Error("restic's snapshot was not compared with")
+	}
+	if n := node(t, r, ours.Snapshot, filepath.Join(dir, "dangling")); n.LinkTarget != "to \xfe" {
+		t.Errorf("the target is kept as %q", n.LinkTarget)
+	}
+}
+
 func hostname(t *testing.T) string {
 	t.Helper()
 	name, err := os.Hostname()

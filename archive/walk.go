@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -148,7 +150,8 @@ func (a *archiver) enter(ctx context.Context, d *dir, l listing, name string, wa
 	case snapshot.File:
 		return nil, a.enterFile(ctx, d, p.path, n, old)
 	}
-	if old != nil && a.same(n, old) {
+	// A restic before 0.16 wrote U+FFFD for each byte of a target that is not UTF-8: such a target is asked for again.
+	if old != nil && a.same(n, old) && !strings.ContainsRune(old.LinkTarget, utf8.RuneError) {
 		n = old
 	} else if err := a.describeNode(p.path, n); err != nil {
 		a.note("readlink", p.path, err)
