@@ -145,7 +145,10 @@ func (f *file) derive(password string) (*Key, error) {
 		return nil, fmt.Errorf("derive key: %w", err)
 	}
 	// The memory that scrypt took, 32 MiB or more, is most of what there is yet: given back now, it does not stand beside
-	// what a backup or a check needs, nor let the heap grow to twice its size before the next collection.
-	debug.FreeOSMemory()
+	// what a backup or a check needs, nor let the heap grow to twice its size before the next collection. That costs a
+	// collection, which keys of a cheap password, as tests have them, are not worth.
+	if 128*f.N*f.R >= 1<<20 {
+		debug.FreeOSMemory()
+	}
 	return keyFrom(secret[:32], secret[32:48], secret[48:])
 }
