@@ -54,7 +54,7 @@ func noise(seed byte) []byte {
 func TestInteropBackupsOfBothAtOneTime(t *testing.T) {
 	kedge, restic := bothPrograms(t)
 	repository := filepath.Join(t.TempDir(), "repository")
-	restic.run(t, repository, "init")
+	restic.begins(t, repository)
 	writers := []program{kedge, restic, kedge, restic}
 	var backups []*running
 	for i, p := range writers {
@@ -77,7 +77,7 @@ func TestInteropBackupsOfBothAtOneTime(t *testing.T) {
 func TestInteropLocksAreRespectedAndStaleOnesRemoved(t *testing.T) {
 	eachDirection(t, func(t *testing.T, a, b program) {
 		repository := filepath.Join(t.TempDir(), "repository")
-		a.run(t, repository, "init")
+		a.begins(t, repository)
 		backup := a.begin(t, repository, "stream", noise(1))
 		locked := exitLocked
 		if b.old {
