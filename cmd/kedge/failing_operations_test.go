@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/backend"
@@ -24,8 +25,9 @@ func newReader(data []byte) io.ReadSeeker { return bytes.NewReader(data) }
 func (w *failingWorld) operations(t *testing.T) []failingOperation {
 	nothing := func(context.Context, *repo.Repository) error { return nil }
 	return []failingOperation{
-		{name: "backup", base: w.empty, run: backUpTo(w.source), complete: w.backedUp},
-		{name: "second backup", restic: true, base: w.history, run: backUpTo(w.source), complete: w.backedUp},
+		{name: "init", run: initialise, complete: nothing},
+		{name: "backup", base: w.empty, run: backUpTo(w.source, 100), complete: w.backedUp},
+		{name: "second backup", restic: true, base: w.history, run: backUpTo(w.source, 100), complete: w.backedUp},
 		{name: "forget", base: w.history, run: forgetOldest(2), complete: hasSnapshots(1), forgets: true},
 		{name: "prune", restic: true, base: w.fewer, run: pruneAll, complete: nothingToPrune},
 		{name: "copy to", restic: true, base: w.history, run: func(ctx context.Context, be backend.Backend) error {
@@ -59,6 +61,7 @@ func (w *failingWorld) operations(t *testing.T) []failingOperation {
 			_, err := repo.Open(ctx, r.Backend(), "battery staple", failingOptions)
 			return err
 		}},
+		{name: "tag", base: w.history, run: exclusively(tagAll), complete: allTagged, retags: true},
 		{name: "lock", base: w.history, run: exclusively(nothing), complete: nothing},
 		{name: "unlock", base: w.locked, run: opened(func(ctx context.Context, r *repo.Repository) error {
 			_, err := r.Unlock(ctx, true)
@@ -91,16 +94,44 @@ func exclusively(fn func(ctx context.Context, r *repo.Repository) error) storage
 	})
 }
 
-func backUpTo(source string) storageFunc {
+// backUpTo backs the source up. The second of its time is given, so that the clock of a bubble does not matter.
+func backUpTo(source string, second int64) storageFunc {
 	return opened(func(ctx context.Context, r *repo.Repository) error {
 		return r.WithLock(ctx, false, func(ctx context.Context) error {
-			result, err := archive.Run(ctx, r, []string{source}, archive.Options{})
+			result, err := archive.Run(ctx, r, []string{source}, archive.Options{Time: time.Unix(second, 0)})
 			if err == nil && len(result.Unreadable) > 0 {
 				err = result.Unreadable[0]
 			}
 			return err
 		})
 	})
+}
+
+func initialise(ctx context.Context, be backend.Backend) error {
+	_, err := repo.Init(ctx, be, failingPassword, failingOptions)
+	return err
+}
+
+func tagAll(ctx context.Context, r *repo.Repository) error {
+	list, err := snapshot.List(ctx, r)
+	if err != nil {
+		return err
+	}
+	return changeTags(ctx, &terminal{stdout: io.Discard, stderr: io.Discard}, r, list, func([]string) []string { return []string{"tagged"} })
+}
+
+// allTagged says so unless every snapshot has the tag.
+func allTagged(ctx context.Context, r *repo.Repository) error {
+	list, err := snapshot.List(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, sn := range list {
+		if len(sn.Tags) != 1 {
+			return fmt.Errorf("snapshot %s has tags %v", sn.ID.Short(), sn.Tags)
+		}
+	}
+	return nil
 }
 
 // forgetOldest forgets the oldest snapshot if there are so many.

@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/fault"
@@ -50,53 +52,89 @@ type failingOperation struct {
 	// complete says what is missing for the operation to be done.
 	complete func(ctx context.Context, r *repo.Repository) error
 	forgets  bool // the oldest snapshot may be gone
+	retags   bool // snapshots may have other IDs
 	restic   bool // restic judges what one of the faults left
 }
 
-// TestEachCallToStorageThatFailsIsToldAndHarmsNothing fails the calls of each operation in turn. Operations call from several
+// survivals are the calls whose failure an operation need not tell, since it is complete all the same.
+var survivals = map[backend.Type]string{
+	backend.Pack:     "where several blobs at once could not be read each is read again by itself",
+	backend.Snapshot: "a backup whose parent cannot be read reads every file",
+	backend.Lock:     "unlock --remove-all removes a lock that cannot be read",
+}
+
+// failingWays are how a call fails: before anything is done, or its reply is lost, or what is read ends early, as if that
+// were all or with an error, or a listing does.
+var failingWays = []fault.Fault{
+	{Effect: fault.Before}, {Effect: fault.After},
+	{Op: fault.Open, Effect: fault.Short, N: 7}, {Op: fault.Open, Effect: fault.Break, N: 7},
+	{Op: fault.List, Effect: fault.Break, N: 0},
+}
+
+// TestEachCallToStorageThatFailsIsToldAndHarmsNothing fails every call of each operation in turn. Operations call from several
 // goroutines, so that the k-th call is not the same one in each run, and a backup that fills its packs in another order makes
-// one or two calls more or fewer: calls are failed until one is asked for that there is not, which must be near the number of
-// a run without faults.
+// one or two calls more or fewer: calls are failed until one is asked for that there is not, and all that failed must be near
+// the number of calls of a run without faults.
+//
+// Each fault has a bubble of synctest for itself, which panics if an operation leaves a goroutine behind.
 func TestEachCallToStorageThatFailsIsToldAndHarmsNothing(t *testing.T) {
 	w := newFailingWorld(t)
 	for _, o := range w.operations(t) {
 		t.Run(o.name, func(t *testing.T) {
-			t.Parallel() // most of the time is waiting for disks
+			t.Parallel() // a restore waits for disks
 			counting := fault.New(copyStorage(t, o.base))
 			if err := o.run(t.Context(), counting); err != nil {
 				t.Fatalf("without faults: %v", err)
 			}
-			tried, survived := 0, 0
-			for _, f := range []fault.Fault{
-				{Effect: fault.Before}, {Effect: fault.After},
-				{Op: fault.Open, Effect: fault.Short, N: 7},
-			} {
-				calls := counting.Calls()
-				if f.Op != fault.Any {
-					calls = 0 // the fault that does not fire tells how many there are
-				}
-				for f.Call = 1; ; f.Call += failingStride {
-					fired, ok := w.fail(t, o, f, o.restic && f.Effect == fault.After && f.Call >= calls/2 && f.Call < calls/2+failingStride)
-					if !fired {
-						if f.Call <= calls*3/4 {
-							t.Errorf("%v never happened, of %d calls", f, calls)
-						}
-						break
-					}
-					tried++
-					if ok {
-						survived++
-					}
-					if t.Failed() {
-						t.FailNow()
+			tried, survived := make(map[fault.Effect]int), 0
+			for _, f := range failingWays {
+				for _, f.Op = range opsOf(f) {
+					for f.Type = backend.Config; f.Type <= backend.Pack; f.Type++ {
+						n, alive := w.failEach(t, o, f)
+						tried[f.Effect] += n
+						survived += alive
 					}
 				}
 			}
-			t.Logf("%d calls, %d faults, %d survived", counting.Calls(), tried, survived)
-			if tried*failingStride < 3*counting.Calls()/2 {
-				t.Errorf("%d faults happened in an operation of %d calls", tried, counting.Calls())
+			t.Logf("%d calls; failed: %v; survived: %d", counting.Calls(), tried, survived)
+			for _, effect := range []fault.Effect{fault.Before, fault.After} {
+				if tried[effect] < counting.Calls()*3/4 {
+					t.Errorf("%s happened %d times in an operation of %d calls", effect, tried[effect], counting.Calls())
+				}
 			}
 		})
+	}
+}
+
+func opsOf(f fault.Fault) []fault.Op {
+	if f.Op != fault.Any {
+		return []fault.Op{f.Op}
+	}
+	return []fault.Op{fault.Save, fault.Open, fault.Stat, fault.List, fault.Remove}
+}
+
+// failEach fails each call of one method on one type of files, and returns how many there were, and after how many the
+// operation was complete all the same.
+func (w *failingWorld) failEach(t *testing.T, o failingOperation, f fault.Fault) (tried, survived int) {
+	t.Helper()
+	askRestic := o.restic && f.Effect == fault.After && f.Op == fault.Save && f.Type == backend.Index
+	for f.Call = 1; ; f.Call++ {
+		var fired, ok bool
+		synctest.Test(t, func(t *testing.T) { fired, ok = w.fail(t, o, f, askRestic && f.Call == 1) })
+		if !fired || t.Failed() {
+			return tried, survived
+		}
+		tried++
+		if !ok {
+			continue
+		}
+		survived++
+		if f.Op == fault.Stat && f.Effect == fault.After {
+			continue // init asks for a config that is not there: its answer was an error anyway
+		}
+		if _, may := survivals[f.Type]; !may || f.Op != fault.Open {
+			t.Errorf("%v: nothing was told", f)
+		}
 	}
 }
 
@@ -170,9 +208,15 @@ func (w *failingWorld) sound(t *testing.T, o failingOperation, r *repo.Repositor
 	if o.forgets {
 		list = list[1:]
 	}
+	now, err := snapshot.List(t.Context(), r)
+	if err != nil {
+		t.Errorf("%s: %v", after, err)
+	}
 	for _, sn := range list {
-		if _, err := r.FindID(t.Context(), backend.Snapshot, sn.ID.String()); err != nil {
-			t.Errorf("%s: the finished snapshot %s: %v", after, sn.ID.Short(), err)
+		if !slices.ContainsFunc(now, func(have *snapshot.Snapshot) bool {
+			return have.ID == sn.ID || o.retags && have.Original != nil && *have.Original == sn.ID
+		}) {
+			t.Errorf("%s: the finished snapshot %s is gone", after, sn.ID.Short())
 		}
 		held, err := contentIn(t.Context(), r, sn)
 		if err != nil || !maps.Equal(held, w.holds[sn.ID]) {
@@ -234,7 +278,7 @@ func newFailingWorld(t *testing.T) *failingWorld {
 		if state == 2 {
 			w.history = copyStorage(t, store)
 		}
-		try(backUpTo(w.source)(t.Context(), store))
+		try(backUpTo(w.source, int64(state))(t.Context(), store))
 		r, err := repo.Open(t.Context(), store, failingPassword, failingOptions)
 		try(err)
 		sn, err := snapshot.Find(t.Context(), r, "latest", snapshot.Filter{})
@@ -245,7 +289,7 @@ func newFailingWorld(t *testing.T) *failingWorld {
 	w.fewer = copyStorage(t, w.history)
 	try(forgetOldest(2)(t.Context(), w.fewer))
 	w.cut = copyStorage(t, w.history)
-	if err := backUpTo(w.source)(t.Context(), fault.New(w.cut, fault.Fault{Op: fault.Save, Type: backend.Index})); !errors.Is(err, fault.Err) {
+	if err := backUpTo(w.source, 100)(t.Context(), fault.New(w.cut, fault.Fault{Op: fault.Save, Type: backend.Index})); !errors.Is(err, fault.Err) {
 		t.Fatalf("interrupt a backup: %v", err)
 	}
 	w.locked = copyStorage(t, w.history)
