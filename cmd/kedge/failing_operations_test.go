@@ -25,7 +25,7 @@ func newReader(data []byte) io.ReadSeeker { return bytes.NewReader(data) }
 func (w *failingWorld) operations(t *testing.T) []failingOperation {
 	nothing := func(context.Context, *repo.Repository) error { return nil }
 	return []failingOperation{
-		{name: "init", run: initialise, complete: nothing},
+		{name: "init", run: initialise, complete: hasOneKey},
 		{name: "backup", base: w.empty, run: backUpTo(w.source, 100), complete: w.backedUp},
 		{name: "second backup", restic: true, base: w.history, run: backUpTo(w.source, 100), complete: w.backedUp},
 		{name: "forget", base: w.history, run: forgetOldest(2), complete: hasSnapshots(1), forgets: true},
@@ -109,6 +109,15 @@ func backUpTo(source string, second int64) storageFunc {
 
 func initialise(ctx context.Context, be backend.Backend) error {
 	_, err := repo.Init(ctx, be, failingPassword, failingOptions)
+	return err
+}
+
+// hasOneKey says so unless there is one key: of two with the same password it is chance which one opens the repository.
+func hasOneKey(ctx context.Context, r *repo.Repository) error {
+	keys, err := r.Keys(ctx)
+	if err == nil && len(keys) != 1 {
+		err = fmt.Errorf("there are %d keys", len(keys))
+	}
 	return err
 }
 
