@@ -35,12 +35,13 @@ func bothPrograms(t *testing.T) (kedge, restic program) {
 	return program{name: "kedge", path: path}, restic
 }
 
-// eachDirection runs a test for kedge first with restic as the judge, and the other way round.
+// eachDirection runs a test for kedge first with restic as the judge, and the other way round, side by side: both programs
+// wait after each lock they take.
 func eachDirection(t *testing.T, test func(t *testing.T, a, b program)) {
 	t.Helper()
 	kedge, restic := bothPrograms(t)
-	t.Run("KedgeThenRestic", func(t *testing.T) { test(t, kedge, restic) })
-	t.Run("ResticThenKedge", func(t *testing.T) { test(t, restic, kedge) })
+	t.Run("KedgeThenRestic", func(t *testing.T) { t.Parallel(); test(t, kedge, restic) })
+	t.Run("ResticThenKedge", func(t *testing.T) { t.Parallel(); test(t, restic, kedge) })
 }
 
 func (p program) command(t *testing.T, repository, password string, args ...string) *exec.Cmd {

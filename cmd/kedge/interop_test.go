@@ -11,6 +11,18 @@ import (
 
 // The interoperation suite: what one program does to a repository, the other judges, in both directions.
 //
+//	one does                              the other
+//	init, versions 1 and 2                backs up, checks, restores, prunes
+//	backup of every kind of node          check --read-data; restore, compared with its metadata; backup adds 0 data blobs
+//	backup, the other's as its parent     reads nothing again, adds 0 trees
+//	forget                                decides the same of one history of both
+//	prune                                 check --read-data; restore
+//	copy, polynomial the same or not      check --read-data; restore; backup adds 0 data blobs where it is the same
+//	key add                               opens with it, removes it
+//	backup under way                      is refused prune and check, reads; leaves its lock, removes that of a killed one
+//	check or prune under way              is refused backup, prune, check, forget
+//	two backups under way, two of each    check --read-data; restore of all four
+//
 //	KEDGE_TEST_RESTIC=/path/to/restic go test ./cmd/kedge -run Interop
 //
 // runs it with another restic than the one on PATH.
