@@ -17,6 +17,7 @@ import (
 	"github.com/kedge-project/kedge/backend/fault"
 	"github.com/kedge-project/kedge/backend/local"
 	"github.com/kedge-project/kedge/backend/memory"
+	"github.com/kedge-project/kedge/backend/retry"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/restictest"
 	"github.com/kedge-project/kedge/repo"
@@ -135,6 +136,40 @@ func (w *failingWorld) failEach(t *testing.T, o failingOperation, f fault.Fault)
 		if _, may := survivals[f.Type]; !may || f.Op != fault.Open {
 			t.Errorf("%v: nothing was told", f)
 		}
+	}
+}
+
+// TestARetriedCallToStorageIsNotNoticed has the replies of calls lost below the retries that commands have: the call is made
+// again, and finds done what it asks for.
+func TestARetriedCallToStorageIsNotNoticed(t *testing.T) {
+	w := newFailingWorld(t)
+	for _, o := range w.operations(t) {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel() // a restore waits for disks
+			f := fault.Fault{Effect: fault.After, Call: 1}
+			for fired := true; fired && !t.Failed(); f.Call++ {
+				synctest.Test(t, func(t *testing.T) { // its clock does not wait for the next try
+					store := copyStorage(t, o.base)
+					storage := fault.New(store, f)
+					err := o.run(t.Context(), retry.New(storage, retry.Options{}))
+					if fired = len(storage.Unfired()) == 0; err != nil {
+						t.Errorf("%v: %v", f, err)
+						return
+					}
+					r, err := repo.Open(t.Context(), store, failingPassword, failingOptions)
+					if err != nil {
+						t.Fatalf("%v: %v", f, err)
+					}
+					w.sound(t, o, r, f.String())
+					if missing := o.complete(t.Context(), r); missing != nil {
+						t.Errorf("%v: %v", f, missing)
+					}
+				})
+			}
+			if f.Call < 4 {
+				t.Errorf("only %d calls were made", f.Call-2)
+			}
+		})
 	}
 }
 
