@@ -53,8 +53,7 @@ func noise(seed byte) []byte {
 // Two backups by each program are under way at one time: each has read its input, and none has ended.
 func TestInteropBackupsOfBothAtOneTime(t *testing.T) {
 	kedge, restic := bothPrograms(t)
-	repository := filepath.Join(t.TempDir(), "repository")
-	restic.begins(t, repository)
+	repository := emptyRepository(t)
 	writers := []program{kedge, restic, kedge, restic}
 	var backups []*running
 	for i, p := range writers {
@@ -76,8 +75,7 @@ func TestInteropBackupsOfBothAtOneTime(t *testing.T) {
 
 func TestInteropLocksAreRespectedAndStaleOnesRemoved(t *testing.T) {
 	eachDirection(t, func(t *testing.T, a, b program) {
-		repository := filepath.Join(t.TempDir(), "repository")
-		a.begins(t, repository)
+		repository := emptyRepository(t)
 		backup := a.begin(t, repository, "stream", noise(1))
 		locked := exitLocked
 		if b.old {

@@ -98,8 +98,7 @@ func onPacks(method string) func(r *http.Request) bool {
 func TestInteropNobodyWritesWhileTheOtherPrunesOrChecks(t *testing.T) {
 	dir := interopTree(t)
 	eachDirection(t, func(t *testing.T, a, b program) {
-		repository := filepath.Join(t.TempDir(), "repository")
-		a.begins(t, repository)
+		repository := emptyRepository(t)
 		gone := b.backup(t, repository, dir, "--tag", "gone")
 		kept := a.backup(t, repository, filepath.Join(dir, "deep"))
 		b.run(t, repository, "forget", gone.SnapshotID)
@@ -136,8 +135,7 @@ func TestInteropNobodyWritesWhileTheOtherPrunesOrChecks(t *testing.T) {
 // Two backups of trees by each program meet before the first index names any pack: none knows what the others have stored.
 func TestInteropBackupsOfTreesByBothAtOneTime(t *testing.T) {
 	kedge, restic := bothPrograms(t)
-	repository := filepath.Join(t.TempDir(), "repository")
-	kedge.begins(t, repository)
+	repository := emptyRepository(t)
 	writers := []program{kedge, restic, kedge, restic}
 	var dirs []string
 	shared := interopTree(t)

@@ -92,6 +92,20 @@ func (p program) begins(t *testing.T, repository string, args ...string) {
 	}
 }
 
+// emptyRepository makes a repository for what is not about who created it.
+func emptyRepository(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "repository")
+	be, err := local.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Init(t.Context(), be, interopPassword, repo.Options{ScryptN: 2}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // stored is what a backup reports.
 type stored struct {
 	MessageType    string `json:"message_type"`

@@ -133,8 +133,7 @@ func TestInteropForgetKeepsTheSame(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	repository := filepath.Join(t.TempDir(), "repository")
-	restic.begins(t, repository)
+	repository := emptyRepository(t)
 	for i, when := range []string{"2024-01-31 23:59:59", "2024-02-01 00:00:00", "2024-02-29 12:00:00", "2024-03-01 08:00:00", "2024-03-01 09:00:00"} {
 		p := []program{kedge, restic}[i%2]
 		p.run(t, repository, "backup", dir, "--time", when, "--host", []string{"fs1", "fs2"}[i/3], "--tag", []string{"a", "b", "a,b"}[i%3])
