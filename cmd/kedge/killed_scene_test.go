@@ -21,11 +21,11 @@ const killedPassword = "correct horse"
 
 // killedWorld is what the killed commands work on: a source in two states, the second of which stands there, and scenes.
 type killedWorld struct {
-	dir           string
-	source        string
-	first, second tree
-	holds         map[blob.ID]tree     // what stood in source, by the ID of the tree that it is stored as
-	finished      map[string][]blob.ID // the snapshots of a base's repository, by its path
+	dir      string
+	source   string
+	second   tree
+	holds    map[blob.ID]tree     // what stood in source, by the ID of the tree that it is stored as
+	finished map[string][]blob.ID // the snapshots of a base's repository, by its path
 }
 
 // newKilledWorld makes the scenes. Packs are small, so that there are many moments between them.
@@ -48,7 +48,7 @@ func newKilledWorld(t *testing.T) *killedWorld {
 	k.fill(w.source, 1, 300, killedFiles)
 	k.try(os.Symlink("large0", filepath.Join(w.source, "link")))
 	k.try(os.Link(filepath.Join(w.source, "d1", "small1"), filepath.Join(w.source, "other name")))
-	w.first = k.backUp(backup)
+	k.backUp(backup)
 	k.clone(w.source, filepath.Join(w.dir, "restore", "target"), copyFile)
 
 	// The second state: some files have other content, one only in its middle, and some are new.
@@ -82,6 +82,7 @@ func newKilledWorld(t *testing.T) *killedWorld {
 // killedBackup backs up the second state.
 func killedBackup(k *killing) {
 	k.base, k.repos = filepath.Join(k.dir, "backup"), []string{"repository"}
+	k.shows = []string{"repository/index", "repository/snapshots"}
 	k.args = func(scene string) []string {
 		return []string{"backup", "-r", filepath.Join(scene, "repository"), k.source}
 	}
@@ -99,10 +100,11 @@ func killedBackup(k *killing) {
 // killedPrune removes what only the forgotten snapshots need: whole packs, and parts of others.
 func killedPrune(k *killing) {
 	k.base, k.repos = filepath.Join(k.dir, "prune"), []string{"repository"}
+	k.shows = []string{"repository/index"}
 	args := []string{"prune", "--max-unused", "0", "--json"}
 	k.args = func(scene string) []string { return append(args, "-r", filepath.Join(scene, "repository")) }
 	k.state = func(scene string) string { return k.changes(scene, "repository") }
-	k.reached = []string{"nothing", "+data"}
+	k.reached = []string{"nothing", "+data", "+data +index"}
 	var remaining blobsObject
 	k.done = func(scene string) {
 		var again pruneObject
@@ -122,6 +124,7 @@ func killedPrune(k *killing) {
 // killedCopy copies three snapshots, two of which are there.
 func killedCopy(k *killing) {
 	k.base, k.repos, k.reads = filepath.Join(k.dir, "copy"), []string{"second", "repository"}, "repository"
+	k.shows = []string{"second/index", "second/snapshots"}
 	k.args = func(scene string) []string {
 		return []string{"copy", "-r", filepath.Join(scene, "second"), "--from-repo", filepath.Join(scene, "repository")}
 	}
@@ -141,6 +144,7 @@ func killedCopy(k *killing) {
 // killedRestore brings the second state back where the first stands.
 func killedRestore(k *killing) {
 	k.base, k.repos, k.reads = filepath.Join(k.dir, "restore"), []string{"repository"}, "repository"
+	k.shows = []string{"target/d1"} // one file there is replaced
 	k.args = func(scene string) []string {
 		return []string{"restore", "-r", filepath.Join(scene, "repository"), "latest:" + k.source, "--target", filepath.Join(scene, "target")}
 	}
@@ -163,7 +167,7 @@ func killedRestore(k *killing) {
 		}
 		return "all placed" + temporary
 	}
-	k.reached = []string{"nothing placed and temporary files"}
+	k.reached = []string{"nothing placed", "nothing placed and temporary files"}
 	k.left = func(scene string) {
 		for path, e := range k.standing(filepath.Join(scene, "target")) {
 			if isTemporary(path) {

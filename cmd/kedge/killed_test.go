@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,14 +15,16 @@ import (
 	"github.com/kedge-project/kedge/internal/restictest"
 )
 
-// killing is one command of the program that is killed at moments spread over the time that it takes, each time in a scene:
-// a directory with all that the command works on.
+// killing is one command of the program that is killed at random moments, each time in a scene: a directory with all that the
+// command works on. Every second moment is one of the time that it takes, the others are shortly after something
+// that it does.
 type killing struct {
 	*killedWorld
 	t     *testing.T
 	base  string   // the scene before the command; it stays as it is
 	repos []string // the repositories in a scene
 	reads string   // that of them which the command only reads
+	shows []string // directories in a scene whose names come and go as the command proceeds
 	args  func(scene string) []string
 
 	state   func(scene string) string // how far a killed run came
@@ -64,12 +67,18 @@ func (k *killing) killOften(n int) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	before := k.base
 	parts, rounds := random.Perm(n), 0
-	for ; k.died < n && rounds < 3*n; rounds++ {
-		part := parts[rounds%n]
-		after := time.Duration((float64(part) + random.Float64()) / float64(n) * float64(took))
-		k.round = fmt.Sprintf("seed %d, round %d, killed after %v of %v", seed, rounds, after, took)
+	for ; k.died < n && rounds < 10*n; rounds++ {
 		scene := k.scene(before)
-		died := k.strike(scene, after)
+		after := time.Duration((float64(parts[rounds%n]) + random.Float64()) / float64(n) * float64(took))
+		k.round = fmt.Sprintf("seed %d, round %d, killed after %v of %v", seed, rounds, after, took)
+		moment := elapsed(after)
+		if rounds%2 == 1 {
+			changes, near := 1+random.IntN(3), random.Float64()
+			after := time.Duration(near * near * float64(1500*time.Microsecond)) // what is near is met most often
+			k.round = fmt.Sprintf("seed %d, round %d, killed %v after change %d in %v", seed, rounds, after, changes, k.shows)
+			moment = k.changed(scene, changes, after)
+		}
+		died := k.strike(scene, moment)
 		if before != k.base {
 			k.remove(before)
 		}
@@ -90,6 +99,9 @@ func (k *killing) killOften(n int) {
 	if k.died < n {
 		k.t.Errorf("seed %d: only %d of %d runs, which take %v, died by the signal", seed, k.died, rounds, took)
 	}
+	if n >= 20 && len(k.states) < 3 {
+		k.t.Errorf("seed %d: the kills left few states, only %v", seed, k.states)
+	}
 	for _, state := range k.reached {
 		if n >= 20 && k.states[state] == 0 {
 			k.t.Errorf("seed %d: no kill left the state %q, only %v", seed, state, k.states)
@@ -97,14 +109,61 @@ func (k *killing) killOften(n int) {
 	}
 }
 
-// strike runs the command and kills it, unless it is done by then.
-func (k *killing) strike(scene string, after time.Duration) (died bool) {
+// elapsed is a moment some time after the beginning. It tells whether it came before done was closed.
+func elapsed(after time.Duration) (moment func(done <-chan struct{}) bool) {
+	return func(done <-chan struct{}) bool {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return true
+		case <-done:
+			return false
+		}
+	}
+}
+
+// changed is a moment shortly after names in the directories that show how far the command is have come or gone for the nth
+// time, as far as can be seen: what is done within a millisecond is seldom met by chance.
+func (k *killing) changed(scene string, n int, after time.Duration) (moment func(done <-chan struct{}) bool) {
+	names := func() (all []string) {
+		for _, dir := range k.shows {
+			entries, _ := os.ReadDir(filepath.Join(scene, dir)) // of what is not there yet there are none
+			for _, d := range entries {
+				all = append(all, d.Name())
+			}
+		}
+		return all
+	}
+	return func(done <-chan struct{}) bool {
+		seen := names()
+		for range n {
+			for slices.Equal(seen, names()) {
+				if !elapsed(50 * time.Microsecond)(done) {
+					return false
+				}
+			}
+			seen = names()
+		}
+		return elapsed(after)(done)
+	}
+}
+
+// strike runs the command and kills it at the moment, unless it is done by then.
+func (k *killing) strike(scene string, moment func(done <-chan struct{}) bool) (died bool) {
 	k.t.Helper()
 	cmd := exec.Command("kedge", k.args(scene)...)
 	k.try(cmd.Start())
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) // it may have ended
-	defer timer.Stop()
+	done := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		if moment(done) {
+			_ = cmd.Process.Kill() // it may have ended
+		}
+	})
 	err := cmd.Wait()
+	close(done)
+	killer.Wait()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
 		k.try(err)
 		return false
