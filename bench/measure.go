@@ -17,13 +17,14 @@ func measureSet(ctx context.Context, dir, name string, scale float64, peers []*p
 	set := filepath.Join(dir, name)
 	defer os.RemoveAll(set)
 	data := filepath.Join(set, "data")
-	if err := touchMemory(set, int64(scale*touched)); err != nil {
-		return fmt.Errorf("touch the memory to be used: %w", err)
-	}
 	if err := makeData(ctx, data, name, scale); err != nil {
 		return fmt.Errorf("make the data: %w", err)
 	}
-	m := &measurement{ctx: ctx, name: name, dir: set, data: data, peers: slices.Clone(peers), results: results}
+	size, err := sizeBelow(data)
+	if err != nil {
+		return fmt.Errorf("measure the data: %w", err)
+	}
+	m := &measurement{ctx: ctx, name: name, dir: set, data: data, size: size, peers: slices.Clone(peers), results: results}
 	if name == "history" {
 		return m.history(scale)
 	}
@@ -57,16 +58,9 @@ func measureSet(ctx context.Context, dir, name string, scale float64, peers []*p
 	return m.each("1 % changed", backup, m.stored)
 }
 
-// touched is about what a data set of scale 1 takes in a memory file system, in bytes, with all repositories and what
-// was restored from them.
-const touched = 20 << 30
-
 // touchMemory fills a file and removes it: the first use of a virtual machine's memory is slow, and should slow nobody.
-func touchMemory(dir string, size int64) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(filepath.Join(dir, "touched"))
+func touchMemory(name string, size int64) error {
+	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
@@ -86,6 +80,7 @@ type measurement struct {
 	name    string // of the data set
 	dir     string
 	data    string
+	size    int64 // of data, in bytes
 	peers   []*peer
 	results *results
 }
@@ -108,6 +103,10 @@ func (m *measurement) each(work string, argv func(*peer) []string, after func(wo
 		dir := m.dir
 		if target := m.target(p); exists(target) {
 			dir = target
+		}
+		// The host takes back memory that was given up a moment ago; who asks first would pay for all who follow.
+		if err := touchMemory(filepath.Join(m.dir, "warm"), m.size); err != nil {
+			return fmt.Errorf("touch the memory to be used: %w", err)
 		}
 		used, err := p.run(m.ctx, m.place(p), dir, command)
 		if err != nil {
@@ -184,8 +183,17 @@ func (m *measurement) compare(work string, p *peer) error {
 
 // stored notes the size of the repository.
 func (m *measurement) stored(work string, p *peer) error {
-	var size int64
-	err := filepath.WalkDir(m.place(p).repo, func(_ string, d fs.DirEntry, err error) error {
+	size, err := sizeBelow(m.place(p).repo)
+	if err != nil {
+		return fmt.Errorf("measure the repository of %s: %w", p.name, err)
+	}
+	m.results.setStored(m.name+", "+work, p, size)
+	return nil
+}
+
+// sizeBelow adds up the bytes of all files below dir.
+func sizeBelow(dir string) (size int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -195,9 +203,5 @@ func (m *measurement) stored(work string, p *peer) error {
 		}
 		return err
 	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("measure the repository of %s", p.name), err)
-	}
-	m.results.setStored(m.name+", "+work, p, size)
-	return nil
+	return size, err
 }
