@@ -44,13 +44,6 @@ func FuzzTwoStreamsHaveTheHashesOfEachAlone(f *testing.F) {
 	})
 }
 
-func TestWritingTwoStreamsAllocatesNothing(t *testing.T) {
-	a, b, data := hashpair.New(), hashpair.New(), random(1<<16, 1)
-	if n := testing.AllocsPerRun(10, func() { hashpair.Write2(a, data, b, data); a.Reset() }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 // Bytes are those of both streams.
 func BenchmarkWrite2(b *testing.B) {
 	for _, size := range []int{4 << 10, 64 << 10, 1 << 20} {

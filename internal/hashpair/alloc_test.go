@@ -1,0 +1,17 @@
+//go:build !race
+
+package hashpair_test
+
+import (
+	"testing"
+
+	"github.com/kedge-project/kedge/internal/hashpair"
+)
+
+// The race detector keeps the compiler from inlining, and so from leaving values on the stack: it is not for that test.
+func TestWritingTwoStreamsAllocatesNothing(t *testing.T) {
+	a, b, data := hashpair.New(), hashpair.New(), random(1<<16, 1)
+	if n := testing.AllocsPerRun(10, func() { hashpair.Write2(a, data, b, data); a.Reset() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
