@@ -21,7 +21,7 @@ func (r *Repository) repack(ctx context.Context, plan *prunePlan, done func()) e
 	if len(packs) == 0 {
 		return nil
 	}
-	return r.Upload(ctx, func(ctx context.Context, up *Uploader) error {
+	return r.upload(ctx, func(ctx context.Context, up *Uploader) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(loaders)
 		for _, p := range packs {

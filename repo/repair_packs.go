@@ -69,7 +69,7 @@ func (r *Repository) repairPacks(ctx context.Context, ids []blob.ID, opt RepairP
 	}
 	done := steps.start(RepackPacks, len(bad))
 	var good map[blob.Handle]bool
-	err := r.Upload(ctx, func(ctx context.Context, up *Uploader) error {
+	err := r.upload(ctx, func(ctx context.Context, up *Uploader) error {
 		s := salvager{r: r, up: up, bad: bad, good: make(map[blob.Handle]bool)}
 		for _, p := range bad {
 			if err := s.pack(ctx, *p); err != nil {

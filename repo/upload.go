@@ -67,6 +67,15 @@ type slot struct {
 // durably first, then the index files that name them, and only then do Has and LoadBlob know the new blobs. If
 // Upload returns an error nothing refers to the packs that were stored: they cost their space until a prune.
 func (r *Repository) Upload(ctx context.Context, fn func(ctx context.Context, up *Uploader) error) error {
+	if err := r.upload(ctx, fn); err != nil {
+		return err
+	}
+	r.updateCache(ctx)
+	return nil
+}
+
+// upload is Upload for whoever replaces index files next: a cache of those that there are would be of no use.
+func (r *Repository) upload(ctx context.Context, fn func(ctx context.Context, up *Uploader) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	g, inner := errgroup.WithContext(ctx)
@@ -90,11 +99,7 @@ func (r *Repository) Upload(ctx context.Context, fn func(ctx context.Context, up
 	if err != nil {
 		return err
 	}
-	if err := up.saveIndex(ctx, up.stored); err != nil {
-		return err
-	}
-	r.updateCache(ctx)
-	return nil
+	return up.saveIndex(ctx, up.stored)
 }
 
 // SaveBlob stores a blob unless the repository or this upload holds it already. plain may be used again when it
