@@ -132,7 +132,7 @@ func (a *archiver) enter(ctx context.Context, d *dir, l listing, name string, wa
 	if old != nil && old.Type != now.Type {
 		old = nil
 	}
-	if now.Type == snapshot.File && old != nil && a.sameContent(&now, old) && a.same(&now, old) && a.hold(old.Content) {
+	if now.Type == snapshot.File && old != nil && a.same(&now, old) && a.hold(old.Content) {
 		d.expect()
 		return nil, a.settleFile(ctx, d, p.path, old, Unchanged)
 	}

@@ -16,9 +16,12 @@ type block struct {
 	n    int
 }
 
-const placeSize = 16
+const (
+	placeSize  = 16
+	recordSize = idSize + placeSize
+)
 
-func blockSize(n int) int { return n * (idSize + placeSize) }
+func blockSize(n int) int { return n * recordSize }
 
 func (b block) id(i int) []byte { return b.data[i*idSize:][:idSize] }
 

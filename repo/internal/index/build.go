@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -31,32 +30,14 @@ type Builder struct {
 	end   int64 // of what runs take in tmp
 }
 
-// run is where sorted entries stand, in rows of recordSize.
+// run is where sorted entries stand, in rows.
 type run struct {
 	in *io.SectionReader
 	n  uint64
 }
 
-const recordSize = idSize + placeSize
-
-func (rec *record) encode(to []byte) {
-	_ = to[recordSize-1]
-	copy(to, rec.id[:])
-	binary.LittleEndian.PutUint32(to[32:], rec.pack)
-	binary.LittleEndian.PutUint32(to[36:], rec.offset)
-	binary.LittleEndian.PutUint32(to[40:], rec.length)
-	binary.LittleEndian.PutUint32(to[44:], rec.rest)
-}
-
-func decodeRecord(from []byte) (rec record) {
-	_ = from[recordSize-1]
-	copy(rec.id[:], from)
-	rec.pack = binary.LittleEndian.Uint32(from[32:])
-	rec.offset = binary.LittleEndian.Uint32(from[36:])
-	rec.length = binary.LittleEndian.Uint32(from[40:])
-	rec.rest = binary.LittleEndian.Uint32(from[44:])
-	return rec
-}
+// row is a block of one entry.
+func row(data []byte) block { return block{data, 1} }
 
 // NewBuilder returns a Builder of a file that holds what base holds, which may be nil, and what is added. tmp is an
 // empty file that it may fill; it is the caller's to close and remove.
@@ -80,7 +61,7 @@ func (b *Builder) Add(batch *Batch) error {
 	w := bufio.NewWriterSize(io.NewOffsetWriter(b.tmp, at), 64<<10)
 	var buf [recordSize]byte
 	for i := range batch.records {
-		batch.records[i].encode(buf[:])
+		row(buf[:]).set(0, &batch.records[i])
 		if _, err := w.Write(buf[:]); err != nil {
 			break // Flush returns it again
 		}
@@ -186,7 +167,7 @@ func (r rows) next() (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("read sorted run: %w", err)
 	}
-	rec := decodeRecord(data)
+	rec := row(data).record(0)
 	r.in.Discard(recordSize)
 	return rec, nil
 }

@@ -47,7 +47,7 @@ const (
 	headerSize   = 32
 	idSize       = 32
 	macSize      = 32
-	blockRecords = 16384 // entries that are read, written and compared at a time: 770 KiB
+	blockRecords = 16384 // entries that are read, written and compared at a time: 768 KiB
 )
 
 // Files returns the names of the index files that m was made of.
