@@ -34,7 +34,8 @@ type Repaired struct {
 // Repair makes of every snapshot that needs what is not in the repository another without it: a file loses the pieces that
 // are gone, and its size what they had; a directory that cannot be read becomes empty. The new snapshots have the tag
 // "repaired" and the old one as their original. Sound snapshots are left alone, and not in the result. With Forget the
-// caller holds an exclusive lock, and what the index misses but packs hold is an error. Damaged packs must have been taken out of the index before, by RepairPacks.
+// caller holds an exclusive lock, and what the index misses but packs hold is an error. Damaged packs must have been taken
+// out of the index before, by RepairPacks.
 func Repair(ctx context.Context, r *repo.Repository, list []*Snapshot, opt RepairOptions) ([]Repaired, error) {
 	m := mender{r: r, opt: opt, sound: r.NewSet(), mended: make(map[blob.ID]blob.ID)}
 	var result []Repaired

@@ -82,6 +82,17 @@ repository meanwhile. Wherever a prune is stopped, the repository is sound, and 
 	return cmd
 }
 
+// inUse returns the blobs that the snapshots need; beside an error, those found until then.
+func inUse(ctx context.Context, term *terminal, r *repo.Repository, list []*snapshot.Snapshot) (*repo.Set, error) {
+	var roots []blob.ID
+	for _, sn := range list {
+		roots = append(roots, sn.Tree)
+	}
+	used := r.NewSet()
+	err := snapshot.Used(ctx, r, roots, used, func(trees int) { term.progress("%d directories read", trees) })
+	return used, err
+}
+
 // prune removes what no snapshot needs, those in forgotten not counted. The caller holds an exclusive lock, unless opt says
 // that nothing is to be changed.
 func prune(ctx context.Context, term *terminal, r *repo.Repository, forgotten []*snapshot.Snapshot, opt repo.PruneOptions) error {
@@ -89,15 +100,12 @@ func prune(ctx context.Context, term *terminal, r *repo.Repository, forgotten []
 	if err != nil {
 		return fmt.Errorf("prune: %w; what such a snapshot needs is not known, so nothing was removed: remove it with kedge forget, or bring it back from a copy", err)
 	}
-	var roots []blob.ID
-	for _, sn := range list {
-		if !slices.ContainsFunc(forgotten, func(f *snapshot.Snapshot) bool { return f.ID == sn.ID }) {
-			roots = append(roots, sn.Tree)
-		}
-	}
-	term.printf("finding data that is still in use for %d snapshots", len(roots))
-	used := r.NewSet()
-	if err := snapshot.Used(ctx, r, roots, used, func(trees int) { term.progress("%d directories read", trees) }); err != nil {
+	list = slices.DeleteFunc(list, func(sn *snapshot.Snapshot) bool {
+		return slices.ContainsFunc(forgotten, func(f *snapshot.Snapshot) bool { return f.ID == sn.ID })
+	})
+	term.printf("finding data that is still in use for %d snapshots", len(list))
+	used, err := inUse(ctx, term, r, list)
+	if err != nil {
 		return fmt.Errorf("prune: %w", err)
 	}
 	opt.Planned = func(plan repo.PruneResult) { printPrunePlan(term, plan) }

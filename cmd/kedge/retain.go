@@ -125,12 +125,7 @@ func neededFiles(ctx context.Context, term *terminal, r *repo.Repository) (files
 	}
 	list, err := snapshot.List(ctx, r)
 	damage = errors.Join(damage, err)
-	var roots []blob.ID
-	for _, sn := range list {
-		roots = append(roots, sn.Tree)
-	}
-	used := r.NewSet()
-	err = snapshot.Used(ctx, r, roots, used, func(trees int) { term.progress("%d directories read", trees) })
+	used, err := inUse(ctx, term, r, list)
 	packs := slices.SortedFunc(maps.Keys(used.Packs()), func(a, b blob.ID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range packs {
 		files = append(files, backend.Handle{Type: backend.Pack, Name: id.String()})
