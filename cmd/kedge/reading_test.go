@@ -304,7 +304,7 @@ func (x *reading) findOfBlobsTreesAndPacksIsAsResticsIs(t *testing.T) {
 		found += compare(a, b, args...)
 	}
 	packs := 0
-	for _, pack := range lines(x.restic("list", "packs", "-q"))[:4] {
+	for _, pack := range lines(x.restic("list", "packs", "-q")) { // by ID: which are of trees is chance
 		a, b := x.both("find", "--json", "--pack", pack)
 		if string(bytes.TrimSpace(a)) != "[]" { // restic 0.14 finds no trees so
 			packs += compare(a, b, pack)
