@@ -223,7 +223,7 @@ func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogre
 	if err != nil && code(err) != codeDuplicateObject {
 		return 0, fmt.Errorf("make replication slot: %w (max_replication_slots and max_wal_senders must leave room)", err)
 	}
-	row, err := queryRow(ctx, conn, `READ_REPLICATION_SLOT "`+p.slot+`"`, 3)
+	row, err := p.readSlot(ctx, conn)
 	if err != nil {
 		return 0, err
 	}
@@ -231,6 +231,21 @@ func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogre
 		return 0, fmt.Errorf("replication slot %s is %q from %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], row[1], p.slot)
 	}
 	return parseLSN(row[1])
+}
+
+// readSlot returns the slot's kind and from where it keeps WAL. PostgreSQL before 15 tells that in a view only, to an ordinary
+// connection.
+func (p *Postgres) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []string, err error) {
+	row, err = queryRow(ctx, conn, `READ_REPLICATION_SLOT "`+p.slot+`"`, 3)
+	if code(err) != codeSyntax {
+		return row, err
+	}
+	ordinary, err := dial(ctx, p.connect, p.passwordFile, false)
+	if err != nil {
+		return nil, fmt.Errorf("read replication slot: %w", err)
+	}
+	defer hangUp(ctx, ordinary)
+	return queryRow(ctx, ordinary, `SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '`+p.slot+`'`, 2)
 }
 
 // startPosition returns where to go on: at the beginning of the newest segment of the server's timeline, else where that timeline
