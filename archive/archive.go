@@ -68,6 +68,13 @@ type Options struct {
 	Stdin     io.Reader
 	StdinName string // its path in the snapshot
 
+	// Entries, if not nil, sends what to store, one after another, to add; no path of Run is read, they are only what the snapshot
+	// says it is of. What add returns ends it, and its own error ends the backup.
+	Entries func(ctx context.Context, add func(Entry) error) error
+	// Finish, if not nil, is called when all is stored and before the snapshot is saved: it may set the time and the tags, where they are
+	// known only then.
+	Finish func(*snapshot.Snapshot)
+
 	Observers []Observer
 	Progress  func(Progress)  // may be nil; called from one goroutine at a time, after each file and every few MiB
 	Item      func(Item)      // may be nil; called for each file and directory done, from one goroutine at a time
@@ -162,6 +169,9 @@ func Run(ctx context.Context, r *repo.Repository, paths []string, opt Options) (
 	}
 	a.summary.BackupEnd = time.Now()
 	sn.Tree, sn.Summary = a.root, &a.summary
+	if opt.Finish != nil {
+		opt.Finish(sn)
+	}
 	result := &Result{Snapshot: sn, Unreadable: a.unreadable}
 	if opt.DryRun || opt.SkipIfUnchanged && parent != nil && parent.Tree == sn.Tree {
 		return result, nil
@@ -203,7 +213,7 @@ func describe(paths []string, opt *Options) (*snapshot.Snapshot, error) {
 	}
 	slices.Sort(sn.Paths)
 	sn.Paths = slices.Compact(sn.Paths)
-	if opt.Stdin == nil && !slices.ContainsFunc(sn.Paths, exists) {
+	if opt.Stdin == nil && opt.Entries == nil && !slices.ContainsFunc(sn.Paths, exists) {
 		return nil, fmt.Errorf("back up %s: there is no such file or directory", strings.Join(sn.Paths, ", "))
 	}
 	if sn.Time.IsZero() {
@@ -288,7 +298,10 @@ func (a *archiver) run(ctx context.Context, paths []string, parent *snapshot.Sna
 	a.chunks = make(chan chunk)
 	a.buffers = newBuffers(readers + 2*procs)
 	read := func(ctx context.Context) error { return a.readPaths(ctx, paths, parent, readers) }
-	if a.opt.Stdin != nil {
+	switch {
+	case a.opt.Entries != nil:
+		read = func(ctx context.Context) error { return a.readEntries(ctx, parent) }
+	case a.opt.Stdin != nil:
 		read = func(ctx context.Context) error { return a.readStdin(ctx, parent) }
 	}
 

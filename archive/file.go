@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -164,32 +166,28 @@ func (a *archiver) storeFile(ctx context.Context, cutter *chunker.Chunker, f *fi
 // storeContent stores a file's content as it is while it is read, sets the node to that, and counts the file.
 func (a *archiver) storeContent(ctx context.Context, cutter *chunker.Chunker, in io.Reader, holes *holes, f *file) (readErr, err error) {
 	begun := a.clock()
-	r := reading{a: a, f: f, cutter: cutter, in: in, holes: holes, observed: a.observe(f)}
-	readErr, err = r.run(ctx)
-	r.content.wait()
-	f.node.Content, f.node.Size = r.content.ids, uint64(r.offset)
-	if closeErr := r.observed.Close(); err == nil {
-		err = closeErr
+	r := reading{a: a, f: f, cutter: cutter, in: in, holes: holes, inline: true, observed: a.observe(f)}
+	if readErr, err = r.run(ctx); readErr != nil || err != nil {
+		r.content.wait()
+		return readErr, errors.Join(err, r.observed.Close())
 	}
-	if readErr != nil || err != nil {
-		return readErr, err
-	}
-	action := Modified
-	if f.old == nil {
-		action = New
-	}
-	a.fileDone(f.dir, f.node, action, r.content.added, begun)
-	a.progress(f.path, 1, 0)
-	return nil, nil
+	return nil, r.finish(begun)
+}
+
+// cutter makes chunks of a stream, as chunker.Chunker does.
+type cutter interface {
+	Reset(rd io.Reader)
+	Next(buf []byte) ([]byte, error)
 }
 
 // reading is a file on its way into the repository.
 type reading struct {
 	a        *archiver
 	f        *file
-	cutter   *chunker.Chunker
+	cutter   cutter
 	in       io.Reader
 	holes    *holes // nil: none
+	inline   bool   // the reader, of which there are several, stores a small chunk itself
 	observed writers
 
 	content contents
@@ -229,6 +227,31 @@ func (r *reading) run(ctx context.Context) (readErr, err error) {
 	}
 }
 
+// finish waits until all chunks are stored, sets the node to what was read, and counts the file.
+func (r *reading) finish(begun time.Time) error {
+	r.content.wait()
+	n := r.f.node
+	n.Content, n.Size = r.content.ids, uint64(r.offset)
+	if err := r.observed.Close(); err != nil {
+		return err
+	}
+	r.a.fileDone(r.f.dir, n, r.action(), r.content.added, begun)
+	r.a.progress(r.f.path, 1, 0)
+	return nil
+}
+
+// action is what became of the file. One of the file system that was read counts as modified, as restic has it.
+func (r *reading) action() Action {
+	n, old := r.f.node, r.f.old
+	switch {
+	case old == nil:
+		return New
+	case r.a.opt.Entries != nil && r.a.same(n, old) && slices.Equal(n.Content, old.Content):
+		return Unchanged
+	}
+	return Modified
+}
+
 // store stores one chunk, which lies in buf, and gives back buf.
 func (r *reading) store(ctx context.Context, buf *offheap.Buffer, data []byte) error {
 	if err := r.took(data); err != nil {
@@ -241,7 +264,7 @@ func (r *reading) store(ctx context.Context, buf *offheap.Buffer, data []byte) e
 		r.content.set(index, saved, len(data))
 		return err
 	}
-	if len(data) < chunker.MinSize { // the last: no need to trouble another
+	if r.inline && len(data) < chunker.MinSize { // the last: no need to trouble another
 		err := save(data)
 		r.a.giveBack(buf, len(data))
 		return err
