@@ -32,7 +32,7 @@ var layers = [][]string{
 	5: {
 		"internal/agent", "internal/vault", "internal/exercise", "internal/exercise/example",
 		"internal/exercise/document", "internal/exercise/application", "internal/exercise/attack",
-		"internal/exercise/reference",
+		"internal/exercise/reference", "bench/internal/measure",
 	},
 	6: {"cmd/kedge", "bench"},
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/kedge-project/kedge/bench/internal/measure"
 )
 
 // peer is a backup program. The functions return command lines; nil says that it has no such work.
@@ -140,19 +142,13 @@ func resticComparesWhatIsThere(ctx context.Context) bool {
 	return err == nil && bytes.Contains(help, []byte("--overwrite"))
 }
 
-// usage is what one command took.
-type usage struct {
-	wall, cpu time.Duration
-	memory    int64 // bytes, at the peak
-}
-
 // run runs a command of the peer and returns what it took. dir is its working directory.
-func (p *peer) run(ctx context.Context, at place, dir string, argv []string) (usage, error) {
+func (p *peer) run(ctx context.Context, at place, dir string, argv []string) (measure.Usage, error) {
 	for i, arg := range argv {
 		if archive, ok := strings.CutSuffix(arg, "::LATEST"); ok {
 			name, err := p.output(ctx, at, "borg", "list", "--last", "1", "--format", "{archive}", archive)
 			if err != nil {
-				return usage{}, err
+				return measure.Usage{}, err
 			}
 			argv[i] = archive + "::" + name
 		}
@@ -165,21 +161,22 @@ func (p *peer) run(ctx context.Context, at place, dir string, argv []string) (us
 	err := cmd.Run()
 	wall := time.Since(begin)
 	if err != nil {
-		return usage{}, fmt.Errorf("run %s: %w\n%.2000s", strings.Join(argv, " "), err, out.String())
+		return measure.Usage{}, fmt.Errorf("run %s: %w\n%.2000s", strings.Join(argv, " "), err, out.String())
 	}
 	rusage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return usage{}, errors.New("this system does not tell what a process used")
+		return measure.Usage{}, errors.New("this system does not tell what a process used")
 	}
 	// The kernel counts what the process had before it became the command: a copy of this one.
 	var own syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
-		return usage{}, fmt.Errorf("ask for the memory of this process: %w", err)
+		return measure.Usage{}, fmt.Errorf("ask for the memory of this process: %w", err)
 	}
 	if rusage.Maxrss <= own.Maxrss {
-		return usage{}, fmt.Errorf("%s took no more memory than this program, %d KiB: it cannot be measured", argv[0], own.Maxrss)
+		return measure.Usage{}, fmt.Errorf("%s took no more memory than this program, %d KiB: it cannot be measured", argv[0], own.Maxrss)
 	}
-	return usage{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), rusage.Maxrss << 10}, nil
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return measure.Usage{Wall: wall, CPU: cpu, Memory: rusage.Maxrss << 10}, nil
 }
 
 func (p *peer) command(ctx context.Context, at place, argv []string) *exec.Cmd {

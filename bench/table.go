@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/kedge-project/kedge/bench/internal/measure"
 	"github.com/kedge-project/kedge/internal/wording"
 )
 
@@ -15,17 +14,17 @@ import (
 type results struct {
 	peers  []*peer
 	works  []string // in order
-	taken  map[string]map[*peer][]usage
+	taken  map[string]map[*peer][]measure.Usage
 	stored map[string]map[*peer]int64 // bytes of the repository afterwards
 }
 
 func newResults(peers []*peer) *results {
-	return &results{peers: peers, taken: make(map[string]map[*peer][]usage), stored: make(map[string]map[*peer]int64)}
+	return &results{peers: peers, taken: make(map[string]map[*peer][]measure.Usage), stored: make(map[string]map[*peer]int64)}
 }
 
-func (r *results) add(work string, p *peer, used usage) {
+func (r *results) add(work string, p *peer, used measure.Usage) {
 	if r.taken[work] == nil {
-		r.taken[work] = make(map[*peer][]usage)
+		r.taken[work] = make(map[*peer][]measure.Usage)
 		r.works = append(r.works, work)
 	}
 	r.taken[work][p] = append(r.taken[work][p], used)
@@ -51,7 +50,7 @@ Differences under 30 %% on a shared machine mean nothing unless repeated rounds 
 
 %s, %s, %d processors (%s), scale %g, median of %d.
 
-`, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.Version(), runtime.NumCPU(), processor(), opt.scale, opt.rounds)
+`, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.Version(), runtime.NumCPU(), measure.Processor(), opt.scale, opt.rounds)
 	for _, p := range r.peers {
 		fmt.Fprintf(&b, "- %s: `%s`\n", p.name, p.version)
 	}
@@ -84,8 +83,8 @@ func (r *results) cell(work string, p *peer) string {
 	if len(used) == 0 {
 		return "–"
 	}
-	u := median(used)
-	cell := fmt.Sprintf("%.2f (%.2f), %s", u.wall.Seconds(), u.cpu.Seconds(), wording.Size(u.memory))
+	u := measure.Median(used)
+	cell := fmt.Sprintf("%.2f (%.2f), %s", u.Wall.Seconds(), u.CPU.Seconds(), wording.Size(u.Memory))
 	if size := r.stored[work][p]; size > 0 {
 		cell += ", " + wording.Size(size)
 	}
@@ -97,32 +96,6 @@ func (r *results) share(work string, p, other *peer) string {
 	if len(mine) == 0 || len(theirs) == 0 {
 		return "–"
 	}
-	a, b := median(mine), median(theirs)
-	return fmt.Sprintf("%.2f (%.2f), %.2f", a.wall.Seconds()/b.wall.Seconds(), a.cpu.Seconds()/b.cpu.Seconds(), float64(a.memory)/float64(b.memory))
-}
-
-// median returns the middle of each figure by itself; of memory, which is a peak, the greatest.
-func median(list []usage) usage {
-	var wall, cpu []time.Duration
-	var memory int64
-	for _, u := range list {
-		wall, cpu, memory = append(wall, u.wall), append(cpu, u.cpu), max(memory, u.memory)
-	}
-	slices.Sort(wall)
-	slices.Sort(cpu)
-	return usage{wall[len(wall)/2], cpu[len(cpu)/2], memory}
-}
-
-// processor returns the kind of processor, as the system tells it.
-func processor() string {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown"
-	}
-	for line := range strings.Lines(string(info)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
+	a, b := measure.Median(mine), measure.Median(theirs)
+	return fmt.Sprintf("%.2f (%.2f), %.2f", a.Wall.Seconds()/b.Wall.Seconds(), a.CPU.Seconds()/b.CPU.Seconds(), float64(a.Memory)/float64(b.Memory))
 }
