@@ -1,4 +1,4 @@
-// Package postgrestest starts real, throw-away PostgreSQL 15 servers for tests. Every server listens on a free
+// Package postgrestest starts real, throw-away PostgreSQL servers for tests, Debian 12's or another version. Every server listens on a free
 // loopback port, runs as an unprivileged user, keeps its files below the test's temporary directory and is
 // gone when the test ends.
 package postgrestest
@@ -47,18 +47,24 @@ func Start(t testing.TB) *Cluster {
 	if _, err := os.Stat(filepath.Join(Bin, "initdb")); err != nil {
 		t.Fatalf("%v: run make test: it installs what is missing", err)
 	}
+	return StartVersion(t, Bin)
+}
+
+// StartVersion is Start with the PostgreSQL whose programs directory bin holds.
+func StartVersion(t testing.TB, bin string) *Cluster {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "postgres")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	own(t, dir)
 	reach(t, dir)
-	c := &Cluster{Data: filepath.Join(dir, "data"), PasswordFile: filepath.Join(dir, "password"), Bin: Bin}
+	c := &Cluster{Data: filepath.Join(dir, "data"), PasswordFile: filepath.Join(dir, "password"), Bin: bin}
 	if err := os.WriteFile(c.PasswordFile, []byte("anchor and chain\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	own(t, c.PasswordFile)
-	initdb := unprivileged(t, exec.Command(filepath.Join(Bin, "initdb"), "--pgdata="+c.Data, "--username=postgres",
+	initdb := unprivileged(t, exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+c.Data, "--username=postgres",
 		"--pwfile="+c.PasswordFile, "--auth=scram-sha-256", "--data-checksums", "--encoding=UTF8", "--locale=C", "--no-sync"))
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
