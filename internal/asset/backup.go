@@ -2,10 +2,11 @@ package asset
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -13,288 +14,283 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/kedge-project/kedge/archive"
 )
 
-// minVersion is the first PostgreSQL whose base backup comes as one stream with its manifest.
-const minVersion = 15
+// minVersion is the first PostgreSQL whose base backups have a manifest.
+const minVersion = 13
+
+// relationCut is how many bytes a chunk of a relation's file has: a whole number of pages, so that a page which changed
+// costs this much and no more.
+const relationCut = 128 << 10
 
 // baseInfo says what a base backup needs to become a consistent cluster.
 type baseInfo struct {
 	timeline   int32
 	start, end pglogrepl.LSN // the WAL from start to end makes it consistent
+	label      []byte        // the file backup_label
 }
 
-// receiveBase takes a base backup over conn, a replication connection, into dir, which is emptied first. Every file is
-// compared with the manifest, which stands in dir as "backup_manifest", so that pg_verifybackup can be asked too.
-func receiveBase(ctx context.Context, conn *pgconn.PgConn, dir, label string) (baseInfo, error) {
-	if err := checkVersion(conn.ParameterStatus("server_version")); err != nil {
+// receiveBase takes a base backup over conn, a replication connection, and gives its files to add, below dir. Tablespaces stand
+// in pg_tblspc, in directories where the server has links; the file tablespace_map says where those lead. Every file is compared with
+// the server's manifest, which stands in dir as "backup_manifest", so that pg_verifybackup can be asked too.
+func receiveBase(ctx context.Context, conn *pgconn.PgConn, dir, name string, add func(archive.Entry) error) (baseInfo, error) {
+	version, err := checkVersion(conn.ParameterStatus("server_version"))
+	if err != nil {
 		return baseInfo{}, err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return baseInfo{}, fmt.Errorf("empty the spool for the base backup: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return baseInfo{}, fmt.Errorf("make the spool for the base backup: %w", err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return baseInfo{}, fmt.Errorf("open the spool for the base backup: %w", err)
-	}
-	defer root.Close()
-
 	begun, err := pglogrepl.StartBaseBackup(ctx, conn, pglogrepl.BaseBackupOptions{
-		Label: label, Fast: true, NoWait: true, Manifest: true, ManifestChecksums: "SHA256",
+		Label: name, Fast: true, NoWait: true, TablespaceMap: true, Manifest: true, ManifestChecksums: "CRC32C",
 	})
 	if err != nil {
 		return baseInfo{}, fmt.Errorf("begin base backup: %w", err)
 	}
-	if len(begun.Tablespaces) > 0 {
-		return baseInfo{}, fmt.Errorf("take base backup: the cluster has tablespaces (%s): not yet supported; move their tables to pg_default",
-			begun.Tablespaces[0].Location)
+	stream := backupStream{ctx: ctx, conn: conn}
+	if version < 15 {
+		stream.parts = numbered(begun.Tablespaces)
 	}
-	stream := &backupStream{ctx: ctx, conn: conn}
-	text, files, err := stream.receive(root)
-	if err != nil {
+	b := baseBackup{dir: dir, add: add, files: map[string]received{}, stream: &stream}
+	if err := b.receive(); err != nil {
 		return baseInfo{}, fmt.Errorf("take base backup: %w", err)
 	}
 	if _, err := pglogrepl.FinishBaseBackup(ctx, conn); err != nil {
 		return baseInfo{}, fmt.Errorf("end base backup: %w", err)
 	}
-	return checkBase(root, text, files)
+	return b.check()
 }
 
-// checkBase proves the received files by the manifest's text and keeps it beside them.
-func checkBase(root *os.Root, text []byte, files map[string]received) (baseInfo, error) {
-	m, err := parseManifest(text)
-	if err != nil {
-		return baseInfo{}, err
-	}
-	if err := m.verify(files); err != nil {
-		return baseInfo{}, err
-	}
-	var info baseInfo
-	info.timeline, info.start, info.end, err = m.span()
-	if err != nil {
-		return baseInfo{}, err
-	}
-	if err := root.WriteFile("backup_manifest", text, 0o600); err != nil {
-		return baseInfo{}, fmt.Errorf("write base backup manifest: %w", err)
-	}
-	return info, nil
-}
-
-// checkVersion refuses servers that send base backups in an older form.
-func checkVersion(version string) error {
+// checkVersion returns the major version, and refuses servers that cannot prove a base backup.
+func checkVersion(version string) (int, error) {
 	digits := version
 	if end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
 		digits = version[:end]
 	}
 	major, err := strconv.Atoi(digits)
 	if err != nil || major < minVersion {
-		return fmt.Errorf("take base backup: the server is PostgreSQL %.40q, kedge needs %d or newer", version, minVersion)
+		return 0, fmt.Errorf("take base backup: the server is PostgreSQL %.40q, kedge needs %d or newer", version, minVersion)
 	}
-	return nil
+	return major, nil
 }
 
-// backupStream reads the messages of a base backup: 'n' begins an archive, 'm' the manifest, 'd' holds the bytes of what began
-// last and 'p' tells progress.
-//
-// Source: PostgreSQL documentation, "Streaming Replication Protocol", BASE_BACKUP.
-type backupStream struct {
-	ctx  context.Context
-	conn *pgconn.PgConn
+// baseBackup is one on its way from the server.
+type baseBackup struct {
+	dir    string
+	add    func(archive.Entry) error
+	stream *backupStream
 
-	data  []byte // what is left of the current 'd' message
-	ended bool   // the current content is all read
-	next  byte   // the kind of message that ended it, 0 at the stream's end
+	files    map[string]received // by their paths in the manifest
+	manifest []byte
+	label    []byte
 }
 
-func (s *backupStream) receive(root *os.Root) (manifest []byte, files map[string]received, err error) {
-	files = make(map[string]received)
-	if err := s.begin(); err != nil {
-		return nil, nil, err
-	}
-	for s.next != 0 {
-		s.ended = false
-		switch s.next {
-		case 'n':
-			err = unpack(tar.NewReader(s), root, files)
-			if err == nil { // what follows the archive's end mark
-				_, err = io.Copy(io.Discard, s)
-			}
-		case 'm':
-			manifest, err = io.ReadAll(io.LimitReader(s, maxManifest+1))
-			if err == nil && len(manifest) > maxManifest {
-				err = fmt.Errorf("the manifest is longer than %d bytes", maxManifest)
-			}
-		default:
-			err = fmt.Errorf("message %q is not of the protocol", s.next)
+func (b *baseBackup) receive() error {
+	for {
+		p, err := b.stream.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = b.take(p)
 		}
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	return manifest, files, nil
 }
 
-// begin reads up to the first content.
-func (s *backupStream) begin() error {
-	if err := pglogrepl.NextTableSpace(s.ctx, s.conn); err != nil {
-		return err
+func (b *baseBackup) take(p part) error {
+	if !p.manifest {
+		return b.unpack(tar.NewReader(b.stream), p.below)
 	}
-	n, err := io.Copy(io.Discard, s)
-	if err == nil && n > 0 {
-		err = errors.New("the server sent bytes of no archive")
+	text, err := io.ReadAll(io.LimitReader(b.stream, maxManifest+1))
+	if err == nil && len(text) > maxManifest {
+		err = fmt.Errorf("the manifest is longer than %d bytes", maxManifest)
 	}
+	b.manifest = text
 	return err
 }
 
-// Read returns the bytes of the current content, and io.EOF where the next one begins.
-func (s *backupStream) Read(p []byte) (int, error) {
-	for len(s.data) == 0 {
-		if s.ended {
-			return 0, io.EOF
-		}
-		if err := s.message(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, s.data)
-	s.data = s.data[n:]
-	return n, nil
-}
-
-func (s *backupStream) message() error {
-	message, err := s.conn.ReceiveMessage(s.ctx)
+// check proves the received files by the manifest and keeps it beside them.
+func (b *baseBackup) check() (baseInfo, error) {
+	m, err := parseManifest(b.manifest)
 	if err != nil {
-		return err
+		return baseInfo{}, err
 	}
-	switch message := message.(type) {
-	case *pgproto3.CopyData:
-		if len(message.Data) == 0 {
-			return errors.New("the server sent an empty message")
-		}
-		switch kind := message.Data[0]; kind {
-		case 'd':
-			s.data = message.Data[1:]
-		case 'p':
-		default:
-			s.next, s.ended = kind, true
-		}
-	case *pgproto3.CopyDone:
-		s.next, s.ended = 0, true
-	case *pgproto3.ErrorResponse:
-		return pgconn.ErrorResponseToPgError(message)
-	case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
-	default:
-		return fmt.Errorf("unexpected answer %T", message)
+	if err := m.verify(b.files); err != nil {
+		return baseInfo{}, err
 	}
-	return nil
+	info := baseInfo{label: b.label}
+	if info.timeline, info.start, info.end, err = m.span(); err != nil {
+		return baseInfo{}, err
+	}
+	owner, ok := b.files["backup_label"]
+	if !ok {
+		return baseInfo{}, errors.New("verify base backup: it has no backup_label: take the base backup again")
+	}
+	entry := archive.Entry{Path: b.dir, Mode: fs.ModeDir | 0o700, ModTime: owner.modified, UID: owner.uid, GID: owner.gid}
+	if err := b.add(entry); err != nil {
+		return baseInfo{}, err
+	}
+	entry.Path, entry.Mode, entry.Content = path.Join(b.dir, "backup_manifest"), 0o600, bytes.NewReader(b.manifest)
+	return info, b.add(entry)
 }
 
-// unpack writes an archive below root and adds what it held to files. Owners are kept where the process may give files away,
-// so that a restored cluster belongs to the user its server runs as.
-func unpack(archive *tar.Reader, root *os.Root, files map[string]received) error {
-	for {
-		header, err := archive.Next()
+// unpack reads one archive of the backup, of which all stands below a directory of the data directory.
+func (b *baseBackup) unpack(content *tar.Reader, below string) error {
+	for first := true; ; {
+		header, err := content.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read archive: %w", err)
 		}
-		name := path.Clean(header.Name)
-		if name == "." {
+		name := path.Join(below, header.Name)
+		if !filepath.IsLocal(path.Clean(header.Name)) {
+			return fmt.Errorf("%q leads out of the data directory", header.Name)
+		}
+		if name == below || name == "." {
 			continue
 		}
-		switch header.Typeflag {
-		case tar.TypeDir:
-			if err := root.MkdirAll(filepath.FromSlash(name), 0o700); err != nil {
-				return fmt.Errorf("make directory: %w", err)
+		if first && below != "" {
+			if err := b.add(b.directory(below, header)); err != nil {
+				return fmt.Errorf("store %q: %w", below, err)
 			}
-			if err := own(root, name, header); err != nil {
-				return err
-			}
-		case tar.TypeReg:
-			got, err := unpackFile(archive, root, name, header)
-			if err != nil {
-				return fmt.Errorf("write %q: %w", name, err)
-			}
-			if _, twice := files[name]; twice {
-				return fmt.Errorf("file %q came twice", name)
-			}
-			files[name] = got
-		default:
-			return fmt.Errorf("%q is neither a file nor a directory (type %q)", name, header.Typeflag)
+		}
+		first = false
+		if err := b.unpackOne(content, name, header); err != nil {
+			return fmt.Errorf("store %q: %w", name, err)
 		}
 	}
 }
 
-func unpackFile(content io.Reader, root *os.Root, name string, header *tar.Header) (received, error) {
-	if err := root.MkdirAll(filepath.FromSlash(path.Dir(name)), 0o700); err != nil {
-		return received{}, err
+// directory is an entry of what header tells of. The server's modification time keeps the snapshot's metadata, and so its trees, the same
+// for what did not change.
+func (b *baseBackup) directory(name string, header *tar.Header) archive.Entry {
+	return archive.Entry{
+		Path: path.Join(b.dir, name), Mode: fs.ModeDir | 0o700,
+		ModTime: header.ModTime, UID: uint32(header.Uid), GID: uint32(header.Gid),
 	}
-	f, err := root.OpenFile(filepath.FromSlash(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return received{}, err
-	}
-	hash := sha256.New()
-	size, err := io.Copy(io.MultiWriter(f, hash), content)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return received{}, err
-	}
-	got := received{size: size}
-	hash.Sum(got.sum[:0])
-	if err := own(root, name, header); err != nil {
-		return received{}, err
-	}
-	// The server's modification time keeps the snapshot's metadata, and so its trees, the same for files that did not change.
-	return got, root.Chtimes(filepath.FromSlash(name), time.Time{}, header.ModTime)
 }
 
-func own(root *os.Root, name string, header *tar.Header) error {
-	if os.Geteuid() != 0 {
-		return nil
+func (b *baseBackup) unpackOne(content io.Reader, name string, header *tar.Header) error {
+	entry := b.directory(name, header)
+	switch header.Typeflag {
+	case tar.TypeDir:
+		return b.add(entry)
+	case tar.TypeReg:
+	default:
+		return fmt.Errorf("it is neither a file nor a directory (type %q)", header.Typeflag)
 	}
-	if err := root.Lchown(filepath.FromSlash(name), header.Uid, header.Gid); err != nil {
-		return fmt.Errorf("set owner: %w", err)
+	if _, twice := b.files[name]; twice {
+		return errors.New("it came twice")
 	}
+	sum := summer{rd: content}
+	if name == "backup_label" {
+		sum.keep = &bytes.Buffer{}
+	}
+	entry.Mode, entry.Content = 0o600, &sum
+	if isRelation(name) {
+		entry.Cut = relationCut
+	}
+	if err := b.add(entry); err != nil {
+		return err
+	}
+	if sum.keep != nil {
+		b.label = sum.keep.Bytes()
+	}
+	b.files[name] = received{size: sum.size, sum: sum.crc, modified: header.ModTime, uid: entry.UID, gid: entry.GID}
 	return nil
 }
 
-// readLabel returns where the base backup in dir begins; the zero baseInfo if there is no base backup in it. It leaves
-// out where the backup ends.
-func readLabel(dir string) (baseInfo, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "backup_label"))
+// isRelation tells whether a file holds pages, by its path in the data directory: a table or an index, in its default place or in
+// a tablespace.
+//
+// Source: PostgreSQL documentation, "Database File Layout".
+func isRelation(name string) bool {
+	top, _, _ := strings.Cut(name, "/")
+	first := path.Base(name)[0]
+	return (top == "base" || top == "global" || top == "pg_tblspc") && first >= '1' && first <= '9'
+}
+
+// maxLabel bounds the file backup_label, in bytes: it has some 200.
+const maxLabel = 8 << 10
+
+// summer reads a file and sums it up as the manifest does.
+type summer struct {
+	rd   io.Reader
+	size int64
+	crc  uint32
+	keep *bytes.Buffer // the content, at most maxLabel bytes of it; nil: nobody wants it
+}
+
+func (s *summer) Read(p []byte) (int, error) {
+	n, err := s.rd.Read(p)
+	s.size += int64(n)
+	s.crc = crc32.Update(s.crc, crc32.MakeTable(crc32.Castagnoli), p[:n])
+	if s.keep != nil {
+		s.keep.Write(p[:min(n, maxLabel-s.keep.Len())])
+	}
+	return n, err
+}
+
+// readLabel returns where the newest base backup begins, by its backup_label in the spool; the zero baseInfo if there was none
+// yet. It leaves out where the backup ends.
+func readLabel(spool string) (baseInfo, error) {
+	text, err := os.ReadFile(filepath.Join(spool, labelName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return baseInfo{}, nil
 	}
 	if err != nil {
-		return baseInfo{}, fmt.Errorf("read the spooled base backup: %w", err)
+		return baseInfo{}, fmt.Errorf("read the label of the newest base backup: %w", err)
 	}
-	var info baseInfo
+	info, err := parseLabel(text)
+	if err != nil {
+		return baseInfo{}, fmt.Errorf("read %s: %w", filepath.Join(spool, labelName), err)
+	}
+	return info, nil
+}
+
+// parseLabel reads a backup_label.
+func parseLabel(text []byte) (info baseInfo, err error) {
+	info.label = text
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "START WAL LOCATION: "); ok {
 			position, _, _ := strings.Cut(rest, " ")
 			if info.start, err = parseLSN(position); err != nil {
-				return baseInfo{}, fmt.Errorf("read the spooled base backup: %w", err)
+				return baseInfo{}, err
 			}
 		}
 		if rest, ok := strings.CutPrefix(line, "START TIMELINE: "); ok {
 			timeline, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 32)
 			if err != nil {
-				return baseInfo{}, fmt.Errorf("read the spooled base backup: %w", err)
+				return baseInfo{}, err
 			}
 			info.timeline = int32(timeline)
 		}
 	}
 	if info.start == 0 || info.timeline < 1 {
-		return baseInfo{}, errors.New("read the spooled base backup: its label does not say where it begins")
+		return baseInfo{}, errors.New("the label does not say where the base backup begins")
 	}
 	return info, nil
+}
+
+// labelName is the file in the spool that holds the newest base backup's label.
+const labelName = "backup_label"
+
+// writeLabel keeps the label of a base backup that is stored.
+func writeLabel(spool string, label []byte) error {
+	name := filepath.Join(spool, labelName)
+	err := os.WriteFile(name+".partial", label, 0o600)
+	if err == nil {
+		err = os.Rename(name+".partial", name)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the label of the base backup: %w", err)
+	}
+	return nil
 }

@@ -11,29 +11,32 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
-// Base takes a base backup and archives it. It can be brought back together with the WAL that Stream receives meanwhile and the
-// next Flush archives. repository is the repository's name in the estate.
+// Base takes a base backup into the repository, with no copy on any disk between. It can be brought back together with the WAL that Stream
+// receives meanwhile and the next Flush archives. repository is the repository's name in the estate.
 func (p *Postgres) Base(ctx context.Context, r *repo.Repository, repository string) (Captured, error) {
-	p.archiving.Lock()
-	defer p.archiving.Unlock()
-	begin := time.Now()
-	info, err := p.fetchBase(ctx)
-	if err != nil {
-		return Captured{}, fmt.Errorf("base backup of %s: %w", p.name, err)
-	}
-	captured, err := p.archive(ctx, r, repository, p.baseDir(), archive.Options{
-		Time: time.Now(),
-		Tags: []string{
-			tagBase, fmt.Sprintf("%s%d", tagTimeline, info.timeline),
-			tagStart + info.start.String(), tagEnd + info.end.String(),
+	p.basing.Lock()
+	defer p.basing.Unlock()
+	var info baseInfo
+	captured, err := p.archive(ctx, r, repository, p.data, archive.Options{
+		Entries: func(ctx context.Context, add func(archive.Entry) error) (err error) {
+			info, err = p.fetchBase(ctx, add)
+			return err
+		},
+		Finish: func(sn *snapshot.Snapshot) {
+			sn.Time = time.Now() // the state at its end is the first that it can be brought back to
+			sn.Tags = append(sn.Tags, tagBase, fmt.Sprintf("%s%d", tagTimeline, info.timeline),
+				tagStart+info.start.String(), tagEnd+info.end.String())
 		},
 	})
+	if err == nil {
+		err = writeLabel(p.spool, info.label)
+	}
 	if err != nil {
 		return Captured{}, fmt.Errorf("base backup of %s: %w", p.name, err)
 	}
-	captured.Fact.Seconds = time.Since(begin).Seconds()
 	return captured, nil
 }
 
@@ -66,7 +69,7 @@ func (p *Postgres) Flush(ctx context.Context, r *repo.Repository, repository str
 	return captured, nil
 }
 
-// archive stores one directory of the spool, all of it or nothing.
+// archive stores one directory, all of it or nothing.
 func (p *Postgres) archive(ctx context.Context, r *repo.Repository, repository, dir string, opt archive.Options) (Captured, error) {
 	system, err := p.system()
 	if err != nil {
@@ -78,7 +81,7 @@ func (p *Postgres) archive(ctx context.Context, r *repo.Repository, repository, 
 		return Captured{}, err
 	}
 	if n := captured.Fact.Unreadable; n > 0 {
-		return Captured{}, fmt.Errorf("%d files in the spool %s could not be read: snapshot %s is not complete", n, dir, captured.Snapshot.ID.Short())
+		return Captured{}, fmt.Errorf("%d files in %s could not be read: snapshot %s is not complete", n, dir, captured.Snapshot.ID.Short())
 	}
 	return captured, nil
 }

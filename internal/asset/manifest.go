@@ -3,10 +3,12 @@ package asset
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 )
@@ -16,8 +18,10 @@ const maxManifest = 256 << 20
 
 // received is what is known of a file that came with a base backup.
 type received struct {
-	size int64
-	sum  [sha256.Size]byte
+	size     int64
+	sum      uint32 // CRC-32C
+	modified time.Time
+	uid, gid uint32
 }
 
 // manifest is PostgreSQL's list of the files of a base backup.
@@ -84,7 +88,7 @@ func parseManifest(text []byte) (*manifest, error) {
 }
 
 // verify compares the files that came with those that the server says it sent: none missing, none more, each with its size
-// and SHA-256.
+// and CRC-32C.
 func (m *manifest) verify(files map[string]received) error {
 	listed := make(map[string]bool, len(m.Files))
 	for _, f := range m.Files {
@@ -99,7 +103,8 @@ func (m *manifest) verify(files map[string]received) error {
 		if got.size != f.Size {
 			return fmt.Errorf("verify base backup: file %q has %d bytes, the server sent %d: take the base backup again", f.Path, got.size, f.Size)
 		}
-		if f.Algorithm != "SHA256" || f.Checksum != hex.EncodeToString(got.sum[:]) {
+		// The server writes the number's bytes in its own order: all machines that kedge is built for have the same.
+		if f.Algorithm != "CRC32C" || f.Checksum != hex.EncodeToString(binary.LittleEndian.AppendUint32(nil, got.sum)) {
 			return fmt.Errorf("verify base backup: file %q does not have the checksum that the server gave (%.20s): take the base backup again", f.Path, f.Algorithm)
 		}
 	}

@@ -3,9 +3,11 @@ package asset
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 )
@@ -17,18 +19,17 @@ func sign(text string) []byte {
 }
 
 func sample() (text []byte, files map[string]received) {
-	content := []byte("15\n")
-	sum := sha256.Sum256(content)
+	sum := crc32.Checksum([]byte("15\n"), crc32.MakeTable(crc32.Castagnoli))
 	text = sign(fmt.Sprintf(`{ "PostgreSQL-Backup-Manifest-Version": 1,
 "Files": [
-{ "Path": "PG_VERSION", "Size": 3, "Last-Modified": "2026-11-23 19:24:43 GMT", "Checksum-Algorithm": "SHA256", "Checksum": "%s" },
-{ "Encoded-Path": "ff61", "Size": 3, "Last-Modified": "2026-11-23 19:24:43 GMT", "Checksum-Algorithm": "SHA256", "Checksum": "%[1]s" }
+{ "Path": "PG_VERSION", "Size": 3, "Last-Modified": "2026-11-23 19:24:43 GMT", "Checksum-Algorithm": "CRC32C", "Checksum": "%s" },
+{ "Encoded-Path": "ff61", "Size": 3, "Last-Modified": "2026-11-23 19:24:43 GMT", "Checksum-Algorithm": "CRC32C", "Checksum": "%[1]s" }
 ],
 "WAL-Ranges": [
 { "Timeline": 1, "Start-LSN": "0/2000028", "End-LSN": "0/2000100" }
 ],
-`, hex.EncodeToString(sum[:])))
-	return text, map[string]received{"PG_VERSION": {3, sum}, "\xffa": {3, sum}}
+`, hex.EncodeToString(binary.LittleEndian.AppendUint32(nil, sum))))
+	return text, map[string]received{"PG_VERSION": {size: 3, sum: sum}, "\xffa": {size: 3, sum: sum}}
 }
 
 func TestManifestProvesWhatCame(t *testing.T) {
@@ -47,8 +48,8 @@ func TestManifestProvesWhatCame(t *testing.T) {
 
 	for want, change := range map[string]func(map[string]received){
 		"did not come": func(f map[string]received) { delete(f, "PG_VERSION") },
-		"3":            func(f map[string]received) { f["PG_VERSION"] = received{4, f["PG_VERSION"].sum} },
-		"checksum":     func(f map[string]received) { f["PG_VERSION"] = received{3, sha256.Sum256(nil)} },
+		"3":            func(f map[string]received) { f["PG_VERSION"] = received{size: 4, sum: f["PG_VERSION"].sum} },
+		"checksum":     func(f map[string]received) { f["PG_VERSION"] = received{size: 3, sum: ^f["PG_VERSION"].sum} },
 		"not in the manifest": func(f map[string]received) {
 			f["postgresql.conf"] = received{}
 		},

@@ -13,27 +13,30 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/estate"
 )
 
 // Postgres captures one cluster by the streaming replication protocol: base backups now and then, and all WAL between, so that
-// any committed transaction can be recovered up to or without. It keeps both in its spool, a private directory, until
-// they are archived:
+// any committed transaction can be recovered up to or without. Base backups stream into the repository; WAL is kept in the spool, a
+// private directory, until it is archived:
 //
-//	spool/base     the newest base backup, a data directory; its path stays, so that the next one adds what changed only
-//	spool/wal      WAL segments under PostgreSQL's names, the newest one filled with zeros, and timeline histories
-//	spool/system   the cluster's system identifier
+//	spool/wal           WAL segments under PostgreSQL's names, the newest one filled with zeros, and timeline histories
+//	spool/backup_label  of the newest base backup: what WAL must be kept
+//	spool/system        the cluster's system identifier
 //
 // One process uses a spool at a time. Base, Stream and Flush may run in several goroutines.
 type Postgres struct {
 	name         string // SERVICE/ASSET
 	connect      string
 	passwordFile string
+	data         string // where the data directory stands in a base backup's snapshot, absolute
 	spool        string // absolute
 	slot         string
 	segmentSize  uint64 // bytes
 
-	archiving sync.Mutex // held by Base and Flush: each reads the spool while it archives it
+	basing    sync.Mutex // held by Base
+	archiving sync.Mutex // held by Flush: it reads the spool while it archives it
 	flushed   segment    // the newest one when Flush last archived; zero in a new process
 	streaming sync.Mutex // held by Stream
 	slotting  sync.Mutex // held while the slot is made: one that is half made has no position yet
@@ -55,7 +58,10 @@ func OpenPostgres(ctx context.Context, service string, a estate.Asset, spool str
 	}
 	p := &Postgres{
 		name: service + "/" + a.Name, connect: a.Connect, passwordFile: a.PasswordFile,
-		spool: spool, slot: slotName(service, a.Name), progress: newProgress(),
+		data: a.Data, spool: spool, slot: slotName(service, a.Name), progress: newProgress(),
+	}
+	if p.data == "" {
+		p.data = filepath.Join(spool, "data")
 	}
 	for _, dir := range []string{spool, p.walDir()} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -80,8 +86,7 @@ func OpenPostgres(ctx context.Context, service string, a estate.Asset, spool str
 	return p, nil
 }
 
-func (p *Postgres) baseDir() string { return filepath.Join(p.spool, "base") }
-func (p *Postgres) walDir() string  { return filepath.Join(p.spool, "wal") }
+func (p *Postgres) walDir() string { return filepath.Join(p.spool, "wal") }
 
 // WAL returns the directory in which Transactions finds what Stream received.
 func (p *Postgres) WAL() string { return p.walDir() }
@@ -121,8 +126,9 @@ func (p *Postgres) system() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// fetchBase takes a base backup into the spool. The slot is made first: it keeps the WAL that the base needs until Stream has it.
-func (p *Postgres) fetchBase(ctx context.Context) (baseInfo, error) {
+// fetchBase takes a base backup and gives its files to add. The slot is made first: it keeps the WAL that the base needs until
+// Stream has it.
+func (p *Postgres) fetchBase(ctx context.Context, add func(archive.Entry) error) (baseInfo, error) {
 	conn, err := dial(ctx, p.connect, p.passwordFile, true)
 	if err != nil {
 		return baseInfo{}, err
@@ -134,7 +140,7 @@ func (p *Postgres) fetchBase(ctx context.Context) (baseInfo, error) {
 	if _, err := p.ensureSlot(ctx, conn); err != nil {
 		return baseInfo{}, err
 	}
-	return receiveBase(ctx, conn, p.baseDir(), "kedge "+p.name)
+	return receiveBase(ctx, conn, p.data, "kedge "+p.name, add)
 }
 
 // catchUp waits until the spool holds all WAL that was safe on the server's disk when it was called, and returns up to where
@@ -154,9 +160,9 @@ func (p *Postgres) catchUp(ctx context.Context) (timeline uint32, reached pglogr
 	return timeline, reached, err
 }
 
-// prune removes WAL segments that the spooled base backup does not need. The caller has archived them.
+// prune removes WAL segments that the newest base backup does not need. The caller has archived them.
 func (p *Postgres) prune() error {
-	base, err := readLabel(p.baseDir())
+	base, err := readLabel(p.spool)
 	if err != nil || base.start == 0 {
 		return err
 	}

@@ -3,6 +3,7 @@ package asset
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
 func declare(c *postgrestest.Cluster) estate.Asset {
@@ -95,49 +98,125 @@ func catchUp(t *testing.T, p *Postgres) {
 	}
 }
 
+// unpackTo returns what writes a base backup's files below dir.
+func unpackTo(dir string) func(archive.Entry) error {
+	return func(e archive.Entry) error {
+		name := filepath.Join(dir, e.Path)
+		if e.Mode.IsDir() {
+			return os.MkdirAll(name, 0o700)
+		}
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		content, err := io.ReadAll(e.Content)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, content, 0o600)
+	}
+}
+
+// verifyBackup is PostgreSQL's own opinion of a base backup.
+func verifyBackup(c *postgrestest.Cluster, dir string) (string, error) {
+	out, err := exec.Command(filepath.Join(c.Bin, "pg_verifybackup"), "--no-parse-wal", dir).CombinedOutput()
+	return string(out), err
+}
+
 func TestBaseBackupIsWhatPostgreSQLItselfCallsIntact(t *testing.T) {
 	c := postgrestest.Start(t)
+	elsewhere := filepath.Join(filepath.Dir(c.Data), "elsewhere")
+	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'mkdir "+elsewhere+"'")
+	c.Superuser(t, "CREATE TABLESPACE elsewhere LOCATION '"+elsewhere+"'")
+	c.Superuser(t, "CREATE TABLE ports (code text) TABLESPACE elsewhere; INSERT INTO ports VALUES ('GBLON')")
 	s := connect(t, c)
 	s.do("CREATE TABLE ships (imo int PRIMARY KEY, name text); INSERT INTO ships SELECT g, 'ship ' || g FROM generate_series(1, 5000) g")
 	p := open(t, c)
-	info, err := p.fetchBase(t.Context())
+	dir := t.TempDir()
+	info, err := p.fetchBase(t.Context(), unpackTo(dir))
 	if err != nil {
 		t.Fatalf("base backup: %v", err)
 	}
 	if info.timeline != 1 || info.start == 0 || info.end < info.start {
 		t.Errorf("base backup says %+v", info)
 	}
-	label, err := readLabel(p.baseDir())
+	label, err := parseLabel(info.label)
 	if err != nil || label.start != info.start || label.timeline != 1 {
 		t.Errorf("label says %+v, %v; the manifest %+v", label, err, info)
 	}
-	verify := func() (string, error) {
-		out, err := exec.Command(filepath.Join(c.Bin, "pg_verifybackup"), "--no-parse-wal", p.baseDir()).CombinedOutput()
-		return string(out), err
-	}
-	if out, err := verify(); err != nil {
+	data := filepath.Join(dir, p.data)
+	if out, err := verifyBackup(c, data); err != nil {
 		t.Errorf("pg_verifybackup: %v\n%s", err, out)
 	}
-	if mode, err := os.Stat(p.baseDir()); err != nil || mode.Mode().Perm() != 0o700 {
-		t.Errorf("the spool is open to others: %v, %v", mode.Mode(), err)
+	if links, err := os.ReadFile(filepath.Join(data, "tablespace_map")); err != nil || !strings.HasSuffix(string(links), " "+elsewhere+"\n") {
+		t.Errorf("tablespace_map says %q, %v; want that of %s", links, err, elsewhere)
 	}
 	// The check above can fail.
-	if err := os.WriteFile(filepath.Join(p.baseDir(), "PG_VERSION"), []byte("14\n"), 0o600); err != nil {
+	ports, err := filepath.Glob(filepath.Join(data, "pg_tblspc", "*", "PG_*", "*", "*"))
+	if err != nil || len(ports) == 0 {
+		t.Fatalf("the tablespace has no file: %v", err)
+	}
+	if err := os.WriteFile(ports[0], []byte("14\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := verify(); err == nil {
+	if _, err := verifyBackup(c, data); err == nil {
 		t.Error("pg_verifybackup did not notice a changed file")
 	}
 }
 
-func TestTablespaceIsRefusedNotForgotten(t *testing.T) {
+func TestSecondBaseBackupStoresTheChangedPagesOnly(t *testing.T) {
 	c := postgrestest.Start(t)
-	elsewhere := filepath.Join(filepath.Dir(c.Data), "elsewhere")
-	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'mkdir "+elsewhere+"'")
-	c.Superuser(t, "CREATE TABLESPACE elsewhere LOCATION '"+elsewhere+"'")
-	_, err := open(t, c).fetchBase(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "not yet supported") {
-		t.Fatalf("base backup of a cluster with a tablespace: %v", err)
+	s := connect(t, c)
+	// Random text, so that stored bytes tell of what was stored, not of how well it shrinks.
+	s.do("CREATE TABLE ships (imo int PRIMARY KEY, name text) WITH (fillfactor = 80)")
+	s.do("INSERT INTO ships SELECT g, md5(g::text) || md5((g + 1)::text) || md5((g + 2)::text) FROM generate_series(1, 100000) g")
+	c.Superuser(t, "VACUUM (FREEZE, ANALYZE) ships")
+	p, r := open(t, c), newRepository(t)
+	stop := stream(t, p)
+	first := base(t, p, r)
+	s.do("UPDATE ships SET name = 'Torrey Canyon' WHERE imo = 50000")
+	c.Superuser(t, "CHECKPOINT")
+	second := base(t, p, r)
+	flush(t, p, r)
+	stop()
+	if first.Fact.Bytes < 16<<20 || first.Fact.Added < 4<<20 {
+		t.Fatalf("the first base backup has %d bytes, %d stored: too few to tell", first.Fact.Bytes, first.Fact.Added)
+	}
+	// A page of the table, catalogues, statistics, control files; the list of all files.
+	if second.Fact.Added > 1<<20 {
+		t.Errorf("after one row changed %d bytes were stored, the first base backup stored %d", second.Fact.Added, first.Fact.Added)
+	}
+	server, _ := bringBack(t, c, r, Target{Latest: true})
+	if got := connect(t, server).one("SELECT (SELECT count(*) FROM ships) || ' ' || name FROM ships WHERE imo = 50000"); got != "100000 Torrey Canyon" {
+		t.Errorf("the second base backup brings back %q", got)
+	}
+}
+
+func TestBaseBackupThatBreaksOffStoresNothing(t *testing.T) {
+	c := postgrestest.Start(t)
+	connect(t, c).do("CREATE TABLE ships AS SELECT g AS imo FROM generate_series(1, 200000) g")
+	p, r := open(t, c), newRepository(t)
+	files := 0
+	_, err := p.fetchBase(t.Context(), func(e archive.Entry) error {
+		if files++; files == 100 {
+			c.Stop()
+		}
+		if e.Content == nil {
+			return nil
+		}
+		_, err := io.Copy(io.Discard, e.Content)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "take base backup") {
+		t.Errorf("a server that ended half way: %v", err)
+	}
+	if _, err := p.Base(t.Context(), r, "main"); err == nil || !strings.Contains(err.Error(), "is the server up") {
+		t.Errorf("a server that is gone: %v", err)
+	}
+	if list, err := snapshot.List(t.Context(), r); err != nil || len(list) > 0 {
+		t.Errorf("there are snapshots: %v, %v", list, err)
+	}
+	if label, err := readLabel(p.spool); err != nil || label.start != 0 {
+		t.Errorf("the spool says there is a base backup: %+v, %v", label, err)
 	}
 }
 
@@ -205,9 +284,7 @@ func TestStreamSaysWhichWALIsGone(t *testing.T) {
 	if _, _, err := p.catchUp(ctx); !errors.Is(err, ErrGap) {
 		t.Fatalf("waiting for a stream that met a gap: %v, want ErrGap at once", err)
 	}
-	if _, err := p.fetchBase(ctx); err != nil {
-		t.Fatal(err)
-	}
+	base(t, p, newRepository(t))
 	stream(t, p)
 	catchUp(t, p)
 }
@@ -260,7 +337,7 @@ func TestSpoolOfAnotherClusterIsRefused(t *testing.T) {
 	if err := p.Stream(t.Context()); !errors.Is(err, errOtherCluster) {
 		t.Errorf("Stream: %v", err)
 	}
-	if _, err := p.fetchBase(t.Context()); !errors.Is(err, errOtherCluster) {
+	if _, err := p.fetchBase(t.Context(), unpackTo(t.TempDir())); !errors.Is(err, errOtherCluster) {
 		t.Errorf("Base: %v", err)
 	}
 }

@@ -390,7 +390,7 @@ func TestSpoolKeepsOnlyWhatTheNewestBaseNeeds(t *testing.T) {
 		t.Fatalf("%d segments, %v; want at least 4", len(many), err)
 	}
 	base(t, p, r)
-	label, err := readLabel(p.baseDir())
+	label, err := readLabel(p.spool)
 	if err != nil {
 		t.Fatal(err)
 	}

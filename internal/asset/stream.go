@@ -98,7 +98,7 @@ func (p *Postgres) streamOnce(ctx context.Context) error {
 		return p.explain(err)
 	}
 	// What comes next is gone from the server. A base backup that begins later needs nothing of it.
-	base, labelErr := readLabel(p.baseDir())
+	base, labelErr := readLabel(p.spool)
 	if labelErr != nil {
 		return labelErr
 	}
