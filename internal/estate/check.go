@@ -1,7 +1,6 @@
 package estate
 
 import (
-	"fmt"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -163,8 +162,7 @@ func (c *checker) service(p path, s *Service, repositories, taken map[string]str
 
 func (c *checker) asset(p path, a Asset) {
 	c.label(p, a.Name)
-	c.absoluteIfSet(p.to("password_file"), a.PasswordFile)
-	c.oneOf(p.to("kind"), a.Kind, "files", "postgres")
+	c.oneOf(p.to("kind"), a.Kind, "files", "postgres", "sqlite", "command")
 	switch a.Kind {
 	case "files":
 		if len(a.Paths) == 0 {
@@ -176,13 +174,38 @@ func (c *checker) asset(p path, a Asset) {
 		for i, name := range a.Exclude {
 			c.absolute(p.to("exclude", i), name)
 		}
-		c.foreign(p, "an asset of files", map[string]bool{"connect": a.Connect != "", "data": a.Data != "", "bin": a.Bin != ""})
 	case "postgres":
 		c.connect(p.to("connect"), a.Connect)
+		c.absoluteIfSet(p.to("password_file"), a.PasswordFile)
 		c.absolute(p.to("data"), a.Data)
 		c.absolute(p.to("bin"), a.Bin)
-		c.foreign(p, "an asset of PostgreSQL", map[string]bool{"paths": len(a.Paths) > 0, "exclude": len(a.Exclude) > 0})
+	case "sqlite":
+		c.absolute(p.to("path"), a.Path)
+	case "command":
+		c.commands(p, a)
 	}
+	c.onlyOf(p, "an asset", a.Kind, []field{
+		{"paths", len(a.Paths) > 0, "files"}, {"exclude", len(a.Exclude) > 0, "files"},
+		{"connect", a.Connect != "", "postgres"}, {"password_file", a.PasswordFile != "", "postgres"},
+		{"bin", a.Bin != "", "postgres"}, {"logical", a.Logical, "postgres"}, {"data", a.Data != "", "postgres command"},
+		{"path", a.Path != "", "sqlite"},
+		{"backup", len(a.Backup) > 0, "command"}, {"restore", len(a.Restore) > 0, "command"}, {"create", len(a.Create) > 0, "command"},
+		{"offline", a.Offline, "command"}, {"user", a.User != "", "command"}, {"env", len(a.Env) > 0, "command"}, {"timeout", a.Timeout != 0, "command"},
+	})
+}
+
+func (c *checker) commands(p path, a Asset) {
+	c.program(p.to("backup"), a.Backup)
+	c.program(p.to("restore"), a.Restore)
+	if len(a.Create) > 0 {
+		c.program(p.to("create"), a.Create)
+		if a.Data == "" {
+			c.add(p.to("create"), "create needs data: the directory that it makes")
+		}
+	}
+	c.absoluteIfSet(p.to("data"), a.Data)
+	c.env(p.to("env"), a.Env)
+	c.notNegative(p.to("timeout"), a.Timeout)
 }
 
 func (c *checker) process(p path, s *Service, process Process, taken map[string]string) {
@@ -190,11 +213,7 @@ func (c *checker) process(p path, s *Service, process Process, taken map[string]
 	who := s.Name + "/" + process.Name
 	c.program(p.to("argv"), process.Argv)
 	c.absoluteIfSet(p.to("directory"), process.Directory)
-	for i, pair := range process.Env {
-		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
-			c.add(p.to("env", i), "%q is not of the form NAME=value", pair)
-		}
-	}
+	c.env(p.to("env"), process.Env)
 	if process.StopSignal != "" && unix.SignalNum(process.StopSignal) == 0 {
 		c.add(p.to("stop_signal"), "stop signal %q is unknown: write it as SIGTERM or SIGQUIT", process.StopSignal)
 	}
@@ -217,7 +236,7 @@ func (c *checker) process(p path, s *Service, process Process, taken map[string]
 // keeps reports whether an asset of the service holds the path.
 func (s *Service) keeps(name string) bool {
 	for _, a := range s.Assets {
-		if Below(name, a.Paths) || a.Data != "" && Below(name, []string{a.Data}) {
+		if Below(name, a.Paths) || a.Kind == "postgres" && Below(name, []string{a.Data}) || a.Kind == "sqlite" && name == a.Path {
 			return true
 		}
 	}
@@ -260,20 +279,14 @@ func (c *checker) probe(p path, probe Probe) {
 	case "files":
 		c.absolute(p.to("path"), probe.Path)
 	}
-	foreign := make(map[string]bool)
-	for kind, fields := range map[string]map[string]bool{
-		"http":    {"url": probe.URL != "", "form": len(probe.Form) > 0, "sign_in": probe.SignIn != "", "status": probe.Status != 0},
-		"tcp":     {"address": probe.Address != ""},
-		"mail":    {"smtp": probe.SMTP != "", "imap": probe.IMAP != "", "user": probe.User != ""},
-		"sql":     {"connect": probe.Connect != "", "query": probe.Query != ""},
-		"command": {"argv": len(probe.Argv) > 0},
-		"files":   {"path": probe.Path != ""},
-	} {
-		for field, set := range fields {
-			foreign[field] = set && kind != probe.Kind
-		}
-	}
-	c.foreign(p, fmt.Sprintf("a probe of kind %q", probe.Kind), foreign)
+	c.onlyOf(p, "a probe", probe.Kind, []field{
+		{"url", probe.URL != "", "http"}, {"form", len(probe.Form) > 0, "http"}, {"sign_in", probe.SignIn != "", "http"}, {"status", probe.Status != 0, "http"},
+		{"address", probe.Address != "", "tcp"},
+		{"smtp", probe.SMTP != "", "mail"}, {"imap", probe.IMAP != "", "mail"}, {"user", probe.User != "", "mail"},
+		{"connect", probe.Connect != "", "sql"}, {"query", probe.Query != "", "sql"},
+		{"argv", len(probe.Argv) > 0, "command"},
+		{"path", probe.Path != "", "files"},
+	})
 	c.absoluteIfSet(p.to("password_file"), probe.PasswordFile)
 	c.notNegative(p.to("timeout"), probe.Timeout)
 }
@@ -304,7 +317,7 @@ func (c *checker) take(p path, taken map[string]string, what, who string) {
 
 func (c *checker) oneOf(p path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.add(p, "%v is %q; write %s", field(p), value, strings.Join(allowed, " or "))
+		c.add(p, "%v is %q; write %s", last(p), value, strings.Join(allowed, " or "))
 	}
 }
 
@@ -317,9 +330,9 @@ func (c *checker) site(p path, name string, sites map[string]string) {
 func (c *checker) absolute(p path, name string) {
 	switch {
 	case name == "":
-		c.add(p, "%v is missing", field(p))
+		c.add(p, "%v is missing", last(p))
 	case !filepath.IsAbs(name) || filepath.Clean(name) != strings.TrimSuffix(name, "/") && name != "/" || strings.ContainsRune(name, 0):
-		c.add(p, "%v must be an absolute path without . and .., but is %q", field(p), name)
+		c.add(p, "%v must be an absolute path without . and .., but is %q", last(p), name)
 	}
 }
 
@@ -332,9 +345,17 @@ func (c *checker) absoluteIfSet(p path, name string) {
 func (c *checker) program(p path, argv []string) {
 	switch {
 	case len(argv) == 0 || argv[0] == "":
-		c.add(p, "argv is missing")
+		c.add(p, "%v is missing", last(p))
 	case strings.Contains(argv[0], "/"):
 		c.absolute(p.to(0), argv[0])
+	}
+}
+
+func (c *checker) env(p path, env []string) {
+	for i, pair := range env {
+		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
+			c.add(p.to(i), "%q is not of the form NAME=value", pair)
+		}
 	}
 }
 
@@ -342,18 +363,18 @@ func (c *checker) address(p path, address string) {
 	host, port, err := net.SplitHostPort(address)
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || portErr != nil || host == "" || number == 0 {
-		c.add(p, "%v must be host:port with a number as port, but is %q", field(p), address)
+		c.add(p, "%v must be host:port with a number as port, but is %q", last(p), address)
 	}
 }
 
 func (c *checker) url(p path, text string) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		c.add(p, "%v must name http://host… or https://host…", field(p))
+		c.add(p, "%v must name http://host… or https://host…", last(p))
 		return
 	}
 	if _, has := u.User.Password(); has {
-		c.add(p, "%v must not hold a password: name a file that does", field(p))
+		c.add(p, "%v must not hold a password: name a file that does", last(p))
 	}
 }
 
@@ -372,21 +393,29 @@ func (c *checker) connect(p path, text string) {
 
 func (c *checker) notNegative(p path, d time.Duration) {
 	if d < 0 {
-		c.add(p, "%v is negative", field(p))
+		c.add(p, "%v is negative", last(p))
 	}
 }
 
-// foreign tells of fields that are set and mean nothing where they stand.
-func (c *checker) foreign(p path, what string, set map[string]bool) {
-	for name, isSet := range set {
-		if isSet {
-			c.add(p.to(name), "%s means nothing for %s", name, what)
+// field is one that means something for some kinds only.
+type field struct {
+	name  string
+	set   bool
+	kinds string // separated by spaces
+}
+
+// onlyOf tells of fields that are set and mean nothing for the kind. Of an unknown kind nothing can be said.
+func (c *checker) onlyOf(p path, what, kind string, fields []field) {
+	known := slices.ContainsFunc(fields, func(f field) bool { return slices.Contains(strings.Fields(f.kinds), kind) })
+	for _, f := range fields {
+		if known && f.set && !slices.Contains(strings.Fields(f.kinds), kind) {
+			c.add(p.to(f.name), "%s means nothing for %s of kind %q", f.name, what, kind)
 		}
 	}
 }
 
-// field is the name of the value that p leads to, or of the list that it is in.
-func field(p path) any {
+// last is the name of the value that p leads to, or of the list that it is in.
+func last(p path) any {
 	for i := len(p) - 1; i >= 0; i-- {
 		if name, ok := p[i].(string); ok {
 			return name

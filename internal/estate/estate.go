@@ -7,6 +7,7 @@ package estate
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,15 +63,56 @@ type Service struct {
 
 // Asset is what a service cannot live without.
 type Asset struct {
-	Name    string   `yaml:"name"`
-	Kind    string   `yaml:"kind"` // "files" or "postgres"
-	Paths   []string `yaml:"paths,omitempty"`
-	Exclude []string `yaml:"exclude,omitempty"` // absolute path prefixes left out, such as logs and run files
-	// Connect is a PostgreSQL connection string without a password; the user may replicate.
+	Name string `yaml:"name"`
+	Kind string `yaml:"kind"` // "files", "postgres", "sqlite" or "command"
+
+	Paths   []string `yaml:"paths,omitempty"`   // files
+	Exclude []string `yaml:"exclude,omitempty"` // files: absolute path prefixes left out, such as logs and run files
+
+	// Connect is a PostgreSQL connection string without a password; the user may replicate, and, if Logical is set, read everything.
 	Connect      string `yaml:"connect,omitempty"`
-	PasswordFile string `yaml:"password_file,omitempty"`
-	Data         string `yaml:"data,omitempty"` // PostgreSQL's data directory, for recovery in place
-	Bin          string `yaml:"bin,omitempty"`  // the directory of PostgreSQL's programs
+	PasswordFile string `yaml:"password_file,omitempty"` // postgres
+	Bin          string `yaml:"bin,omitempty"`           // postgres: the directory of its programs
+	Logical      bool   `yaml:"logical,omitempty"`       // postgres: keep a pg_dump of each database as well
+
+	Path string `yaml:"path,omitempty"` // sqlite: the database
+
+	Backup  []string `yaml:"backup,omitempty"`  // command: its standard output is what is kept
+	Restore []string `yaml:"restore,omitempty"` // command: gets it on standard input
+	// Create is a command that makes Data a new and empty database. Only with Data.
+	Create  []string      `yaml:"create,omitempty"`
+	Offline bool          `yaml:"offline,omitempty"` // command: Restore runs before the service's processes are started, not after
+	User    string        `yaml:"user,omitempty"`    // command: the account that all three run as, if kedge is root; default: kedge's own
+	Env     []string      `yaml:"env,omitempty"`     // command: NAME=value, added to PATH, HOME and LANG
+	Timeout time.Duration `yaml:"timeout,omitempty"` // command: for each of the three; default 1 h
+
+	// Data is the data directory. Of postgres it is needed. Of command it may name where the server keeps what the command dumps:
+	// that is then put aside and made anew, empty, before Restore; without it, Restore loads into what is there.
+	Data string `yaml:"data,omitempty"`
+}
+
+// besides are the files that SQLite keeps beside a database.
+var besides = [...]string{"-wal", "-shm", "-journal"}
+
+// Files lists a SQLite database and the files that SQLite may keep beside it, which are worth nothing without it.
+func (a Asset) Files() []string {
+	files := []string{a.Path}
+	for _, suffix := range besides {
+		files = append(files, a.Path+suffix)
+	}
+	return files
+}
+
+// Excluded lists what a file asset of the service leaves out: what it says itself, and the service's SQLite databases, whose files
+// might be torn where they are read one after another.
+func (s *Service) Excluded(a Asset) []string {
+	excluded := slices.Clone(a.Exclude)
+	for _, other := range s.Assets {
+		if other.Kind == "sqlite" {
+			excluded = append(excluded, other.Files()...)
+		}
+	}
+	return excluded
 }
 
 // Process is a program that runs in the foreground, as a Type=exec unit of systemd would.

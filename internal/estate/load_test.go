@@ -39,6 +39,24 @@ services:
         password_file: /etc/kedge/gisis.password
         data: /var/lib/postgresql/15/main
         bin: /usr/lib/postgresql/15/bin
+        logical: true
+      - name: sessions
+        kind: sqlite
+        path: /var/lib/gisis/sessions.db
+      - name: ledger.sql
+        kind: command
+        backup: [mariadb-dump, --single-transaction, --databases, ledger]
+        restore: [mariadb, --port=3306]
+        create: [mariadb-install-db, --datadir=/var/lib/mysql]
+        data: /var/lib/mysql
+        user: mysql
+        env: [TZ=UTC]
+        timeout: 2h
+      - name: directory.ldif
+        kind: command
+        backup: [/usr/sbin/slapcat]
+        restore: [/usr/sbin/slapadd]
+        offline: true
     processes:
       - name: postgres
         argv: [/usr/lib/postgresql/15/bin/postgres, -D, /var/lib/postgresql/15/main, -c, port=5432]
@@ -128,6 +146,9 @@ func TestWholeEstateIsRead(t *testing.T) {
 	if p := gisis.Processes[0]; p.User != "postgres" || p.Timeout != time.Minute || len(p.Argv) != 5 || p.Listen[0] != "127.0.0.1:5432" {
 		t.Errorf("process read as %+v", p)
 	}
+	if a := gisis.Assets; !a[0].Logical || a[1].Path != "/var/lib/gisis/sessions.db" || len(a[2].Backup) != 4 || a[2].Timeout != 2*time.Hour || !a[3].Offline {
+		t.Errorf("assets read as %+v", a)
+	}
 	website, err := e.Service("website")
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +215,19 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 		{"password in connect", "connect: host=127.0.0.1 port=5432 user=kedge", "connect: password=x host=127.0.0.1 port=5432 user=kedge", "password=x", "connect must not hold a password"},
 		{"password in URL", "http://127.0.0.1:8080/login", "http://u:p@127.0.0.1:8080/login", "http://u:p", "sign_in must not hold a password"},
 		{"field of another kind", "{name: disk, kind: command,", "{name: disk, kind: command, url: \"http://a/\",", "\"http://a/\"", "url means nothing for a probe of kind \"command\""},
-		{"postgres with paths", "bin: /usr", "paths: [/x]\n        bin: /usr", "[/x]", "paths means nothing for an asset of PostgreSQL"},
+		{"postgres with paths", "bin: /usr", "paths: [/x]\n        bin: /usr", "[/x]", `paths means nothing for an asset of kind "postgres"`},
+		{"sqlite without its path", "        path: /var/lib/gisis/sessions.db\n", "", "name: sessions", "path is missing"},
+		{"relative database", "path: /var/lib/gisis/sessions.db", "path: sessions.db", "sessions.db\n", "path must be an absolute path"},
+		{"command without a way back", "        restore: [mariadb, --port=3306]\n", "", "name: ledger.sql", "restore is missing"},
+		{"command without output", "backup: [mariadb-dump, --single-transaction, --databases, ledger]", "backup: []", "[]", "backup is missing"},
+		{"relative backup program", "backup: [/usr/sbin/slapcat]", "backup: [sbin/slapcat]", "sbin/slapcat", "backup must be an absolute path"},
+		{"create without data", "        data: /var/lib/mysql\n", "", "[mariadb-install-db", "create needs data"},
+		{"command's bad variable", "env: [TZ=UTC]\n        timeout: 2h", "env: [=UTC]\n        timeout: 2h", "=UTC]", `"=UTC" is not of the form`},
+		{"command's negative timeout", "timeout: 2h", "timeout: -2h", "-2h", "timeout is negative"},
+		{"logical dump of files", "paths: [/srv/web]", "paths: [/srv/web]\n        logical: true", "true\n        exclude", `logical means nothing for an asset of kind "files"`},
+		{"backup of a sqlite asset", "path: /var/lib/gisis/sessions.db", "path: /var/lib/gisis/sessions.db\n        backup: [cat]", "[cat]", `backup means nothing for an asset of kind "sqlite"`},
+		{"bin of a command", "offline: true", "bin: /bin", "/bin\n    proc", `bin means nothing for an asset of kind "command"`},
+		{"relocated file in a command's data", "stop_signal: SIGINT", "relocate: [/var/lib/mysql/my.cnf]", "/var/lib/mysql/my.cnf", "/var/lib/mysql/my.cnf is in no asset of service \"gisis\""},
 		{"form without sign-in", "        sign_in: http://127.0.0.1:8080/login\n", "", "user: reader,", "form needs sign_in"},
 		{"impossible status", "status: 200", "status: 20", "20\n", "no final HTTP status is 20"},
 		{"no objectives", "    objectives: {rpo: 5m, rto: 1h30m}\n", "", "name: gisis", "objectives: rpo is missing"},
@@ -229,6 +262,17 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 				t.Errorf("error:\n%v\nwant one with\n%s", err, want)
 			}
 		})
+	}
+}
+
+func TestFileAssetsLeaveOutTheDatabasesOfOthers(t *testing.T) {
+	files := Asset{Name: "home", Kind: "files", Paths: []string{"/srv"}, Exclude: []string{"/srv/log"}}
+	s := Service{Assets: []Asset{files, {Name: "db", Kind: "sqlite", Path: "/srv/app.db"}}}
+	if got := strings.Join(s.Excluded(files), " "); got != "/srv/log /srv/app.db /srv/app.db-wal /srv/app.db-shm /srv/app.db-journal" {
+		t.Errorf("left out: %s", got)
+	}
+	if len(files.Exclude) != 1 {
+		t.Error("the asset itself was changed")
 	}
 }
 
