@@ -92,6 +92,9 @@ func openLog(name string) (*os.File, int64, error) {
 	return f, size, nil
 }
 
+// LogEnd returns the last lines of s's log, ready to follow an error's text.
+func LogEnd(s Spec) string { return tail(s.Log, 0) }
+
 // tail returns the last lines that were written to a log from an offset on, ready to follow an error's text.
 func tail(name string, from int64) string {
 	f, err := os.Open(name)

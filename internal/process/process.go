@@ -46,6 +46,7 @@ type Spec struct {
 	Directory  string         // empty: /
 	User       string         // account to run as; empty: kedge's own. Needs root
 	Env        []string       // NAME=value, added to PATH, HOME and LANG=C.UTF-8, which are all it gets else
+	Offline    bool           // no network, where the kernel lets: see launch
 	StopSignal syscall.Signal // 0: SIGTERM
 	Listen     []string       // host:port; it is up when all accept
 	PIDFile    string         // kedge's own, not the one that the program itself writes
@@ -116,11 +117,8 @@ func start(ctx context.Context, s Spec) error {
 		return err
 	}
 	defer logFile.Close()
-	cmd, err := command(s, logFile)
+	cmd, err := launch(s, logFile)
 	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
 		return err
 	}
 	// Until it is waited for below, even a process that died at once keeps its number and can be looked up.
@@ -143,6 +141,30 @@ func start(ctx context.Context, s Spec) error {
 		return errors.Join(err, downErr)
 	}
 	return errors.Join(err, removeFile(s.PIDFile))
+}
+
+// launch starts the program. An offline one gets a network namespace with nothing in it, in which sockets of the file system
+// still work. A container or a kernel may forbid that; the program then runs in the network of all.
+func launch(s Spec, logFile *os.File) (*exec.Cmd, error) {
+	cmd, err := command(s, logFile)
+	if err != nil {
+		return nil, err
+	}
+	if s.Offline {
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWNET
+		if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
+			// Only in a user namespace, in which it stays itself, is that anybody's right.
+			cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+		}
+		if cmd.Start() == nil {
+			return cmd, nil
+		}
+		s.Offline = false
+		return launch(s, logFile)
+	}
+	return cmd, cmd.Start()
 }
 
 // command prepares the program with the surroundings that s promises.

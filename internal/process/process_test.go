@@ -309,6 +309,29 @@ func TestEnvironmentIsMinimal(t *testing.T) {
 	}
 }
 
+func TestAnOfflineProcessSeesNoNetworkWhereTheKernelLets(t *testing.T) {
+	s := spec(t, "sh", "-c", "readlink /proc/self/ns/net; exec sleep 60")
+	s.Offline = true
+	forbidden := exec.Command("true")
+	forbidden.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if os.Geteuid() != 0 {
+		forbidden.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+	}
+	allowed := forbidden.Run() == nil
+	mustStart(t, s)
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	its, err := os.ReadFile(s.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if apart := strings.TrimSpace(string(its)) != ours; apart != allowed {
+		t.Errorf("it runs in %s, kedge in %s; the kernel allows another: %v", its, ours, allowed)
+	}
+}
+
 func TestNginxServesAndLeavesNoWorker(t *testing.T) {
 	dir, address := t.TempDir(), freeAddress(t)
 	conf := filepath.Join(dir, "nginx.conf")
