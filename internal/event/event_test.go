@@ -15,7 +15,7 @@ import (
 var facts = []event.Fact{
 	event.SnapshotTaken{Repository: "london", Snapshot: strings.Repeat("ab", 32), Files: 3, Bytes: 1 << 40, Added: 7, Seconds: 1.5, Unreadable: 1},
 	event.CopyVerified{Repository: "london", Files: 9, Damaged: []string{"data/00"}},
-	event.DrillFinished{Passed: true, Copy: "geneva", Snapshots: []string{"a"}, RPO: 2.5, RTO: 3, Probes: []event.ProbeResult{{Probe: "search", OK: true}}},
+	event.DrillFinished{Passed: true, Copy: "geneva", Snapshots: []string{"a"}, RPO: 2.5, RTO: 3, Probes: []event.ProbeResult{{Probe: "search", OK: true}}, Structure: []event.StructureCheck{{Asset: "database", Rows: 7, Damaged: []string{"index"}, DamagedN: 2}}},
 	event.SignalRaised{Signal: event.Signal{Kind: "file.encrypted", Technique: "T1486", Service: "fileserver", Strength: 0.9, Evidence: map[string]any{"files": 12.0}, Touched: []string{"/a"}, Count: 12}},
 	event.IncidentOpened{Title: "t", Services: []string{"gisis"}, Signals: 2},
 	event.IncidentClassified{Class: "attack", Techniques: []string{"T1189"}},

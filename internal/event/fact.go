@@ -62,7 +62,30 @@ type DrillFinished struct {
 	RPO       float64       `json:"rpo_seconds"` // age of the oldest restored state when the drill began
 	RTO       float64       `json:"rto_seconds"` // from the drill's start to the last probe's right answer
 	Probes    []ProbeResult `json:"probes"`
+	// Structure is of each PostgreSQL cluster, examined once the service had been asked and stopped: no part of RTO.
+	Structure []StructureCheck `json:"structure,omitempty"`
 }
+
+// StructureCheck: a PostgreSQL cluster was read whole and its structure compared with what it must be, by the server's own means.
+type StructureCheck struct {
+	Asset     string `json:"asset"`
+	Databases int64  `json:"databases"`
+	// Of what the databases hold beside the system's own catalogs, which are checked alike: tables (materialized views
+	// and partitions too), the rows in them, and B-tree indexes.
+	Tables  int64 `json:"tables"`
+	Rows    int64 `json:"rows"`
+	Indexes int64 `json:"indexes"`
+	Bytes   int64 `json:"bytes"` // of all that was checked, as it stands on the disk
+	// Checksums says whether the cluster has data checksums; they were all compared then.
+	Checksums bool     `json:"checksums"`
+	Unchecked []string `json:"unchecked,omitempty"` // what could not be checked, and why; at most MaxStructures
+	Damaged   []string `json:"damaged,omitempty"`   // what is wrong where; at most MaxStructures
+	DamagedN  int      `json:"damaged_count,omitempty"`
+	Seconds   float64  `json:"seconds"`
+}
+
+// MaxStructures bounds the lists in a StructureCheck.
+const MaxStructures = 20
 
 // Signal is one observation that something may be wrong. Detectors make them from what they saw alone.
 type Signal struct {
