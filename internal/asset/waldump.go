@@ -27,6 +27,10 @@ const (
 	maxRecord = 1020 << 20
 	// walPage is PostgreSQL's WAL page size, in bytes, as every distribution builds it.
 	walPage = 8 << 10
+	// magic15 is the first two bytes of each WAL page of PostgreSQL 15, as a number; later versions have higher ones.
+	//
+	// Source: PostgreSQL's access/xlog_internal.h: XLOG_PAGE_MAGIC.
+	magic15 = 0xD110
 )
 
 // dump is one run of pg_waldump over one timeline.
@@ -51,9 +55,15 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	command := exec.CommandContext(ctx, filepath.Join(d.bin, "pg_waldump"), "--path="+d.wal,
-		fmt.Sprintf("--timeline=%d", d.newest.timeline), "--start="+d.start.String(),
-		"--rmgr=Heap", "--rmgr=Heap2", "--rmgr=Transaction", "--rmgr=XLOG")
+	arguments := []string{"--path=" + d.wal, fmt.Sprintf("--timeline=%d", d.newest.timeline), "--start=" + d.start.String()}
+	choosy, err := d.choosy()
+	if err != nil {
+		return 0, err
+	}
+	if choosy {
+		arguments = append(arguments, "--rmgr=Heap", "--rmgr=Heap2", "--rmgr=Transaction", "--rmgr=XLOG")
+	}
+	command := exec.CommandContext(ctx, filepath.Join(d.bin, "pg_waldump"), arguments...)
 	command.Env = []string{"TZ=UTC", "LC_ALL=C"}
 	var complaint tail
 	command.Stderr = &complaint
@@ -64,7 +74,7 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 	if err := command.Start(); err != nil {
 		return 0, fmt.Errorf("run pg_waldump: %w (the asset's bin names the directory of PostgreSQL's programs)", err)
 	}
-	if err := eachRecord(out, fn); err != nil {
+	if err := eachRecord(out, !choosy, fn); err != nil {
 		cancel()
 		_ = command.Wait() // killed: its own error says nothing
 		return 0, err
@@ -75,6 +85,16 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 		return 0, err
 	}
 	return d.judge(string(complaint), end)
+}
+
+// choosy tells whether pg_waldump can be asked for several kinds of records at once. Before PostgreSQL 15 it would heed the last one
+// only; there all records are read.
+func (d dump) choosy() (bool, error) {
+	head, err := d.uint32At(d.start - d.start%pglogrepl.LSN(d.size))
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil // pg_waldump says which segment is missing
+	}
+	return head&0xFFFF >= magic15, err
 }
 
 // judge decides whether what pg_waldump stopped at is the end of the received WAL, which it always reports as an error.
@@ -265,10 +285,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// eachRecord calls fn for every line of out that is a record of interest.
-func eachRecord(out io.Reader, fn func(record) error) error {
+// eachRecord calls fn for every line of out that is a record of interest. With whole, out holds all records, of which each
+// must name the one before it: names that users choose stand in some, with line breaks that could pass for a record.
+func eachRecord(out io.Reader, whole bool, fn func(record) error) error {
 	rd := bufio.NewReaderSize(out, 64<<10)
 	var line []byte
+	var before pglogrepl.LSN
 	for {
 		part, err := rd.ReadSlice('\n')
 		line = append(line, part[:min(len(part), maxLine-len(line))]...)
@@ -280,6 +302,12 @@ func eachRecord(out io.Reader, fn func(record) error) error {
 		}
 		if len(line) > 0 {
 			r, problem := parseRecord(string(bytes.TrimRight(line, "\r\n")))
+			if problem == nil && whole && r.lsn != 0 {
+				if before != 0 && r.prev != before {
+					return fmt.Errorf("read pg_waldump: the record after %s is said to be at %s, after %s", before, r.lsn, r.prev)
+				}
+				before = r.lsn
+			}
 			if problem == nil && r.kind != recordOther {
 				problem = fn(r)
 			}

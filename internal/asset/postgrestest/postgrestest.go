@@ -26,7 +26,7 @@ const Bin = "/usr/lib/postgresql/15/bin"
 // startTimeout bounds the wait for a server to accept connections.
 const startTimeout = time.Minute
 
-// Cluster is one running server with data checksums and wal_level=replica. It holds an empty database "app", owned by
+// Cluster is one running server with data checksums, wal_level=replica and room for a few prepared transactions. It holds an empty database "app", owned by
 // the role "kedge", which may replicate and is no superuser. The superuser is "postgres"; both roles have the
 // password that PasswordFile holds, and no connection goes without it.
 type Cluster struct {
@@ -76,6 +76,7 @@ wal_level = replica
 fsync = off
 shared_buffers = 16MB
 max_connections = 40
+max_prepared_transactions = 4
 `
 	conf, err := os.OpenFile(filepath.Join(c.Data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
