@@ -24,6 +24,7 @@ func newReader(data []byte) io.ReadSeeker { return bytes.NewReader(data) }
 // operations returns all that a repository can be asked. Each opens the repository, as a command does.
 func (w *failingWorld) operations(t *testing.T) []failingOperation {
 	nothing := func(context.Context, *repo.Repository) error { return nil }
+	third := copyStorage(t, w.third) // which "copy to" locks, while others have their base copied
 	return []failingOperation{
 		{name: "init", run: initialise, complete: hasOneKey},
 		{name: "backup", base: w.empty, run: backUpTo(w.source, 100), complete: w.backedUp},
@@ -31,7 +32,7 @@ func (w *failingWorld) operations(t *testing.T) []failingOperation {
 		{name: "forget", base: w.history, run: forgetOldest(2), complete: hasSnapshots(1), forgets: true},
 		{name: "prune", restic: true, base: w.fewer, run: pruneAll, complete: nothingToPrune},
 		{name: "copy to", restic: true, base: w.history, run: func(ctx context.Context, be backend.Backend) error {
-			return copyBetween(ctx, w.third, be)
+			return copyBetween(ctx, third, be)
 		}, complete: w.backedUp},
 		{name: "copy from", base: w.third, run: func(ctx context.Context, be backend.Backend) error {
 			target := copyStorage(t, w.history)

@@ -21,6 +21,8 @@ const version = "0.1.0"
 
 func main() {
 	limitHeap()
+	// Errors of the record's storage are returned; what its driver says besides is of no use to an operator.
+	evidence.DriverLog(slog.New(slog.DiscardHandler))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A reader of ours that ends must not end us in the middle of work: writing to it fails, and that ends the command in order.
 	// And restic sends SIGHUP to the owner of a lock, to see whether it lives.
@@ -40,8 +42,6 @@ func limitHeap() {
 
 // run is main without the process: it returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	// Errors of the record's storage are returned; what its driver says besides is of no use to an operator.
-	evidence.DriverLog(slog.New(slog.DiscardHandler))
 	working, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
 	term := &terminal{stdout: stdout, stderr: stderr, lost: lost}

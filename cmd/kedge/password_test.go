@@ -76,7 +76,7 @@ func (p *typist) await(words string) {
 // awaitHidden waits until the terminal shows no more what is typed, which is just after the question.
 func (p *typist) awaitHidden() {
 	p.t.Helper()
-	for range 10_000 {
+	for began := time.Now(); time.Since(began) < patience; {
 		state, err := unix.IoctlGetTermios(int(p.screen.Fd()), unix.TCGETS)
 		if err != nil {
 			p.t.Fatal(err)
