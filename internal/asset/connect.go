@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"time"
 
@@ -50,9 +51,21 @@ func readPassword(file string) (string, error) {
 // dial connects to a server; replication asks for a connection of the streaming replication protocol. The password is read from
 // its file each time, so that a changed one is used at once. passwordFile may be empty.
 func dial(ctx context.Context, connect, passwordFile string, replication bool) (*pgconn.PgConn, error) {
+	parameters := map[string]string{}
+	if replication {
+		parameters["replication"] = "true"
+	}
+	return dialDatabase(ctx, connect, passwordFile, "", parameters)
+}
+
+// dialDatabase is dial to the named database, "" for the one that connect names, with these parameters of the session.
+func dialDatabase(ctx context.Context, connect, passwordFile, database string, parameters map[string]string) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(connect)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
+	}
+	if database != "" {
+		config.Database = database
 	}
 	if passwordFile != "" {
 		password, err := readPassword(passwordFile)
@@ -62,9 +75,7 @@ func dial(ctx context.Context, connect, passwordFile string, replication bool) (
 		config.Password = password
 	}
 	config.RuntimeParams["application_name"] = "kedge"
-	if replication {
-		config.RuntimeParams["replication"] = "true"
-	}
+	maps.Copy(config.RuntimeParams, parameters)
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err == nil {
 		return conn, nil
@@ -79,7 +90,7 @@ func dial(ctx context.Context, connect, passwordFile string, replication bool) (
 		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w (check that %q holds the password of role %s)", address, refused, passwordFile, config.User)
 	case codeInvalidAuthorization, codeNoPrivilege:
 		what := "database " + config.Database
-		if replication {
+		if parameters["replication"] != "" {
 			what = "replication"
 		}
 		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w (let role %s connect to %s in pg_hba.conf; for capture it needs the attribute REPLICATION)",
