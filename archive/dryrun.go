@@ -13,6 +13,7 @@ import (
 // saver takes the blobs: a repo.Uploader, or one that forgets them.
 type saver interface {
 	SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error)
+	SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB repo.Saved, err error)
 }
 
 // upload runs fn with what takes the blobs.
@@ -40,6 +41,13 @@ func (d dryUploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (r
 		return repo.Saved{ID: h.ID}, nil
 	}
 	return d.up.SaveBlob(ctx, t, plain)
+}
+
+func (d dryUploader) SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB repo.Saved, err error) {
+	if savedA, err = d.SaveBlob(ctx, t, a); err == nil {
+		savedB, err = d.SaveBlob(ctx, t, b)
+	}
+	return savedA, savedB, err
 }
 
 // discard is storage that keeps nothing.

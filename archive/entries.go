@@ -7,12 +7,15 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/chunker"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -25,7 +28,7 @@ type Entry struct {
 
 	// Content is read to its end. An error of reading ends the backup. Nil of a directory.
 	Content io.Reader
-	// Cut, if not 0, is how many bytes a chunk has, at most chunker.MaxSize. A file whose parts change where they stand is
+	// Cut, if not 0, is how many bytes a chunk has, at most half of chunker.MaxSize. A file whose parts change where they stand is
 	// cut so at multiples of its pages: what is new is then no more than the chunks with a changed page. 0 cuts by content.
 	Cut int
 }
@@ -144,11 +147,13 @@ func (e *entries) describe(n *snapshot.Node, entry Entry) {
 // read stores a file's content. It returns when that is read; the file is settled when its chunks are stored.
 func (e *entries) read(ctx context.Context, f *file, entry Entry) error {
 	r := reading{a: e.a, f: f, cutter: e.cutter, in: entry.Content, observed: e.a.observe(f)}
-	if entry.Cut > 0 {
-		r.cutter = fixed{entry.Content, min(entry.Cut, chunker.MaxSize)}
-	}
 	begun := e.a.clock()
-	readErr, err := r.run(ctx)
+	var readErr, err error
+	if entry.Cut > 0 {
+		readErr, err = r.runPages(ctx, min(entry.Cut, chunker.MaxSize/2))
+	} else {
+		readErr, err = r.run(ctx)
+	}
 	if err = errors.Join(err, readErr); err != nil {
 		r.content.wait()
 		return errors.Join(fmt.Errorf("store %s: %w", f.path, err), r.observed.Close())
@@ -162,18 +167,70 @@ func (e *entries) read(ctx context.Context, f *file, entry Entry) error {
 	return nil
 }
 
-// fixed cuts a stream into chunks of one size.
-type fixed struct {
-	in   io.Reader
-	size int
+// batch is how many bytes of chunks of one size a worker is given at once, unless two chunks are more.
+const batch = 512 << 10
+
+// runPages is run for chunks of one size.
+func (r *reading) runPages(ctx context.Context, cut int) (readErr, err error) {
+	room := max(2, batch/cut) * cut
+	for {
+		buf, err := r.a.buffer(ctx)
+		if err != nil {
+			return nil, err
+		}
+		data := buf.Room(room)
+		n, readErr := io.ReadFull(r.in, data)
+		if n > 0 {
+			if err := r.storePages(ctx, buf, data[:n], cut); err != nil {
+				return nil, err
+			}
+		} else {
+			r.a.giveBack(buf, 0)
+		}
+		if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
+			return nil, nil
+		}
+		if readErr != nil {
+			return readErr, nil
+		}
+	}
 }
 
-func (c fixed) Reset(io.Reader) {}
-
-func (c fixed) Next(buf []byte) ([]byte, error) {
-	n, err := io.ReadFull(c.in, buf[:c.size])
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
+// storePages has a worker cut data, which lies in buf, and store the chunks.
+func (r *reading) storePages(ctx context.Context, buf *offheap.Buffer, data []byte, cut int) error {
+	first, chunks := r.index, (len(data)+cut-1)/cut
+	if err := r.tookSome(data, chunks); err != nil {
+		r.a.giveBack(buf, len(data))
+		return err
 	}
-	return buf[:n], err
+	save := func(data []byte) error {
+		pieces := slices.Collect(slices.Chunk(data, cut))
+		return r.savePieces(ctx, first, pieces)
+	}
+	if err := r.a.hand(ctx, chunk{buf, data, save}); err != nil {
+		r.content.pending.Add(-chunks)
+		return err
+	}
+	return nil
+}
+
+// savePieces stores chunks, two at once as far as they go.
+func (r *reading) savePieces(ctx context.Context, index int, pieces [][]byte) error {
+	for ; len(pieces) > 1; index, pieces = index+2, pieces[2:] {
+		a, b, err := r.a.up.SaveTwo(ctx, blob.Data, pieces[0], pieces[1])
+		r.content.set(index, a, len(pieces[0]))
+		r.content.set(index+1, b, len(pieces[1]))
+		if err != nil {
+			r.content.pending.Add(2 - len(pieces))
+			return err
+		}
+		r.a.stored(blob.Data, a, len(pieces[0]))
+		r.a.stored(blob.Data, b, len(pieces[1]))
+	}
+	if len(pieces) == 0 {
+		return nil
+	}
+	saved, err := r.a.saveData(ctx, pieces[0])
+	r.content.set(index, saved, len(pieces[0]))
+	return err
 }

@@ -59,6 +59,17 @@ func (a *archiver) giveBack(buf *offheap.Buffer, used int) {
 	a.buffers <- buf
 }
 
+// hand gives a chunk to a worker. After an error the buffer is given back.
+func (a *archiver) hand(ctx context.Context, c chunk) error {
+	select {
+	case a.chunks <- c:
+		return nil
+	case <-ctx.Done():
+		a.giveBack(c.buf, len(c.data))
+		return context.Cause(ctx)
+	}
+}
+
 // storeChunks is a worker.
 func (a *archiver) storeChunks(ctx context.Context) error {
 	for {
@@ -166,7 +177,7 @@ func (a *archiver) storeFile(ctx context.Context, cutter *chunker.Chunker, f *fi
 // storeContent stores a file's content as it is while it is read, sets the node to that, and counts the file.
 func (a *archiver) storeContent(ctx context.Context, cutter *chunker.Chunker, in io.Reader, holes *holes, f *file) (readErr, err error) {
 	begun := a.clock()
-	r := reading{a: a, f: f, cutter: cutter, in: in, holes: holes, inline: true, observed: a.observe(f)}
+	r := reading{a: a, f: f, cutter: cutter, in: in, holes: holes, observed: a.observe(f)}
 	if readErr, err = r.run(ctx); readErr != nil || err != nil {
 		r.content.wait()
 		return readErr, errors.Join(err, r.observed.Close())
@@ -174,20 +185,13 @@ func (a *archiver) storeContent(ctx context.Context, cutter *chunker.Chunker, in
 	return nil, r.finish(begun)
 }
 
-// cutter makes chunks of a stream, as chunker.Chunker does.
-type cutter interface {
-	Reset(rd io.Reader)
-	Next(buf []byte) ([]byte, error)
-}
-
 // reading is a file on its way into the repository.
 type reading struct {
 	a        *archiver
 	f        *file
-	cutter   cutter
+	cutter   *chunker.Chunker
 	in       io.Reader
 	holes    *holes // nil: none
-	inline   bool   // the reader, of which there are several, stores a small chunk itself
 	observed writers
 
 	content contents
@@ -264,19 +268,16 @@ func (r *reading) store(ctx context.Context, buf *offheap.Buffer, data []byte) e
 		r.content.set(index, saved, len(data))
 		return err
 	}
-	if r.inline && len(data) < chunker.MinSize { // the last: no need to trouble another
+	if len(data) < chunker.MinSize { // the last: no need to trouble another
 		err := save(data)
 		r.a.giveBack(buf, len(data))
 		return err
 	}
-	select {
-	case r.a.chunks <- chunk{buf, data, save}:
-		return nil
-	case <-ctx.Done():
+	if err := r.a.hand(ctx, chunk{buf, data, save}); err != nil {
 		r.content.set(index, repo.Saved{}, 0)
-		r.a.giveBack(buf, len(data))
-		return context.Cause(ctx)
+		return err
 	}
+	return nil
 }
 
 // storeZeros stores so many chunks of zeros.
@@ -299,14 +300,17 @@ func (r *reading) storeZeros(ctx context.Context, chunks int64) error {
 }
 
 // took counts a chunk, shows it to the observers, and makes the content expect it.
-func (r *reading) took(data []byte) error {
+func (r *reading) took(data []byte) error { return r.tookSome(data, 1) }
+
+// tookSome is took of data that so many chunks are made of.
+func (r *reading) tookSome(data []byte, chunks int) error {
 	if _, err := r.observed.Write(data); err != nil {
 		return err
 	}
-	r.index++
+	r.index += chunks
 	r.offset += int64(len(data))
 	r.a.progress(r.f.path, 0, int64(len(data)))
-	r.content.expect()
+	r.content.expect(chunks)
 	return nil
 }
 
@@ -318,7 +322,7 @@ type contents struct {
 	added   Added
 }
 
-func (c *contents) expect() { c.pending.Add(1) }
+func (c *contents) expect(chunks int) { c.pending.Add(chunks) }
 
 func (c *contents) set(index int, saved repo.Saved, plain int) {
 	defer c.pending.Done()

@@ -564,3 +564,51 @@ func TestASmallTableOfFiguresIsStoredInLess(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestTwoBlobsAtOnceAreStoredAsOneByOne(t *testing.T) {
+	r := create(t, memory.New())
+	random := func(seed uint64, n int) []byte {
+		data := make([]byte, n)
+		source := rand.New(rand.NewPCG(seed, 0))
+		for i := range data {
+			data[i] = byte(source.Uint32())
+		}
+		return data
+	}
+	pairs := [][2][]byte{
+		{random(1, 128<<10), random(2, 128<<10)}, {random(3, 128<<10), random(4, 77)}, {random(5, 9000), random(5, 9000)}, {random(1, 128<<10), random(6, 1)},
+	}
+	var stored []blob.ID
+	err := r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
+		for i, p := range pairs {
+			a, b, err := up.SaveTwo(ctx, blob.Data, p[0], p[1])
+			if err != nil {
+				return err
+			}
+			if a.ID != blob.Hash(p[0]) || b.ID != blob.Hash(p[1]) {
+				t.Errorf("pair %d is %s and %s, want %s and %s", i, a.ID, b.ID, blob.Hash(p[0]), blob.Hash(p[1]))
+			}
+			if wantA, wantB := i != 3, i != 2; a.New != wantA || b.New != wantB {
+				t.Errorf("pair %d: new are %v and %v, want %v and %v", i, a.New, b.New, wantA, wantB)
+			}
+			stored = append(stored, a.ID, b.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range stored {
+		got, err := r.LoadBlob(t.Context(), blob.Handle{ID: id, Type: blob.Data}, nil)
+		if err != nil || !bytes.Equal(got, pairs[i/2][i%2]) {
+			t.Errorf("blob %d does not come back: %v", i, err)
+		}
+	}
+	err = r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
+		_, _, err := up.SaveTwo(ctx, blob.Data, random(7, 10), nil)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "0 bytes") {
+		t.Errorf("an empty blob beside another: %v", err)
+	}
+}

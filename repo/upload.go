@@ -105,6 +105,25 @@ func (r *Repository) upload(ctx context.Context, fn func(ctx context.Context, up
 // SaveBlob stores a blob unless the repository or this upload holds it already. plain may be used again when it
 // returns. An error fails the whole Upload: other callers may have relied on this blob.
 func (up *Uploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Saved, error) {
+	if err := up.checkSize(t, plain); err != nil {
+		return Saved{}, err
+	}
+	return up.save(ctx, blob.Handle{ID: up.hash(plain), Type: t}, plain)
+}
+
+// SaveTwo stores two blobs as SaveBlob does, and hashes them at once.
+func (up *Uploader) SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB Saved, err error) {
+	if err = errors.Join(up.checkSize(t, a), up.checkSize(t, b)); err != nil {
+		return savedA, savedB, err
+	}
+	idA, idB := up.hashTwo(a, b)
+	if savedA, err = up.save(ctx, blob.Handle{ID: idA, Type: t}, a); err == nil {
+		savedB, err = up.save(ctx, blob.Handle{ID: idB, Type: t}, b)
+	}
+	return savedA, savedB, err
+}
+
+func (up *Uploader) checkSize(t blob.Type, plain []byte) error {
 	limit := pack.MaxData
 	if t == blob.Tree {
 		limit = pack.MaxTree
@@ -112,9 +131,12 @@ func (up *Uploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Sa
 	if len(plain) == 0 || len(plain) > limit {
 		err := fmt.Errorf("save %v blob: %d bytes, want 1 to %d", t, len(plain), limit)
 		up.fail(err)
-		return Saved{}, err
+		return err
 	}
-	h := blob.Handle{ID: up.hash(plain), Type: t}
+	return nil
+}
+
+func (up *Uploader) save(ctx context.Context, h blob.Handle, plain []byte) (Saved, error) {
 	if !up.claim(h) {
 		return Saved{ID: h.ID}, nil
 	}
@@ -159,6 +181,17 @@ func (up *Uploader) hash(plain []byte) blob.ID {
 	}
 	sum.Write(plain)
 	return sum.Sum256()
+}
+
+// hashTwo returns the IDs of two blobs.
+func (up *Uploader) hashTwo(a, b []byte) (idA, idB blob.ID) {
+	sumA, sumB := up.sums.Get().(*hashpair.Digest), up.sums.Get().(*hashpair.Digest)
+	defer up.sums.Put(sumA)
+	defer up.sums.Put(sumB)
+	sumA.Reset()
+	sumB.Reset()
+	hashpair.Write2(sumA, a, sumB, b)
+	return sumA.Sum256(), sumB.Sum256()
 }
 
 // store compresses and seals a blob, all before it holds a pack.
