@@ -123,7 +123,10 @@ func verifyBackup(c *postgrestest.Cluster, dir string) (string, error) {
 }
 
 func TestBaseBackupIsWhatPostgreSQLItselfCallsIntact(t *testing.T) {
-	c := postgrestest.Start(t)
+	baseBackupIsIntact(t, postgrestest.Start(t))
+}
+
+func baseBackupIsIntact(t *testing.T, c *postgrestest.Cluster) {
 	elsewhere := filepath.Join(filepath.Dir(c.Data), "elsewhere")
 	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'mkdir "+elsewhere+"'")
 	c.Superuser(t, "CREATE TABLESPACE elsewhere LOCATION '"+elsewhere+"'")

@@ -186,7 +186,10 @@ func attack(t *testing.T, c *postgrestest.Cluster, p *Postgres) Transaction {
 }
 
 func TestRecoveryStopsJustBeforeTheBadTransaction(t *testing.T) {
-	c := postgrestest.Start(t)
+	recoveryStopsJustBefore(t, postgrestest.Start(t))
+}
+
+func recoveryStopsJustBefore(t *testing.T, c *postgrestest.Cluster) {
 	p, r := open(t, c), newRepository(t)
 	stream(t, p)
 	connect(t, c).do("CREATE TABLE ships (imo int PRIMARY KEY, name text); INSERT INTO ships SELECT g, 'ship ' || g FROM generate_series(1, 1000) g")
@@ -237,7 +240,10 @@ func TestRecoveryStopsJustBeforeTheBadTransaction(t *testing.T) {
 }
 
 func TestRecoveredClusterIsCapturedOnItsNewTimeline(t *testing.T) {
-	c := postgrestest.Start(t)
+	newTimelineIsCaptured(t, postgrestest.Start(t))
+}
+
+func newTimelineIsCaptured(t *testing.T, c *postgrestest.Cluster) {
 	p, r := open(t, c), newRepository(t)
 	stop := stream(t, p)
 	connect(t, c).do("CREATE TABLE ships (imo int PRIMARY KEY, name text); INSERT INTO ships SELECT g, 'ship ' || g FROM generate_series(1, 100) g")

@@ -237,7 +237,7 @@ func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogre
 // connection.
 func (p *Postgres) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []string, err error) {
 	row, err = queryRow(ctx, conn, `READ_REPLICATION_SLOT "`+p.slot+`"`, 3)
-	if code(err) != codeSyntax {
+	if code(err) != codeNotSupported {
 		return row, err
 	}
 	ordinary, err := dial(ctx, p.connect, p.passwordFile, false)
