@@ -22,6 +22,7 @@ type Transaction struct {
 	LSN      string    // where its commit record begins, as in "0/14EC1F8"
 	Commit   time.Time // UTC, by the server's clock
 	Changes  map[Relation]Changes
+	Children []uint32 // subtransactions, whose numbers rows may tell instead of XID
 }
 
 // maxOpen bounds the transactions that are followed at once. PostgreSQL itself reports subtransactions to their parent every 64,
@@ -153,7 +154,7 @@ func (t *Transactions) apply(r record) (*Transaction, error) {
 		clear(t.open) // what was open is rolled back
 	case recordCommit:
 		t.merge(r.xid, r.children)
-		tx := &Transaction{XID: r.xid, Timeline: t.timeline, LSN: r.lsn.String(), Commit: r.time}
+		tx := &Transaction{XID: r.xid, Timeline: t.timeline, LSN: r.lsn.String(), Commit: r.time, Children: r.children}
 		if c := t.open[r.xid]; c != nil {
 			tx.Changes = *c
 			delete(t.open, r.xid)

@@ -86,9 +86,10 @@ type Routine struct {
 
 // Table is one table.
 type Table struct {
-	Name  string `json:"name"` // schema.table
-	File  uint32 `json:"file"` // name of its file in the WAL: another one after each rewrite
-	Rows  int64  `json:"rows"` // live rows, as the server estimates
+	Name  string `json:"name"`            // schema.table
+	File  uint32 `json:"file"`            // name of its file in the WAL: another one after each rewrite
+	Toast uint32 `json:"toast,omitempty"` // likewise of the file of its long values
+	Rows  int64  `json:"rows"`            // live rows, as the server estimates
 	Bytes int64  `json:"bytes"`
 	// Inserted, Updated and Deleted count rows since the server's statistics were last reset.
 	Inserted int64 `json:"inserted"`
@@ -128,6 +129,8 @@ type Column struct {
 	// Scripts counts values with what a browser would run: in all rows if Whole, else in the sample.
 	Scripts int64 `json:"scripts"`
 	Whole   bool  `json:"whole,omitempty"`
+	// ScriptXID is the transaction that wrote the oldest of them, as the row tells it, if Whole; a row that was written again tells the later one.
+	ScriptXID uint32 `json:"script_xid,omitempty"`
 }
 
 // Common is a frequent value, by a keyed digest that does not tell it.
