@@ -28,8 +28,8 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// programVersion is what a snapshot says it was written by.
-const programVersion = "kedge 0.1.0"
+// ProgramVersion is what a snapshot says it was written by.
+const ProgramVersion = "kedge 0.1.0"
 
 // Observer watches content as it is read.
 type Observer interface {
@@ -202,7 +202,7 @@ func describe(paths []string, opt *Options) (*snapshot.Snapshot, error) {
 	}
 	sn := &snapshot.Snapshot{
 		Time: opt.Time, Hostname: opt.Host, Username: opt.Username, Tags: opt.Tags, Excludes: opt.Excludes,
-		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), ProgramVersion: programVersion,
+		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), ProgramVersion: ProgramVersion,
 	}
 	for _, p := range paths {
 		abs, err := filepath.Abs(p)

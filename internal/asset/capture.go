@@ -2,14 +2,14 @@ package asset
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
+	"os/user"
+	"path"
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -44,29 +44,122 @@ func (p *Postgres) Base(ctx context.Context, r *repo.Repository, repository stri
 // archives it: what was committed by then can be recovered. The wait is bounded by ctx. WAL that is archived and that the
 // newest base backup does not need is then removed from the spool.
 func (p *Postgres) Flush(ctx context.Context, r *repo.Repository, repository string) (Captured, error) {
-	p.archiving.Lock()
-	defer p.archiving.Unlock()
 	begin := time.Now()
-	timeline, reached, err := p.catchUp(ctx)
-	if err != nil {
+	if _, _, err := p.catchUp(ctx); err != nil {
 		return Captured{}, fmt.Errorf("flush WAL of %s: %w", p.name, err)
 	}
-	if err := p.touch(); err != nil {
-		return Captured{}, fmt.Errorf("flush WAL of %s: %w", p.name, err)
-	}
-	captured, err := p.archive(ctx, r, repository, p.walDir(), archive.Options{
-		Time:    begin,
-		Tags:    []string{tagWAL, fmt.Sprintf("%s%d", tagTimeline, timeline), tagEnd + reached.String()},
-		Exclude: func(path string) bool { return strings.HasSuffix(path, ".partial") },
-	})
-	if err == nil {
-		err = p.prune()
-	}
+	captured, err := p.store(ctx, r, repository, begin)
 	if err != nil {
 		return Captured{}, fmt.Errorf("flush WAL of %s: %w", p.name, err)
 	}
 	captured.Fact.Seconds = time.Since(begin).Seconds()
 	return captured, nil
+}
+
+// store archives under a shared lock all WAL that was received. now is the time of which all is received.
+func (p *Postgres) store(ctx context.Context, r *repo.Repository, repository string, now time.Time) (captured Captured, err error) {
+	p.archiving.Lock()
+	defer p.archiving.Unlock()
+	err = r.WithLock(ctx, false, func(ctx context.Context) error {
+		if err := p.resumeArchive(ctx, r); err != nil {
+			return err
+		}
+		captured, err = p.storeLocked(ctx, r, repository, now)
+		return err
+	})
+	return captured, err
+}
+
+// resumeArchive makes sure of what the repository holds: others may have removed snapshots since it was last locked.
+func (p *Postgres) resumeArchive(ctx context.Context, r *repo.Repository) error {
+	if p.archived.newest != nil {
+		held, err := p.archived.held(ctx, r)
+		if err != nil || held {
+			return err
+		}
+	}
+	system, err := p.system()
+	if err != nil {
+		return err
+	}
+	p.archived, err = loadArchived(ctx, r, tagAsset+p.name, system)
+	return err
+}
+
+// storeLocked archives all WAL that was received, and tells Stream, which lets the server forget it.
+func (p *Postgres) storeLocked(ctx context.Context, r *repo.Repository, repository string, now time.Time) (Captured, error) {
+	begin := time.Now()
+	base, err := readLabel(p.spool)
+	if err != nil {
+		return Captured{}, err
+	}
+	system, err := p.system()
+	if err != nil {
+		return Captured{}, err
+	}
+	if newest := p.archived.newest; newest != nil && !now.After(newest.Time) {
+		now = newest.Time.Add(time.Microsecond) // the order of snapshots is that of their times
+	}
+	u := &walUpload{archivedWAL: p.archived.clone(), dir: p.walDir(), now: now, base: base}
+	// What is older than the newest base goes once a snapshot holds all up to there: that one stays for older bases.
+	if u.newest != nil && base.start != 0 && u.end >= base.start {
+		u.drop(base.start, uint32(base.timeline))
+	}
+	timeline, reached := p.progress.where()
+	sn, err := describeWAL(now, path.Join("/", p.name, "wal"))
+	if err != nil {
+		return Captured{}, err
+	}
+	err = r.Upload(ctx, func(ctx context.Context, up *repo.Uploader) error {
+		u.up = up
+		if err := u.add(ctx, timeline, reached); err != nil {
+			return err
+		}
+		sn.Tree, err = u.tree(ctx, sn.Paths[0])
+		return err
+	})
+	if err != nil {
+		return Captured{}, err
+	}
+	segments := (int64(u.end-u.from)-1)/int64(u.size) + 1
+	files, size := segments+int64(len(u.history)), segments*int64(u.size)
+	u.summary.TotalFilesProcessed, u.summary.TotalBytesProcessed = uint(files), uint64(size)
+	u.summary.BackupStart, u.summary.BackupEnd = begin, time.Now()
+	sn.Tags = []string{
+		tagAsset + p.name, tagSystem + system, tagWAL, fmt.Sprintf("%s%d", tagTimeline, u.open.timeline),
+		tagStart + u.from.String(), tagEnd + u.end.String(),
+	}
+	sn.Summary = &u.summary
+	if u.newest != nil {
+		sn.Parent = &u.newest.ID
+	}
+	if _, err := snapshot.Save(ctx, r, sn); err != nil {
+		return Captured{}, err
+	}
+	u.newest = sn
+	p.archived = u.archivedWAL
+	p.progress.store(u.open.timeline, u.end)
+	fact := event.SnapshotTaken{
+		Repository: repository, Snapshot: sn.ID.String(), Files: files, Bytes: size,
+		Added: int64(u.summary.DataAddedPacked), Seconds: time.Since(begin).Seconds(),
+	}
+	return Captured{Fact: fact, Snapshot: sn}, p.prune()
+}
+
+// describeWAL begins a snapshot.
+func describeWAL(now time.Time, path string) (*snapshot.Snapshot, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("read this machine's name: %w", err)
+	}
+	sn := &snapshot.Snapshot{
+		Time: now, Paths: []string{path}, Hostname: host, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
+		ProgramVersion: archive.ProgramVersion,
+	}
+	if u, err := user.Current(); err == nil { // the name is for people
+		sn.Username = u.Username
+	}
+	return sn, nil
 }
 
 // archive stores one directory, all of it or nothing.
@@ -84,27 +177,4 @@ func (p *Postgres) archive(ctx context.Context, r *repo.Repository, repository, 
 		return Captured{}, fmt.Errorf("%d files in %s could not be read: snapshot %s is not complete", n, dir, captured.Snapshot.ID.Short())
 	}
 	return captured, nil
-}
-
-// touch marks the segments that may have been written to since the last Flush as changed. File times are coarse: a write in the
-// same tick in which the last Flush read the file would otherwise go unnoticed for good.
-func (p *Postgres) touch() error {
-	segments, size, err := listSegments(p.walDir())
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	for _, s := range segments {
-		if compareSegments(s, p.flushed) < 0 {
-			continue
-		}
-		err := os.Chtimes(filepath.Join(p.walDir(), s.name(size)), now, now)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("mark WAL as changed: %w", err)
-		}
-	}
-	if n := len(segments); n > 0 {
-		p.flushed = segments[n-1]
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,12 +37,19 @@ type Postgres struct {
 	segmentSize  uint64 // bytes
 
 	basing    sync.Mutex // held by Base
-	archiving sync.Mutex // held by Flush: it reads the spool while it archives it
-	flushed   segment    // the newest one when Flush last archived; zero in a new process
+	archiving sync.Mutex // held while WAL is archived; guards archived
+	archived  archivedWAL
 	streaming sync.Mutex // held by Stream
 	slotting  sync.Mutex // held while the slot is made: one that is half made has no position yet
+	slotsMade int        // guarded by slotting
 	progress  *progress
-	skipTo    pglogrepl.LSN // of Stream: WAL before it is gone from the server and no base in the spool needs it
+
+	synchronous bool        // commits shall wait until the repository has them
+	awaited     atomic.Bool // and they do, whatever was declared
+
+	// Of Stream:
+	slotStart pglogrepl.LSN // where the slot was when it connected
+	skipTo    segment       // WAL before it is gone from the server, and no base needs it
 }
 
 // errOtherCluster is what every operation says when the server is not the one that the spool was filled from.
@@ -160,18 +168,25 @@ func (p *Postgres) catchUp(ctx context.Context) (timeline uint32, reached pglogr
 	return timeline, reached, err
 }
 
-// prune removes WAL segments that the newest base backup does not need. The caller has archived them.
+// keepSpool is how much archived WAL stays in the spool, in bytes, for those who read transactions there.
+const keepSpool = 1 << 30
+
+// prune removes archived WAL segments that the newest base backup does not need, and those beyond keepSpool. The caller holds
+// archiving.
 func (p *Postgres) prune() error {
 	base, err := readLabel(p.spool)
-	if err != nil || base.start == 0 {
+	if err != nil {
 		return err
 	}
 	segments, size, err := listSegments(p.walDir())
 	if err != nil {
 		return err
 	}
+	open, end := p.archived.open, p.archived.end
 	for i, s := range segments {
-		if s.timeline > uint32(base.timeline) || (s.number+1)*size > uint64(base.start) || i == len(segments)-1 {
+		next := pglogrepl.LSN((s.number + 1) * size)
+		needed := s.timeline > uint32(base.timeline) || next > base.start
+		if i == len(segments)-1 || compareSegments(s, open) >= 0 || needed && next+keepSpool > end {
 			continue
 		}
 		if err := os.Remove(filepath.Join(p.walDir(), s.name(size))); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/blob"
 	filedump "github.com/kedge-project/kedge/internal/dump"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/profile"
@@ -128,11 +129,11 @@ func EachTransaction(ctx context.Context, r *repo.Repository, service string, a 
 
 // read brings the chain's segments into dir, batch by batch, and reads their transactions.
 func (c *chain) read(ctx context.Context, r *repo.Repository, bin, dir string, fn func(Transaction) error) error {
-	from := map[string]*snapshot.Snapshot{}
+	from := map[string]blob.ID{}
 	var segments, histories []string
 	for _, part := range c.parts {
 		for name := range part.names {
-			from[name] = part.snapshot
+			from[name] = part.tree
 			if strings.HasSuffix(name, ".history") {
 				histories = append(histories, name)
 			} else {
@@ -174,26 +175,26 @@ func (c *chain) read(ctx context.Context, r *repo.Repository, bin, dir string, f
 	return nil
 }
 
-// bringFiles restores the named files, each from the snapshot that from has for it, into dir.
-func bringFiles(ctx context.Context, r *repo.Repository, from map[string]*snapshot.Snapshot, names []string, dir string) error {
-	wanted := map[*snapshot.Snapshot]map[string]bool{}
+// bringFiles restores the named files, each from the tree that from has for it, into dir.
+func bringFiles(ctx context.Context, r *repo.Repository, from map[string]blob.ID, names []string, dir string) error {
+	wanted := map[blob.ID]map[string]bool{}
 	for _, name := range names {
-		sn := from[name]
-		if wanted[sn] == nil {
-			wanted[sn] = map[string]bool{}
+		tree := from[name]
+		if wanted[tree] == nil {
+			wanted[tree] = map[string]bool{}
 		}
-		wanted[sn][name] = true
+		wanted[tree][name] = true
 	}
-	for sn, some := range wanted {
-		result, err := restore.Run(ctx, r, sn.Tree, restore.Options{
-			Target: dir, StripPrefix: sn.Paths[0],
+	for tree, some := range wanted {
+		result, err := restore.Run(ctx, r, tree, restore.Options{
+			Target: dir, Descend: func(string) bool { return false },
 			Select: func(path string, n *snapshot.Node) bool { return n.Type == snapshot.File && some[filepath.Base(path)] },
 		})
 		if err != nil {
 			return err
 		}
 		if len(result.Errors) > 0 {
-			return fmt.Errorf("%d files of snapshot %s could not be restored, the first: %w", len(result.Errors), sn.ID.Short(), result.Errors[0])
+			return fmt.Errorf("%d files of WAL could not be restored, the first: %w", len(result.Errors), result.Errors[0])
 		}
 	}
 	return nil

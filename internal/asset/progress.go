@@ -5,37 +5,89 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 )
 
-// progress says how far a stream came. All methods may be called by several goroutines at once.
+// progress says how far a stream came, and how much of it is in the repository. All methods may be called by several
+// goroutines at once.
 type progress struct {
 	mu       sync.Mutex
 	timeline uint32
 	reached  pglogrepl.LSN // all WAL of timeline before it is in the spool
+	current  time.Time     // when the spool last held all that the server had
 	err      error         // why the stream does not go on; nil while it does
 	lasting  bool          // and it will not by itself
 	changed  chan struct{} // closed and replaced when any of these changes
+
+	storedTimeline uint32
+	stored         pglogrepl.LSN // all WAL of storedTimeline before it is in the repository; 0: not known
+	wake           func()        // called when stored changes; nil: nobody waits
 }
 
 func newProgress() *progress { return &progress{changed: make(chan struct{})} }
 
-func (p *progress) position() pglogrepl.LSN {
+func (p *progress) where() (timeline uint32, reached pglogrepl.LSN) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.reached
+	return p.timeline, p.reached
 }
 
-// reach notes that WAL up to at is in the spool. Streaming again from a segment's beginning does not take back what was reached.
-func (p *progress) reach(timeline uint32, at pglogrepl.LSN) {
+// caughtUp returns when the spool last held all that the server had; zero if that was never so.
+func (p *progress) caughtUp() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current
+}
+
+// reach notes that WAL up to at is in the spool, and that the server's ends at its end. Streaming again from a segment's beginning
+// does not take back what was reached.
+func (p *progress) reach(timeline uint32, at, end pglogrepl.LSN) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.err = nil
 	if timeline != p.timeline || at > p.reached {
 		p.timeline, p.reached = timeline, at
 	}
+	if p.reached >= end {
+		p.current = time.Now()
+	}
 	p.tell()
+}
+
+// store notes that WAL up to at is in the repository.
+func (p *progress) store(timeline uint32, at pglogrepl.LSN) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.storedTimeline, p.stored = timeline, at
+	if p.wake != nil {
+		p.wake()
+	}
+}
+
+// storedOf returns up to where WAL of timeline is in the repository, 0 if that is not known.
+func (p *progress) storedOf(timeline uint32) pglogrepl.LSN {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.storedTimeline != timeline {
+		return 0
+	}
+	return p.stored
+}
+
+// onStored has wake called whenever more is in the repository; nil ends that.
+func (p *progress) onStored(wake func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake = wake
+}
+
+// failure returns why the stream does not go on, nil if it does, and a channel that closes when anything changes.
+func (p *progress) failure() (error, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err, p.changed
 }
 
 func (p *progress) resume() { p.fail(nil, false) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/restore"
@@ -204,7 +205,12 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	restored := Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
 	walDir := filepath.Join(data, "pg_wal")
 	for _, part := range chain.parts {
-		err := restored.bring(ctx, r, part.snapshot, walDir, func(path string) bool { return part.names[filepath.Base(path)] })
+		err := restored.bring(ctx, r, part.tree, restore.Options{
+			Target: walDir, Descend: func(string) bool { return false },
+			Select: func(path string, n *snapshot.Node) bool {
+				return n.Type == snapshot.File && part.names[filepath.Base(path)]
+			},
+		})
 		if err != nil {
 			return Restored{}, err
 		}
@@ -216,24 +222,20 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	if err != nil {
 		return Restored{}, err
 	}
-	if err := restored.bring(ctx, r, base.snapshot, data, nil); err != nil {
+	if err := restored.bring(ctx, r, base.snapshot.Tree, restore.Options{Target: data, StripPrefix: base.snapshot.Paths[0]}); err != nil {
 		return Restored{}, err
 	}
 	return restored, prepare(data, settings)
 }
 
-// bring restores the one directory of a snapshot to target.
-func (restored *Restored) bring(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, target string, choose func(path string) bool) error {
-	opt := restore.Options{Target: target, StripPrefix: sn.Paths[0]}
-	if choose != nil {
-		opt.Select = func(path string, n *snapshot.Node) bool { return n.Type == snapshot.File && choose(path) }
-	}
-	result, err := restore.Run(ctx, r, sn.Tree, opt)
+// bring restores from a tree.
+func (restored *Restored) bring(ctx context.Context, r *repo.Repository, tree blob.ID, opt restore.Options) error {
+	result, err := restore.Run(ctx, r, tree, opt)
 	if err != nil {
 		return err
 	}
 	if len(result.Errors) > 0 {
-		return fmt.Errorf("%d files of snapshot %s could not be restored, the first: %w", len(result.Errors), sn.ID.Short(), result.Errors[0])
+		return fmt.Errorf("%d files could not be restored, the first: %w", len(result.Errors), result.Errors[0])
 	}
 	restored.Files += result.Files
 	restored.Bytes += result.Bytes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (p *Postgres) Stream(ctx context.Context) error {
 	p.progress.resume()
 	backoff := minBackoff
 	for {
-		before := p.progress.position()
+		_, before := p.progress.where()
 		err := p.streamOnce(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -49,7 +50,7 @@ func (p *Postgres) Stream(ctx context.Context) error {
 		if lasting(err) {
 			return err
 		}
-		if p.progress.position() > before {
+		if _, now := p.progress.where(); now > before {
 			backoff = minBackoff
 		}
 		select {
@@ -64,7 +65,7 @@ func (p *Postgres) Stream(ctx context.Context) error {
 // lasting tells whether err will be the same when tried again.
 func lasting(err error) bool {
 	switch code(err) {
-	case codeInvalidPassword, codeInvalidAuthorization, codeNoPrivilege, codeNotInState:
+	case codeInvalidPassword, codeInvalidAuthorization, codeNoPrivilege:
 		return true
 	}
 	var here *os.PathError // the spool cannot be written
@@ -73,7 +74,8 @@ func lasting(err error) bool {
 
 // streamOnce receives WAL over one connection until that or ctx ends.
 func (p *Postgres) streamOnce(ctx context.Context) error {
-	conn, err := dial(ctx, p.connect, p.passwordFile, true)
+	// The name is what synchronous_standby_names may name.
+	conn, err := dialDatabase(ctx, p.connect, p.passwordFile, "", map[string]string{"replication": "true", "application_name": p.slot})
 	if err != nil {
 		return err
 	}
@@ -82,20 +84,19 @@ func (p *Postgres) streamOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slotStart, err := p.ensureSlot(ctx, conn)
-	if err != nil {
+	if p.slotStart, err = p.ensureSlot(ctx, conn); err != nil {
 		return err
 	}
 	if err := p.saveHistory(ctx, conn, system.Timeline); err != nil {
 		return err
 	}
-	start, err := p.startPosition(system, slotStart)
+	timeline, start, err := p.startPosition(system)
 	if err != nil {
 		return err
 	}
-	err = p.receiveFrom(ctx, conn, system.Timeline, start)
+	err = p.receiveFrom(ctx, conn, timeline, start)
 	if code(err) != codeUndefinedFile {
-		return p.explain(err)
+		return err
 	}
 	// What comes next is gone from the server. A base backup that begins later needs nothing of it.
 	base, labelErr := readLabel(p.spool)
@@ -103,18 +104,11 @@ func (p *Postgres) streamOnce(ctx context.Context) error {
 		return labelErr
 	}
 	from := base.start - base.start%pglogrepl.LSN(p.segmentSize)
-	if base.timeline != system.Timeline || from <= start {
+	if base.timeline != system.Timeline || timeline == system.Timeline && from <= start {
 		return fmt.Errorf("%w (%s)", ErrGap, err.Error())
 	}
-	p.skipTo = from
+	p.skipTo = segment{uint32(base.timeline), uint64(from) / p.segmentSize}
 	return fmt.Errorf("skip to the base backup: %w", err)
-}
-
-func (p *Postgres) explain(err error) error {
-	if code(err) == codeNotInState {
-		return fmt.Errorf("%w (drop the slot with SELECT pg_drop_replication_slot('%s'), then take a new base backup)", err, p.slot)
-	}
-	return err
 }
 
 // receiveFrom streams from start, the beginning of a segment.
@@ -127,37 +121,43 @@ func (p *Postgres) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timelin
 	}
 	w := &segmentWriter{dir: p.walDir(), size: p.segmentSize, timeline: uint32(timeline), next: start}
 	err = p.receive(ctx, conn, w)
-	if closing := w.close(); closing != nil {
-		return closing
-	}
 	if ctx.Err() != nil {
 		// A last word, so that the server keeps no more than it must; it is no loss if it does not arrive.
-		_ = sendStatus(context.WithoutCancel(ctx), conn, w.next, false)
+		_ = p.sendStatus(context.WithoutCancel(ctx), conn, w, false)
+	}
+	if closing := w.close(); closing != nil {
+		return closing
 	}
 	return err
 }
 
 func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter) error {
-	heard, told := time.Now(), time.Time{}
+	// A deadline that has passed interrupts the reading: when ctx ends, and when the server can be told of more.
+	wake := func() { _ = conn.Conn().SetReadDeadline(time.Unix(1, 0)) }
+	defer func() { _ = conn.Conn().SetReadDeadline(time.Time{}) }()
+	defer context.AfterFunc(ctx, wake)()
+	p.progress.onStored(wake)
+	defer p.progress.onStored(nil)
+	heard, told, toldStored := time.Now(), time.Time{}, pglogrepl.LSN(0)
 	for {
-		if now := time.Now(); now.Sub(told) >= statusInterval {
-			if now.Sub(heard) > silence {
-				return fmt.Errorf("the server said nothing for %v", silence)
-			}
-			if err := w.sync(); err != nil {
-				return err
-			}
-			if err := sendStatus(ctx, conn, w.next, now.Sub(heard) > silence/2); err != nil {
-				return err
-			}
-			told = now
+		if err := conn.Conn().SetReadDeadline(told.Add(statusInterval)); err != nil {
+			return fmt.Errorf("receive WAL: %w", err)
 		}
-		waiting, cancel := context.WithDeadline(ctx, told.Add(statusInterval))
-		message, err := conn.ReceiveMessage(waiting)
-		cancel()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		stored := p.progress.storedOf(w.timeline)
+		if now := time.Now(); now.Sub(told) >= statusInterval || stored > toldStored {
+			if now.Sub(heard) > silence {
+				return fmt.Errorf("the server said nothing for %v", silence)
+			}
+			if err := p.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2); err != nil {
+				return err
+			}
+			told, toldStored = now, stored
+			continue
+		}
+		message, err := conn.ReceiveMessage(context.Background())
 		if pgconn.Timeout(err) {
 			continue
 		}
@@ -172,7 +172,7 @@ func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentW
 				return err
 			}
 			if answer {
-				told = time.Time{}
+				told = time.Time{} // at once
 			}
 		case *pgproto3.CopyDone:
 			return errors.New("the server ended the stream: it shut down or changed its timeline")
@@ -193,6 +193,7 @@ func (p *Postgres) take(data []byte, w *segmentWriter) (answer bool, err error) 
 		if err != nil {
 			return false, fmt.Errorf("receive WAL: %w", err)
 		}
+		p.progress.reach(w.timeline, w.next, alive.ServerWALEnd)
 		return alive.ReplyRequested, nil
 	case pglogrepl.XLogDataByteID:
 		wal, err := pglogrepl.ParseXLogData(data[1:])
@@ -202,35 +203,78 @@ func (p *Postgres) take(data []byte, w *segmentWriter) (answer bool, err error) 
 		if err := w.write(wal.WALStart, wal.WALData); err != nil {
 			return false, err
 		}
-		p.progress.reach(w.timeline, w.next)
+		p.progress.reach(w.timeline, w.next, wal.ServerWALEnd)
 	}
 	return false, nil
 }
 
-func sendStatus(ctx context.Context, conn *pgconn.PgConn, safe pglogrepl.LSN, ask bool) error {
-	err := pglogrepl.SendStandbyStatusUpdate(ctx, conn, pglogrepl.StandbyStatusUpdate{WALWritePosition: safe, ReplyRequested: ask})
+// slotBound is how much received WAL the server keeps for us until the repository has it, in bytes: with the spool lost too, it
+// sends that again. When the repository takes nothing for long, the spool must do, lest the server's disk fills up.
+const slotBound = 1 << 30
+
+// sendStatus tells the server how far we are, and so what it may forget and which commits it need not hold back.
+func (p *Postgres) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask bool) error {
+	safe := max(p.progress.storedOf(w.timeline), p.slotStart)
+	written := w.next
+	if p.holdsCommits() {
+		written = safe
+	} else if w.next > safe+slotBound {
+		if err := w.sync(); err != nil {
+			return err
+		}
+		safe = w.next - slotBound
+	}
+	err := pglogrepl.SendStandbyStatusUpdate(ctx, conn, pglogrepl.StandbyStatusUpdate{
+		WALWritePosition: written, WALFlushPosition: safe, WALApplyPosition: safe, ReplyRequested: ask,
+	})
 	if err != nil {
 		return fmt.Errorf("tell the server what was received: %w", err)
 	}
 	return nil
 }
 
-// ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it.
+// holdsCommits tells whether commits on the server wait until the repository has them.
+func (p *Postgres) holdsCommits() bool { return p.synchronous || p.awaited.Load() }
+
+// ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it. A slot
+// that the server has given up on is made anew.
 func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.LSN, error) {
 	p.slotting.Lock()
 	defer p.slotting.Unlock()
-	_, err := query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
-	if err != nil && code(err) != codeDuplicateObject {
-		return 0, fmt.Errorf("make replication slot: %w (max_replication_slots and max_wal_senders must leave room)", err)
-	}
-	row, err := p.readSlot(ctx, conn)
+	made, err := p.makeSlot(ctx, conn)
 	if err != nil {
 		return 0, err
 	}
-	if row[0] != "physical" || row[1] == "" {
-		return 0, fmt.Errorf("replication slot %s is %q from %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], row[1], p.slot)
+	row, err := p.readSlot(ctx, conn)
+	if err == nil && row[0] == "physical" && row[1] == "" {
+		_, err = query(ctx, conn, `DROP_REPLICATION_SLOT "`+p.slot+`"`)
+		if err == nil {
+			made, err = p.makeSlot(ctx, conn)
+		}
+		if err == nil {
+			row, err = p.readSlot(ctx, conn)
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	p.slotsMade += made
+	if row[0] != "physical" {
+		return 0, fmt.Errorf("replication slot %s is %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], p.slot)
 	}
 	return parseLSN(row[1])
+}
+
+// makeSlot returns how many slots it made: none if there was one.
+func (p *Postgres) makeSlot(ctx context.Context, conn *pgconn.PgConn) (int, error) {
+	_, err := query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
+	if code(err) == codeDuplicateObject {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("make replication slot: %w (max_replication_slots and max_wal_senders must leave room)", err)
+	}
+	return 1, nil
 }
 
 // readSlot returns the slot's kind and from where it keeps WAL. PostgreSQL before 15 tells that in a view only, to an ordinary
@@ -248,34 +292,56 @@ func (p *Postgres) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []str
 	return queryRow(ctx, ordinary, `SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '`+p.slot+`'`, 2)
 }
 
-// startPosition returns where to go on: at the beginning of the newest segment of the server's timeline, else where that timeline
-// branched off, else where the slot begins.
-func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult, slotStart pglogrepl.LSN) (pglogrepl.LSN, error) {
-	size := pglogrepl.LSN(p.segmentSize)
+// startPosition returns where to go on: at the beginning of the newest segment of the spool; on the next timeline, once all of the one
+// before is there; in an empty spool where the slot begins.
+func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult) (timeline int32, start pglogrepl.LSN, err error) {
 	segments, held, err := listSegments(p.walDir())
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if held != 0 && held != p.segmentSize {
-		return 0, fmt.Errorf("%w: its WAL segments have %d bytes, the spool's %d", errOtherCluster, p.segmentSize, held)
+		return 0, 0, fmt.Errorf("%w: its WAL segments have %d bytes, the spool's %d", errOtherCluster, p.segmentSize, held)
 	}
-	start := slotStart - slotStart%size
+	at := segment{uint32(system.Timeline), uint64(p.slotStart) / p.segmentSize}
 	if n := len(segments); n > 0 {
-		newest := segments[n-1]
-		if newest.timeline > uint32(system.Timeline) {
-			return 0, fmt.Errorf("%w: it is on timeline %d, the spool on %d", errOtherCluster, system.Timeline, newest.timeline)
+		at = segments[n-1]
+	}
+	if compareSegments(at, p.skipTo) < 0 {
+		at = p.skipTo
+	}
+	if at.timeline > uint32(system.Timeline) {
+		return 0, 0, fmt.Errorf("%w: it is on timeline %d, the spool on %d", errOtherCluster, system.Timeline, at.timeline)
+	}
+	if at.timeline < uint32(system.Timeline) {
+		branches, err := readBranches(p.walDir(), uint32(system.Timeline))
+		if err != nil {
+			return 0, 0, err
 		}
-		if newest.timeline == uint32(system.Timeline) {
-			start = pglogrepl.LSN(newest.number) * size
-		} else {
-			branch, err := readBranch(p.walDir(), uint32(system.Timeline))
-			if err != nil {
-				return 0, err
-			}
-			start = branch - branch%size
+		if at, err = p.follow(at, branches, uint32(system.Timeline)); err != nil {
+			return 0, 0, err
 		}
 	}
-	return max(start, p.skipTo), nil
+	return int32(at.timeline), at.begin(p.segmentSize), nil
+}
+
+// follow returns where to go on after at, on whose timeline the server is no longer.
+func (p *Postgres) follow(at segment, branches []branch, newest uint32) (segment, error) {
+	for i, b := range branches {
+		if b.timeline != at.timeline {
+			continue
+		}
+		last := uint64(b.end) / p.segmentSize
+		timeline, reached := p.progress.where()
+		if at.number < last && (timeline != at.timeline || reached < segment{0, last}.begin(p.segmentSize)) {
+			return at, nil // the server sends the rest of the timeline
+		}
+		next := newest
+		if i+1 < len(branches) {
+			next = branches[i+1].timeline
+		}
+		return segment{next, last}, nil
+	}
+	return at, fmt.Errorf("%w: its timeline %d did not come from timeline %d, which the spool has", ErrGap, newest, at.timeline)
 }
 
 // saveHistory keeps the server's account of how its timeline came to be: recovery along it needs that file.
@@ -304,46 +370,66 @@ func (p *Postgres) saveHistory(ctx context.Context, conn *pgconn.PgConn, timelin
 // maxHistory bounds a timeline history file, in bytes.
 const maxHistory = 1 << 20
 
-// readBranch returns where timeline left its parent, from its history file in dir.
-func readBranch(dir string, timeline uint32) (pglogrepl.LSN, error) {
+// branch is a timeline that was left.
+type branch struct {
+	timeline uint32
+	end      pglogrepl.LSN // where the next one begins
+}
+
+// readBranches returns the timelines that timeline came from, the oldest first, from its history file in dir.
+func readBranches(dir string, timeline uint32) ([]branch, error) {
 	path := filepath.Join(dir, historyName(timeline))
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxHistory {
 		err = fmt.Errorf("%d bytes are too many", info.Size())
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read timeline history: %w", err)
+		return nil, fmt.Errorf("read timeline history: %w", err)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, fmt.Errorf("read timeline history: %w", err)
+		return nil, fmt.Errorf("read timeline history: %w", err)
 	}
-	branch, err := parseBranch(string(text))
+	branches, err := parseBranches(string(text))
 	if err != nil {
-		return 0, fmt.Errorf("read timeline history %s: %w", path, err)
+		return nil, fmt.Errorf("read timeline history %s: %w", path, err)
 	}
-	return branch, nil
+	return branches, nil
 }
 
-// parseBranch returns the position in the last line of a history file: "parent timeline, position, reason".
-func parseBranch(text string) (pglogrepl.LSN, error) {
-	var branch pglogrepl.LSN
+// readBranch returns where timeline left its parent.
+func readBranch(dir string, timeline uint32) (pglogrepl.LSN, error) {
+	branches, err := readBranches(dir, timeline)
+	if err != nil {
+		return 0, err
+	}
+	return branches[len(branches)-1].end, nil
+}
+
+// parseBranches reads a history file, of which each line has a timeline, the position where it was left, and the reason. There
+// is at least one.
+func parseBranches(text string) ([]branch, error) {
+	var branches []branch
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
 		if len(fields) < 2 {
-			return 0, fmt.Errorf("line %.80q has no position", line)
+			return nil, fmt.Errorf("line %.80q has no position", line)
 		}
-		position, err := parseLSN(fields[1])
+		timeline, err := strconv.ParseUint(fields[0], 10, 32)
 		if err != nil {
-			return 0, err
+			return nil, fmt.Errorf("line %.80q has no timeline", line)
 		}
-		branch = position
+		end, err := parseLSN(fields[1])
+		if err != nil {
+			return nil, err
+		}
+		branches = append(branches, branch{uint32(timeline), end})
 	}
-	if branch == 0 {
-		return 0, errors.New("it names no parent timeline")
+	if len(branches) == 0 {
+		return nil, errors.New("it names no parent timeline")
 	}
-	return branch, nil
+	return branches, nil
 }
