@@ -15,7 +15,6 @@ import (
 
 // SQLSTATE codes that checks are answered with.
 const (
-	codeNotSupported   = "0A000" // of rootdescend: the index was made by PostgreSQL 11 or before
 	codeLockTimeout    = "55P03"
 	codeIndexCorrupted = "XX002"
 )
@@ -287,7 +286,7 @@ func (w *worker) checkBtree(ctx context.Context, s structure) error {
 		return err
 	}
 	err := ask(true)
-	if code(err) == codeNotSupported {
+	if code(err) == codeNotSupported { // by rootdescend: PostgreSQL 11 or an older one made the index
 		err = ask(false)
 	}
 	return err
