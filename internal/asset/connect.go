@@ -18,7 +18,7 @@ const (
 	codeInvalidPassword      = "28P01"
 	codeInvalidAuthorization = "28000" // no line in pg_hba.conf, or the role does not exist
 	codeNoPrivilege          = "42501"
-	codeNotSupported         = "0A000" // a command of replication that this version does not know
+	codeNotSupported         = "0A000" // a command that this version does not know, or a check that it cannot do
 	codeUndefinedFile        = "58P01" // a WAL segment that the server no longer has
 	codeDuplicateObject      = "42710"
 	codeNotInState           = "55000" // a slot that the server gave up on
