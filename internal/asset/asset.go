@@ -28,6 +28,7 @@ const (
 	tagAsset    = "kedge:asset="    // SERVICE/ASSET
 	tagBase     = "kedge:base"      // a PostgreSQL base backup
 	tagWAL      = "kedge:wal"       // PostgreSQL's WAL
+	tagLogical  = "kedge:logical"   // dumps of a PostgreSQL cluster's databases
 	tagProfile  = "kedge:profile"   // what a PostgreSQL cluster looked like
 	tagSystem   = "kedge:system="   // of base and WAL: the cluster's system identifier
 	tagTimeline = "kedge:timeline=" // of base and WAL
