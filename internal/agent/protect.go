@@ -25,14 +25,20 @@ type Protected struct {
 // running for each PostgreSQL cluster. done is called after each asset.
 func (a *Agent) Protect(ctx context.Context, services []string, done func(Protected)) error {
 	return a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
-		captured, err := a.capture(ctx, service, declared, nil)
-		if err != nil {
-			return fmt.Errorf("protect %s: %w", assetKey(service.Name, declared.Name), err)
+		captures := []func() (asset.Captured, error){func() (asset.Captured, error) { return a.capture(ctx, service, declared, nil) }}
+		if declared.Logical {
+			captures = append(captures, func() (asset.Captured, error) { return a.captureLogical(ctx, service, declared) })
 		}
-		if err := a.append(ctx, captured.Fact, about{service: service.Name, asset: declared.Name}); err != nil {
-			return err
+		for _, capture := range captures {
+			captured, err := capture()
+			if err != nil {
+				return fmt.Errorf("protect %s: %w", assetKey(service.Name, declared.Name), err)
+			}
+			if err := a.append(ctx, captured.Fact, about{service: service.Name, asset: declared.Name}); err != nil {
+				return err
+			}
+			done(Protected{service.Name, declared.Name, captured.Fact})
 		}
-		done(Protected{service.Name, declared.Name, captured.Fact})
 		return nil
 	})
 }
@@ -64,12 +70,26 @@ func (a *Agent) capture(ctx context.Context, service *estate.Service, declared e
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	if declared.Kind == "postgres" {
+	opt := asset.CaptureOptions{Host: a.estate.Name, Observers: observers}
+	switch declared.Kind {
+	case "postgres":
 		return a.captureCluster(ctx, r, service, declared)
+	case "sqlite":
+		return asset.CaptureSQLite(ctx, r, service.Repository, service.Name, declared, a.spool(service.Name, declared.Name), opt)
+	case "command":
+		return asset.CaptureCommand(ctx, r, service.Repository, service.Name, declared, opt)
 	}
-	return asset.CaptureFiles(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{
-		Host: a.estate.Name, Observers: observers,
-	})
+	declared.Exclude = service.Excluded(declared)
+	return asset.CaptureFiles(ctx, r, service.Repository, service.Name, declared, opt)
+}
+
+// captureLogical dumps a cluster's databases.
+func (a *Agent) captureLogical(ctx context.Context, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return asset.Captured{}, err
+	}
+	return asset.CaptureLogical(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{Host: a.estate.Name})
 }
 
 // captureCluster takes a base backup and the WAL that makes it consistent, and keeps streaming from then on.
