@@ -86,6 +86,9 @@ func paths(s estate.Service) []string {
 	all := append([]string{s.Watch.DocumentRoot}, s.Watch.AccessLogs...)
 	for _, a := range s.Assets {
 		all = append(append(all, a.Data), a.Paths...)
+		if a.Path != "" { // a process may be told the directory alone
+			all = append(all, a.Path, filepath.Dir(a.Path))
+		}
 	}
 	for _, p := range s.Processes {
 		all = append(all, p.PIDFile, p.Log)
@@ -219,12 +222,15 @@ func (pl *place) service(s *estate.Service) (estate.Service, error) {
 			return there, fmt.Errorf("asset %s holds the whole machine: a drill cannot tell its paths from others", a.Name)
 		}
 		a.Paths, a.Exclude = pl.all(a.Paths, pl.path), pl.all(a.Exclude, pl.path)
-		a.Data, a.PasswordFile = pl.path(a.Data), pl.path(a.PasswordFile)
-		if a.Connect == "" {
-			continue
-		}
+		a.Data, a.PasswordFile, a.Path = pl.path(a.Data), pl.path(a.PasswordFile), pl.path(a.Path)
 		var err error
-		if a.Connect, err = pl.connect(a.Connect); err != nil {
+		switch {
+		case a.Connect != "":
+			a.Connect, err = pl.connect(a.Connect)
+		case a.Kind == "command":
+			err = pl.commands(a)
+		}
+		if err != nil {
 			return there, fmt.Errorf("asset %s: %w", a.Name, err)
 		}
 	}
@@ -251,6 +257,20 @@ func (pl *place) service(s *estate.Service) (estate.Service, error) {
 		}
 	}
 	return there, nil
+}
+
+// commands makes an asset's commands work on the sandbox. One that is told nothing of it would load into what is live, and is an error.
+func (pl *place) commands(a *estate.Asset) error {
+	env := pl.all(a.Env, pl.scribe.text)
+	for field, argv := range map[string]*[]string{"restore": &a.Restore, "create": &a.Create} {
+		ours := pl.all(*argv, pl.scribe.text)
+		if len(ours) > 0 && slices.Equal(ours, *argv) && slices.Equal(env, a.Env) {
+			return fmt.Errorf("%s would work on what is live: let it name a port that a process declares in listen, or a path of an asset", field)
+		}
+		*argv = ours
+	}
+	a.Env = env
+	return nil
 }
 
 func (pl *place) all(texts []string, replace func(string) string) []string {
