@@ -51,7 +51,7 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 		if err := os.MkdirAll(filepath.Dir(data), 0o711); err != nil {
 			return drill.Brought{}, fmt.Errorf("make room for the cluster: %w", err)
 		}
-		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, data, asset.Target{Latest: true})
+		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, asset.Place{Data: data, Root: target}, asset.Target{Latest: true})
 		if err != nil {
 			return drill.Brought{}, err
 		}

@@ -207,10 +207,16 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 	if err != nil {
 		return done, err
 	}
-	if err := setAside(declared.Data, a.quarantine(incident)); err != nil {
+	aside, err := asset.TablespaceLocations(declared.Data)
+	if err != nil {
 		return done, err
 	}
-	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, declared.Data, asset.Target{XID: point.XID, LSN: point.LSN, Before: true})
+	for _, dir := range append(aside, declared.Data) {
+		if err := setAside(dir, a.quarantine(incident)); err != nil {
+			return done, err
+		}
+	}
+	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, asset.Place{Data: declared.Data}, asset.Target{XID: point.XID, LSN: point.LSN, Before: true})
 	if err != nil {
 		return done, err
 	}

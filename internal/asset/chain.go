@@ -188,7 +188,7 @@ func (c *chain) findGap(base capturedBase) error {
 	return nil
 }
 
-// search looks for commits in a directory of WAL.
+// search looks for records in a directory of WAL.
 type search struct {
 	bin, wal string
 	size     uint64
@@ -199,18 +199,34 @@ type search struct {
 // commitFound is where and when a transaction committed.
 type commitFound struct {
 	timeline uint32
+	newest   bool // no timeline is newer
 	lsn      pglogrepl.LSN
 	time     time.Time
 }
 
 // commit returns the first commit that match accepts, nil if there is none.
 func (in search) commit(ctx context.Context, match func(record) bool) (*commitFound, error) {
-	segments, size, err := listSegments(in.wal)
-	if err != nil {
-		return nil, err
-	}
 	var found *commitFound
 	stop := errors.New("found")
+	err := in.each(ctx, nil, func(timeline uint32, newest bool, r record) error {
+		if r.kind != recordCommit || !match(r) {
+			return nil
+		}
+		found = &commitFound{timeline, newest, r.lsn, r.time}
+		return stop
+	})
+	if found != nil {
+		return found, nil
+	}
+	return nil, err
+}
+
+// each calls fn for every record of the kinds that managers name, as dump does, one timeline after another.
+func (in search) each(ctx context.Context, managers []string, fn func(timeline uint32, newest bool, r record) error) error {
+	segments, size, err := listSegments(in.wal)
+	if err != nil {
+		return err
+	}
 	for i := 0; i < len(segments); {
 		first, last := segments[i], segments[i]
 		for ; i < len(segments) && segments[i].timeline == first.timeline; i++ {
@@ -222,20 +238,11 @@ func (in search) commit(ctx context.Context, match func(record) bool) (*commitFo
 		if first.timeline < in.timeline {
 			continue
 		}
-		run := dump{bin: in.bin, wal: in.wal, size: size, newest: last, start: pglogrepl.LSN(first.number * size)}
-		_, err := run.each(ctx, func(r record) error {
-			if r.kind != recordCommit || !match(r) {
-				return nil
-			}
-			found = &commitFound{first.timeline, r.lsn, r.time}
-			return stop
-		})
-		if found != nil {
-			return found, nil
-		}
+		run := dump{bin: in.bin, wal: in.wal, size: size, newest: last, start: pglogrepl.LSN(first.number * size), managers: managers}
+		_, err := run.each(ctx, func(r record) error { return fn(first.timeline, i == len(segments), r) })
 		if err != nil {
-			return nil, fmt.Errorf("look through WAL: %w", err)
+			return fmt.Errorf("look through WAL: %w", err)
 		}
 	}
-	return nil, nil
+	return nil
 }

@@ -12,15 +12,16 @@ import (
 type recordKind uint8
 
 const (
-	recordOther   recordKind = iota
-	recordChange             // rows of one table
-	recordAssign             // subtransactions told to their parent
-	recordCommit             // with time and subtransactions
-	recordAbort              // with subtransactions
-	recordRestart            // the server started: nothing older is open
+	recordOther      recordKind = iota
+	recordChange                // rows of one table
+	recordAssign                // subtransactions told to their parent
+	recordCommit                // with time and subtransactions
+	recordAbort                 // with subtransactions
+	recordRestart               // the server started: nothing older is open
+	recordTablespace            // one was made
 )
 
-// record is what a line of pg_waldump says, as far as transactions are made of it.
+// record is what a line of pg_waldump says, as far as it is asked for.
 type record struct {
 	kind     recordKind
 	lsn      pglogrepl.LSN
@@ -30,6 +31,7 @@ type record struct {
 	changes  Changes   // change
 	time     time.Time // commit
 	children []uint32  // assign, commit, abort
+	location string    // tablespace; "" if it stands in the data directory
 }
 
 // commitTime is how pg_waldump prints times with TZ=UTC.
@@ -75,6 +77,11 @@ func parseRecord(line string) (record, error) {
 		err = r.readChange(verb, detail)
 	case "Transaction":
 		err = r.readTransaction(verb, detail)
+	case "Tablespace":
+		if verb == "CREATE" {
+			_, quoted, _ := strings.Cut(detail, " ")
+			r.kind, r.location = recordTablespace, unquote(quoted)
+		}
 	case "XLOG":
 		if verb == "CHECKPOINT_SHUTDOWN" || verb == "END_OF_RECOVERY" {
 			r.kind = recordRestart
@@ -181,6 +188,15 @@ func (r *record) readTransaction(verb, detail string) error {
 	}
 	r.time = when.UTC()
 	return nil
+}
+
+// unquote takes the quotes off that pg_waldump put around a path as it is. One whose end is not there, since it holds a line break, keeps
+// its first quote: no directory has such a path.
+func unquote(quoted string) string {
+	if path, ok := strings.CutSuffix(quoted, `"`); ok && strings.HasPrefix(path, `"`) {
+		return path[1:]
+	}
+	return quoted
 }
 
 func parseOID(s string) (uint32, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -39,13 +40,16 @@ type Restored struct {
 	Time         time.Time // of the state that recovery will reach; for Latest, when that was captured
 }
 
-// RestorePostgres fills data, which must be empty or absent, with the newest base backup from before the target and the WAL from
-// there, and sets the server up to recover to the target and then take writes. The caller starts the server, as the user
-// who owns the files, and waits with WaitPromoted. After an error data is empty again.
+// RestorePostgres fills place with the newest base backup from before the target and the WAL from there, and sets the server up to
+// recover to the target and then take writes. Its directories must be empty or absent. The caller starts the server, as the user
+// who owns the files, and waits with WaitPromoted. After an error the directories are empty again.
+//
+// Nothing outside place is written, nor by the server when it recovers: a tablespace that was made after the base backup comes to
+// where it stood, so that it is an error if place has it elsewhere.
 //
 // A state that the captured WAL does not reach is an error here or, at the latest, when the server starts: it refuses to stop short.
 // The restored server archives no WAL until ClearRecovery, so that a copy does not mix its own into an archive of the original.
-func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a estate.Asset, data string, to Target) (_ Restored, err error) {
+func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a estate.Asset, place Place, to Target) (_ Restored, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("restore asset %s/%s: %w", service, a.Name, err)
@@ -54,16 +58,20 @@ func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a 
 	if err := to.validate(); err != nil {
 		return Restored{}, err
 	}
-	data, err = filepath.Abs(data)
-	if err != nil {
+	if place.Data, err = filepath.Abs(place.Data); err != nil {
 		return Restored{}, err
 	}
-	if err := claim(data); err != nil {
+	if place.Root != "" {
+		if place.Root, err = filepath.Abs(place.Root); err != nil {
+			return Restored{}, err
+		}
+	}
+	if err := claim(place.Data); err != nil {
 		return Restored{}, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, empty(data))
+			err = errors.Join(err, empty(place.Data))
 		}
 	}()
 	bases, wals, err := listCaptures(ctx, r, Tag(service, a.Name))
@@ -72,7 +80,7 @@ func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a 
 	}
 	var passed error // why newer bases do not serve
 	for _, base := range bases {
-		restored, err := recoverFrom(ctx, r, base, wals, a.Bin, data, to)
+		restored, err := recoverFrom(ctx, r, base, wals, a.Bin, place, to)
 		if err == nil {
 			return restored, nil
 		}
@@ -80,7 +88,7 @@ func RestorePostgres(ctx context.Context, r *repo.Repository, service string, a 
 			return Restored{}, err
 		}
 		passed = errors.Join(passed, err)
-		if err := empty(data); err != nil {
+		if err := empty(place.Data); err != nil {
 			return Restored{}, err
 		}
 	}
@@ -178,7 +186,7 @@ func listCaptures(ctx context.Context, r *repo.Repository, tag string) (bases []
 }
 
 // recoverFrom restores one base backup with its WAL. errOlderBase means that an older one should be tried.
-func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wals []*snapshot.Snapshot, bin, data string, to Target) (Restored, error) {
+func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wals []*snapshot.Snapshot, bin string, place Place, to Target) (Restored, error) {
 	pass := func(format string, args ...any) error {
 		return fmt.Errorf("%w: base %s of %s %s", errOlderBase, base.snapshot.ID.Short(), base.snapshot.Time.UTC().Format(time.DateTime), fmt.Sprintf(format, args...))
 	}
@@ -203,7 +211,7 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		return Restored{}, fmt.Errorf("nothing is captured of %s: the newest WAL ends at %s", at, chain.end)
 	}
 	restored := Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
-	walDir := filepath.Join(data, "pg_wal")
+	walDir := filepath.Join(place.Data, "pg_wal")
 	for _, part := range chain.parts {
 		err := restored.bring(ctx, r, part.tree, restore.Options{
 			Target: walDir, Descend: func(string) bool { return false },
@@ -215,17 +223,53 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 			return Restored{}, err
 		}
 	}
-	settings, err := settle(ctx, search{bin: bin, wal: walDir, size: chain.size, from: base.start, timeline: uint32(base.timeline)}, base, at, to, &restored)
+	in := search{bin: bin, wal: walDir, size: chain.size, from: base.start, timeline: uint32(base.timeline)}
+	settings, end, err := settle(ctx, in, base, at, to, &restored)
 	if errors.Is(err, errOlderBase) {
 		return Restored{}, pass("holds transaction %d already, or it never committed", to.XID)
 	}
 	if err != nil {
 		return Restored{}, err
 	}
-	if err := restored.bring(ctx, r, base.snapshot.Tree, restore.Options{Target: data, StripPrefix: base.snapshot.Paths[0]}); err != nil {
+	spaces, err := place.find(ctx, r, base.snapshot, in, end)
+	if err != nil {
 		return Restored{}, err
 	}
-	return restored, prepare(data, settings)
+	if err := place.claim(spaces); err != nil {
+		return Restored{}, err
+	}
+	err = restored.fill(ctx, r, base.snapshot, place.Data, spaces)
+	if err == nil {
+		err = prepare(place.Data, spaces, settings)
+	}
+	if err != nil {
+		return Restored{}, errors.Join(err, emptyAll(spaces))
+	}
+	return restored, nil
+}
+
+// fill restores a base backup: its tablespaces to their places, all else to data.
+func (restored *Restored) fill(ctx context.Context, r *repo.Repository, base *snapshot.Snapshot, data string, spaces []tablespace) error {
+	if err := writeTablespaceMap(data, spaces); err != nil {
+		return err
+	}
+	var apart []string // stored paths
+	for _, s := range spaces {
+		if s.made {
+			continue
+		}
+		stored := path.Join(base.Paths[0], tablespaceDir(strconv.FormatUint(uint64(s.oid), 10)))
+		if err := restored.bring(ctx, r, base.Tree, restore.Options{Target: s.to, StripPrefix: stored}); err != nil {
+			return err
+		}
+		apart = append(apart, stored)
+	}
+	opt := restore.Options{Target: data, StripPrefix: base.Paths[0]}
+	if len(apart) > 0 {
+		apart = append(apart, path.Join(base.Paths[0], tablespaceMap))
+		opt.Select = func(path string, _ *snapshot.Node) bool { return !estate.Below(path, apart) }
+	}
+	return restored.bring(ctx, r, base.Tree, opt)
 }
 
 // bring restores from a tree.
@@ -242,8 +286,9 @@ func (restored *Restored) bring(ctx context.Context, r *repo.Repository, tree bl
 	return nil
 }
 
-// settle finds the target in the restored WAL and returns the settings that make the server stop there.
-func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN, to Target, restored *Restored) ([]string, error) {
+// settle finds the target in the restored WAL and returns the settings that make the server stop there, and a position from which on
+// it replays no WAL, 0 if that is not known.
+func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN, to Target, restored *Restored) (_ []string, end pglogrepl.LSN, _ error) {
 	timeline := "latest"
 	var stop string
 	switch {
@@ -253,36 +298,46 @@ func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN,
 		}
 		commit, err := in.commit(ctx, func(r record) bool { return r.xid == to.XID })
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if commit == nil && at != 0 {
-			return nil, fmt.Errorf("transaction %d did not commit at %s or later", to.XID, at)
+			return nil, 0, fmt.Errorf("transaction %d did not commit at %s or later", to.XID, at)
 		}
 		if commit == nil || commit.lsn < base.end {
-			return nil, errOlderBase
+			return nil, 0, errOlderBase
 		}
 		restored.Time = commit.time
+		end = commit.lsn
 		timeline = strconv.FormatUint(uint64(commit.timeline), 10)
 		stop = fmt.Sprintf("recovery_target_xid = '%d'", to.XID)
 	case !to.Time.IsZero():
 		// PostgreSQL takes only a later commit as proof that it saw the whole time before.
 		later, err := in.commit(ctx, func(r record) bool { return r.time.After(to.Time) })
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if later != nil {
 			stop = "recovery_target_time = '" + to.Time.UTC().Format("2006-01-02 15:04:05.999999+00") + "'"
 			restored.Time = to.Time
+			if later.newest { // else recovery may turn off before it
+				end = later.lsn
+			}
 		} else if restored.Time.Before(to.Time) {
-			return nil, fmt.Errorf("nothing is captured of %s: the newest WAL is of %s; ask for the latest state", to.Time.UTC().Format(time.RFC3339), restored.Time.UTC().Format(time.RFC3339))
+			return nil, 0, fmt.Errorf("nothing is captured of %s: the newest WAL is of %s; ask for the latest state", to.Time.UTC().Format(time.RFC3339), restored.Time.UTC().Format(time.RFC3339))
 		}
 	case at != 0:
 		later, err := in.commit(ctx, func(r record) bool { return r.lsn >= at })
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if later != nil {
 			restored.Time = later.time
+			if later.newest {
+				end = later.lsn
+			}
+		}
+		if to.Before {
+			end = at
 		}
 		stop = "recovery_target_lsn = '" + at.String() + "'"
 	}
@@ -294,12 +349,12 @@ func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN,
 		}
 		settings = append(settings, stop, "recovery_target_inclusive = '"+inclusive+"'", "recovery_target_action = 'promote'")
 	}
-	return settings, nil
+	return settings, end, nil
 }
 
 // prepare makes a restored data directory recover by settings when its server starts. All WAL stands in pg_wal, where the
 // server looks after it was told that there is no other: nothing depends on a path, and the server clears away what it no longer needs.
-func prepare(data string, settings []string) error {
+func prepare(data string, spaces []tablespace, settings []string) error {
 	if err := ClearRecovery(data); err != nil {
 		return err
 	}
@@ -319,11 +374,11 @@ func prepare(data string, settings []string) error {
 	if err := os.WriteFile(filepath.Join(data, "recovery.signal"), nil, 0o600); err != nil {
 		return err
 	}
-	return handOver(data)
+	return handOver(data, spaces)
 }
 
 // handOver makes what kedge itself wrote belong to the user who owns the cluster.
-func handOver(data string) error {
+func handOver(data string, spaces []tablespace) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -336,6 +391,12 @@ func handOver(data string) error {
 		return errors.New("this system does not tell the owner of files")
 	}
 	paths := []string{data, filepath.Join(data, autoConf), filepath.Join(data, "recovery.signal"), filepath.Join(data, "backup_manifest")}
+	for _, s := range spaces {
+		paths = append(paths, s.to)
+		if !s.made {
+			paths = append(paths, filepath.Join(data, tablespaceMap))
+		}
+	}
 	wal, err := os.ReadDir(filepath.Join(data, "pg_wal"))
 	if err != nil {
 		return err

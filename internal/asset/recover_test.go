@@ -50,18 +50,23 @@ func flush(t *testing.T, p *Postgres, r *repo.Repository) Captured {
 func bringBack(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Target) (*postgrestest.Cluster, Restored) {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	restored, err := RestorePostgres(t.Context(), r, "gisis", declare(c), data, to)
+	restored, err := RestorePostgres(t.Context(), r, "gisis", declare(c), Place{Data: data}, to)
 	if err != nil {
 		t.Fatalf("RestorePostgres to %+v: %v", to, err)
 	}
 	checkOwners(t, c.Data, data)
 	server := c.Open(t, data)
+	awaitPromotion(t, server)
+	return server, restored
+}
+
+func awaitPromotion(t *testing.T, server *postgrestest.Cluster) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := WaitPromoted(ctx, server.Connect, server.PasswordFile); err != nil {
 		t.Fatalf("%v\n%s", err, server.Log())
 	}
-	return server, restored
 }
 
 // checkOwners fails the test unless all in the restored directory belongs to the user whom the original belongs to and is closed to others.
@@ -305,7 +310,7 @@ func TestRestoreSaysWhyItCannot(t *testing.T) {
 	c := postgrestest.Start(t)
 	p, r := open(t, c), newRepository(t)
 	restoreTo := func(data string, to Target) error {
-		_, err := RestorePostgres(t.Context(), r, "gisis", declare(c), data, to)
+		_, err := RestorePostgres(t.Context(), r, "gisis", declare(c), Place{Data: data}, to)
 		return err
 	}
 	fails := func(data string, to Target, want ...string) {
@@ -361,7 +366,7 @@ func TestServerRefusesAPositionThatWasNotCaptured(t *testing.T) {
 	stream(t, p)
 	base(t, p, r)
 	flush(t, p, r)
-	_, err := RestorePostgres(t.Context(), r, "gisis", declare(c), filepath.Join(t.TempDir(), "data"), Target{LSN: "7/0"})
+	_, err := RestorePostgres(t.Context(), r, "gisis", declare(c), Place{Data: filepath.Join(t.TempDir(), "data")}, Target{LSN: "7/0"})
 	if err == nil || !strings.Contains(err.Error(), "captured") {
 		t.Errorf("restore to a position that was never reached: %v", err)
 	}

@@ -116,7 +116,7 @@ func TestARestoredClusterIsRecoveredToBeExamined(t *testing.T) {
 	flush(t, p, r)
 	a := declare(c)
 	a.Data = filepath.Join(t.TempDir(), "data")
-	if _, err := RestorePostgres(t.Context(), r, "gisis", a, a.Data, Target{Latest: true}); err != nil {
+	if _, err := RestorePostgres(t.Context(), r, "gisis", a, Place{Data: a.Data}, Target{Latest: true}); err != nil {
 		t.Fatal(err)
 	}
 	reachable(t, a.Data)

@@ -40,9 +40,10 @@ type dump struct {
 	newest   segment       // of the timeline
 	start    pglogrepl.LSN // where to begin
 	exact    bool          // a record begins at start; else start is a segment's beginning
+	managers []string      // the kinds of records to read; nil: those that transactions are made of
 }
 
-// each calls fn for every record that transactions are made of, and returns where the last record that pg_waldump
+// each calls fn for every record of the kinds that are asked for, and returns where the last record that pg_waldump
 // could read begins (0 if it did not say). It returns nil at the end of what was received.
 func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.LSN, err error) {
 	// What is received while pg_waldump reads is left for the next run.
@@ -55,13 +56,18 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if d.managers == nil {
+		d.managers = []string{"Heap", "Heap2", "Transaction", "XLOG"}
+	}
 	arguments := []string{"--path=" + d.wal, fmt.Sprintf("--timeline=%d", d.newest.timeline), "--start=" + d.start.String()}
 	choosy, err := d.choosy()
 	if err != nil {
 		return 0, err
 	}
 	if choosy {
-		arguments = append(arguments, "--rmgr=Heap", "--rmgr=Heap2", "--rmgr=Transaction", "--rmgr=XLOG")
+		for _, manager := range d.managers {
+			arguments = append(arguments, "--rmgr="+manager)
+		}
 	}
 	command := exec.CommandContext(ctx, filepath.Join(d.bin, "pg_waldump"), arguments...)
 	command.Env = []string{"TZ=UTC", "LC_ALL=C"}
@@ -87,9 +93,12 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 	return d.judge(string(complaint), end)
 }
 
-// choosy tells whether pg_waldump can be asked for several kinds of records at once. Before PostgreSQL 15 it would heed the last one
-// only; there all records are read.
+// choosy tells whether pg_waldump can be asked for the wanted kinds of records alone. Before PostgreSQL 15 it would heed the last one
+// only; there all records are read if there is more than one.
 func (d dump) choosy() (bool, error) {
+	if len(d.managers) == 1 {
+		return true, nil
+	}
 	head, err := d.uint32At(d.start - d.start%pglogrepl.LSN(d.size))
 	if errors.Is(err, os.ErrNotExist) {
 		return true, nil // pg_waldump says which segment is missing
