@@ -11,6 +11,7 @@ import (
 	"github.com/kedge-project/kedge/internal/agent"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/timeline"
 )
 
 func newDrillCommand(term *terminal) *cobra.Command {
@@ -19,8 +20,9 @@ func newDrillCommand(term *terminal) *cobra.Command {
 		Use:   "drill --estate FILE [SERVICE]...",
 		Short: "Restore services from the copy to a sandbox, start them there, ask their probes",
 		Long: `Restore every service, or the named ones and those they need, from the second site's copy to a
-sandbox; start them there on other ports; ask their probes; measure RPO and RTO. What runs is
-not touched. The result goes on the record.`,
+sandbox; start them there on other ports; ask their probes; measure RPO and RTO. Then stop
+them, and examine every table and index of their PostgreSQL clusters. What runs is not
+touched. The result goes on the record.`,
 		Example: "  kedge drill --estate /etc/kedge/kedge.yaml\n  kedge drill --estate /etc/kedge/kedge.yaml website",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withAgent(cmd.Context(), estateFile, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
@@ -56,6 +58,9 @@ func runDrill(ctx context.Context, term *terminal, a *agent.Agent, dir string, s
 			term.printf("%-16s passed  RPO %6.1f s  RTO %6.1f s", e.Service, fact.RPO, fact.RTO)
 		} else {
 			term.printf("%-16s FAILED  %s", e.Service, fact.Reason)
+		}
+		for _, check := range fact.Structure {
+			term.printf("%-16s %s", "", timeline.Structure(check))
 		}
 		if printErr := term.object(e); printErr != nil {
 			return printErr

@@ -19,11 +19,15 @@ import (
 // ErrDrillFailed is returned by Drill when a service could not be shown to come back.
 var ErrDrillFailed = errors.New("the drill failed")
 
-// Drill restores the named services, or all, from the copy to a sandbox at dir, starts them there and asks their probes.
+// Drill restores the named services, or all, from the copy to a sandbox at dir, starts them there, asks their probes, and, once they
+// are stopped, examines the structure of their PostgreSQL clusters.
 // Each service's result is on the record and returned, whether it passed or not.
 func (a *Agent) Drill(ctx context.Context, dir string, services []string, progress func(what string)) ([]event.Event, error) {
 	events, err := drill.Run(ctx, a.estate, drill.Options{
 		Dir: dir, Only: services, Restore: a.bring, After: awaitClusters, Ask: probe.Await, Progress: progress,
+		Verify: func(ctx context.Context, s *estate.Service) ([]event.StructureCheck, error) {
+			return verifyClusters(ctx, s, progress)
+		},
 	})
 	if recordErr := a.appendAll(ctx, "", events); err == nil {
 		err = recordErr
@@ -86,4 +90,22 @@ func awaitClusters(ctx context.Context, s *estate.Service) error {
 		}
 	}
 	return nil
+}
+
+// verifyClusters examines the structure of a stopped service's clusters.
+func verifyClusters(ctx context.Context, s *estate.Service, progress func(what string)) ([]event.StructureCheck, error) {
+	var checks []event.StructureCheck
+	var errs []error
+	for _, declared := range s.Assets {
+		if declared.Kind != "postgres" {
+			continue
+		}
+		if progress != nil {
+			progress(fmt.Sprintf("%s: examining %s", s.Name, declared.Name))
+		}
+		check, err := asset.VerifyPostgres(ctx, declared)
+		checks = append(checks, check)
+		errs = append(errs, err)
+	}
+	return checks, errors.Join(errs...)
 }

@@ -4,6 +4,8 @@
 // What runs is not touched: paths and ports of the whole estate are replaced by the sandbox's in everything that
 // a drilled process is given, and a probe that would ask anything but the sandbox fails. That rests on the
 // estate file: a path or port in a configuration file that is not named in a process's relocate stays as it is.
+// Once all are asked, they are stopped, and what they leave can be examined: by then each was brought back as a recovery would,
+// in the time that one takes.
 // Whatever happens, the processes are stopped and the sandbox is removed before Run returns.
 package drill
 
@@ -44,6 +46,10 @@ type Options struct {
 	// replays its log. s is the service as it stands in the sandbox, with its paths, ports and connection strings
 	// there. It may be nil.
 	After func(ctx context.Context, s *estate.Service) error
+	// Verify examines what a stopped service leaves, such as the structure of its databases, and returns what it
+	// examined, also with an error. s is the service as it stands in the sandbox. It is called, when all services
+	// were asked and stopped, for each whose assets were restored. It may be nil.
+	Verify func(ctx context.Context, s *estate.Service) ([]event.StructureCheck, error)
 	// Ask asks a probe, with the patience that a service which was just started may need.
 	Ask func(ctx context.Context, p estate.Probe) event.ProbeResult
 	// Progress is told what is being done. It may be nil.
@@ -52,7 +58,8 @@ type Options struct {
 
 // Run drills services in the order of their needs, and returns a DrillFinished event for each. That a service
 // failed is no error: its event says so and why, and a service that needs it fails too. The error is about the
-// drill itself: it could not be begun, ctx ended, or something of it could not be cleared away.
+// drill itself: it could not be begun, ctx ended, or something of it could not be cleared away. There is no event then for a
+// service that may yet have failed.
 func Run(ctx context.Context, e *estate.Estate, opt Options) (events []event.Event, err error) {
 	began := time.Now()
 	order, err := choose(e, opt.Only)
@@ -62,7 +69,7 @@ func Run(ctx context.Context, e *estate.Estate, opt Options) (events []event.Eve
 	if err := makeSandbox(e, opt.Dir); err != nil {
 		return nil, fmt.Errorf("drill: %w", err)
 	}
-	d := drill{estate: e, opt: opt, began: began, failed: make(map[string]bool)}
+	d := drill{estate: e, opt: opt, began: began}
 	defer func() {
 		if clearErr := d.clear(context.WithoutCancel(ctx)); clearErr != nil {
 			err = errors.Join(err, fmt.Errorf("clear away the drill: %w", clearErr))
@@ -71,20 +78,11 @@ func Run(ctx context.Context, e *estate.Estate, opt Options) (events []event.Eve
 	if d.place, err = newPlace(e, opt.Dir); err != nil {
 		return nil, fmt.Errorf("drill: %w", err)
 	}
-	for _, name := range order {
-		s, err := e.Service(name)
-		if err != nil {
-			return events, fmt.Errorf("drill: %w", err)
-		}
-		fact := d.service(ctx, s)
-		if err := ctx.Err(); err != nil {
-			return events, fmt.Errorf("drill: %w", err)
-		}
-		finished := event.New(time.Now(), fact)
-		finished.Service, finished.Site = name, fact.Copy
-		events = append(events, finished)
+	err = d.all(ctx, order)
+	if err != nil {
+		err = fmt.Errorf("drill: %w", err)
 	}
-	return events, nil
+	return d.events(), err
 }
 
 // choose returns the services to drill, needs first.
@@ -127,25 +125,126 @@ func choose(e *estate.Estate, only []string) ([]string, error) {
 
 // drill is one run.
 type drill struct {
-	estate  *estate.Estate
-	opt     Options
-	began   time.Time
-	place   *place
-	started []process.Spec
-	failed  map[string]bool
+	estate   *estate.Estate
+	opt      Options
+	began    time.Time
+	place    *place
+	started  []process.Spec
+	outcomes []*outcome
 }
 
-// clear stops what was started, the last first, and removes the sandbox.
-func (d *drill) clear(ctx context.Context) error {
-	d.progressf("clearing away the sandbox")
+// outcome is what came of one service.
+type outcome struct {
+	declared *estate.Service
+	there    estate.Service // as it stands in the sandbox
+	restored bool
+	fact     event.DrillFinished
+	time     time.Time // when it had been asked, or had failed
+	err      error     // why it failed
+	settled  bool      // nothing more can make it fail
+}
+
+func (o *outcome) fail(err error) {
+	switch {
+	case o.err == nil:
+		o.err = err
+	case err != nil:
+		o.err = fmt.Errorf("%w; %w", o.err, err)
+	}
+}
+
+// all drills the services in the order of their needs, then stops and examines them.
+func (d *drill) all(ctx context.Context, order []string) error {
+	for _, name := range order {
+		s, err := d.estate.Service(name)
+		if err != nil {
+			return err
+		}
+		o := d.service(ctx, s)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		o.settled = d.opt.Verify == nil
+		d.outcomes = append(d.outcomes, o)
+	}
+	if d.opt.Verify == nil {
+		return nil
+	}
+	if err := d.stop(ctx); err != nil {
+		return err
+	}
+	for _, o := range d.outcomes {
+		if err := d.settle(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle examines what a service leaves.
+func (d *drill) settle(ctx context.Context, o *outcome) error {
+	if o.restored {
+		structure, err := d.opt.Verify(ctx, &o.there)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		o.fact.Structure = structure
+		o.fail(err)
+	}
+	if o.err == nil {
+		o.err = d.needsOf(o.declared)
+	}
+	o.settled = true
+	return nil
+}
+
+// needsOf says which of what a service needs has failed.
+func (d *drill) needsOf(s *estate.Service) error {
+	for _, o := range d.outcomes {
+		if o.err != nil && slices.Contains(s.Needs, o.declared.Name) {
+			return fmt.Errorf("service %s, which it needs, failed", o.declared.Name)
+		}
+	}
+	return nil
+}
+
+// events tells of each service that was drilled to its end, or failed before.
+func (d *drill) events() []event.Event {
+	var events []event.Event
+	for _, o := range d.outcomes {
+		if !o.settled && o.err == nil {
+			continue
+		}
+		if o.fact.Passed = o.err == nil; !o.fact.Passed {
+			o.fact.Reason = strings.ToValidUTF8(o.err.Error(), "?")
+			if len(o.fact.Reason) > maxReason {
+				o.fact.Reason = strings.ToValidUTF8(o.fact.Reason[:maxReason], "") + "…"
+			}
+		}
+		e := event.New(o.time, o.fact)
+		e.Service, e.Site = o.declared.Name, o.fact.Copy
+		events = append(events, e)
+	}
+	return events
+}
+
+// stop ends what was started, the last first.
+func (d *drill) stop(ctx context.Context) error {
 	var errs []error
 	for _, spec := range slices.Backward(d.started) {
 		errs = append(errs, process.Stop(ctx, spec))
 	}
+	return errors.Join(errs...)
+}
+
+// clear stops what still runs, and removes the sandbox.
+func (d *drill) clear(ctx context.Context) error {
+	d.progressf("clearing away the sandbox")
+	err := d.stop(ctx)
 	if d.place != nil {
 		d.place.close()
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w; %s is left, remove it when nothing runs there", err, d.opt.Dir)
 	}
 	return removeTree(d.opt.Dir)
@@ -157,36 +256,28 @@ func (d *drill) progressf(format string, args ...any) {
 	}
 }
 
-// service drills one service and judges the outcome.
-func (d *drill) service(ctx context.Context, s *estate.Service) event.DrillFinished {
-	fact := event.DrillFinished{Copy: d.copySite(s), Snapshots: []string{}, Probes: []event.ProbeResult{}}
-	err := d.bringBack(ctx, s, &fact)
-	fact.RTO = time.Since(d.began).Seconds()
-	if err == nil {
-		err = missed(s.Objectives, fact)
+// service drills one service, up to the last probe's answer, and judges the outcome.
+func (d *drill) service(ctx context.Context, s *estate.Service) *outcome {
+	o := &outcome{declared: s, fact: event.DrillFinished{Copy: d.copySite(s), Snapshots: []string{}, Probes: []event.ProbeResult{}}}
+	o.err = d.bringBack(ctx, o)
+	o.time = time.Now()
+	o.fact.RTO = o.time.Sub(d.began).Seconds()
+	if o.err == nil {
+		o.err = missed(s.Objectives, o.fact)
 	}
-	if err != nil {
-		d.failed[s.Name] = true
-		fact.Reason = strings.ToValidUTF8(err.Error(), "?")
-		if len(fact.Reason) > maxReason {
-			fact.Reason = strings.ToValidUTF8(fact.Reason[:maxReason], "") + "…"
-		}
-		return fact
-	}
-	fact.Passed = true
-	return fact
+	return o
 }
 
-func (d *drill) bringBack(ctx context.Context, s *estate.Service, fact *event.DrillFinished) error {
-	for _, need := range s.Needs {
-		if d.failed[need] {
-			return fmt.Errorf("service %s, which it needs, failed", need)
-		}
+func (d *drill) bringBack(ctx context.Context, o *outcome) error {
+	s, fact := o.declared, &o.fact
+	if err := d.needsOf(s); err != nil {
+		return err
 	}
 	there, err := d.place.service(s)
 	if err != nil {
 		return err
 	}
+	o.there = there
 	for i := range s.Assets {
 		a := &s.Assets[i]
 		d.progressf("%s: restoring %s", s.Name, a.Name)
@@ -202,6 +293,7 @@ func (d *drill) bringBack(ctx context.Context, s *estate.Service, fact *event.Dr
 			return fmt.Errorf("relocate links of asset %s: %w", a.Name, err)
 		}
 	}
+	o.restored = true
 	for _, p := range s.Processes {
 		for _, name := range p.Relocate {
 			if err := d.place.rewrite(name); err != nil {

@@ -388,6 +388,88 @@ func TestDrillThatIsBrokenOffLeavesNothing(t *testing.T) {
 	w.mustBeClear(t)
 }
 
+func TestWhatServicesLeaveIsExaminedWhenAllAreStopped(t *testing.T) {
+	w := newTown(t, "register", "portal:register", "library")
+	opt := w.options()
+	var examined []string
+	opt.Verify = func(_ context.Context, s *estate.Service) ([]event.StructureCheck, error) {
+		examined = append(examined, s.Name)
+		for _, p := range s.Processes {
+			if _, err := net.Dial("tcp", p.Listen[0]); err == nil {
+				t.Errorf("%s still serves", s.Name)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(s.Assets[0].Paths[0], "html", "index.html")); err != nil || !strings.HasPrefix(s.Assets[0].Paths[0], w.sandbox) {
+			t.Errorf("%s is examined at %s: %v", s.Name, s.Assets[0].Paths[0], err)
+		}
+		checks := []event.StructureCheck{{Asset: "tree", Tables: 7}}
+		if s.Name == "register" {
+			return checks, errors.New("a page is torn")
+		}
+		return checks, nil
+	}
+	facts := w.drill(t, opt)
+	mustFail(t, facts, "register", "a page is torn")
+	mustFail(t, facts, "portal", "service register, which it needs, failed")
+	mustPass(t, facts, "library")
+	if !slices.Equal(examined, []string{"register", "portal", "library"}) {
+		t.Errorf("examined %q, want each once", examined)
+	}
+	for name, fact := range facts {
+		if len(fact.Structure) != 1 || fact.Structure[0].Tables != 7 || len(fact.Probes) != 4 {
+			t.Errorf("%s: the fact is %+v", name, fact)
+		}
+	}
+}
+
+func TestTimeToExamineIsNoTimeToRecover(t *testing.T) {
+	w := newTown(t, "website")
+	opt := w.options()
+	began := time.Now()
+	var asked time.Duration // until the examination began
+	opt.Verify = func(context.Context, *estate.Service) ([]event.StructureCheck, error) {
+		asked = time.Since(began)
+		return nil, nil
+	}
+	if fact := w.drill(t, opt)["website"]; fact.RTO <= 0 || fact.RTO > asked.Seconds() {
+		t.Errorf("an RTO of %.3f s was measured, though the service had been asked %v after the beginning", fact.RTO, asked)
+	}
+}
+
+func TestServiceThatFailedIsExaminedForTheReason(t *testing.T) {
+	w := newTown(t, "website")
+	opt := w.options()
+	w.service(t, "website").Probes[0].Expect = "what no page says"
+	opt.Verify = func(context.Context, *estate.Service) ([]event.StructureCheck, error) {
+		return nil, errors.New("a page is torn")
+	}
+	fact := w.drill(t, opt)["website"]
+	if !strings.Contains(fact.Reason, "probe front page") || !strings.HasSuffix(fact.Reason, "; a page is torn") {
+		t.Errorf("reason %q, want the probe's and the examination's", fact.Reason)
+	}
+}
+
+func TestDrillThatIsBrokenOffWhileItExaminesClaimsNothing(t *testing.T) {
+	w := newTown(t, "register", "website")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opt := w.options()
+	opt.Verify = func(_ context.Context, s *estate.Service) ([]event.StructureCheck, error) {
+		if s.Name == "website" {
+			cancel()
+		}
+		return nil, ctx.Err()
+	}
+	events, err := Run(ctx, w.estate, opt)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want the context's", err)
+	}
+	if len(events) != 1 || events[0].Service != "register" {
+		t.Errorf("events %v, want that of the one service that was examined", events)
+	}
+	w.mustBeClear(t)
+}
+
 func TestSandboxThatHoldsAnythingIsRefusedAndLeftAlone(t *testing.T) {
 	w := newTown(t, "website")
 	treasure := filepath.Join(w.sandbox, "treasure")

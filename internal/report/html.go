@@ -66,6 +66,7 @@ var words = template.FuncMap{
 	},
 	"size":    wording.Size,
 	"span":    wording.Span,
+	"checked": timeline.Structure,
 	"short":   wording.Short,
 	"list":    wording.List,
 	"when":    func(t time.Time) string { return stamp(t, "2 Jan 2006, 15:04:05 UTC") },

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/timeline"
 	"github.com/kedge-project/kedge/internal/wording"
 )
 
@@ -96,6 +97,9 @@ func (l *ledger) drilled() Check {
 		default:
 			facts = append(facts, l.fact(i, "%s was restored from %s's copy, started, and gave %s of %s right answers.", l.title(s), f.Copy,
 				wording.Count(right(f.Probes)), wording.Count(int64(len(f.Probes)))))
+			for _, c := range f.Structure {
+				facts = append(facts, l.fact(i, "%s, %s.", l.title(s), timeline.Structure(c)))
+			}
 		}
 	}
 	return check("The newest restore test of every service passed.", facts, both(append([]string{sentence(never, "was never drilled.")}, failing...)...),

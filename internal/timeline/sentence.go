@@ -101,6 +101,9 @@ func drillFinished(f event.DrillFinished, about string) Entry {
 	answered := int64(len(f.Probes)) - failed(f.Probes)
 	detail := fmt.Sprintf("%s and %s restored; %s of %s answered. %s",
 		wording.Number(f.Files, "file"), wording.Size(f.Bytes), wording.Count(answered), wording.Number(int64(len(f.Probes)), "probe"), wrongAnswers(f.Probes))
+	for _, check := range f.Structure {
+		detail = strings.TrimSpace(detail) + " " + Structure(check) + "."
+	}
 	if !f.Passed {
 		return Entry{What: fmt.Sprintf("The drill of %s from %s's copy failed: %s.", about, f.Copy, f.Reason), Severity: Critical, Detail: strings.TrimSpace(detail)}
 	}
