@@ -95,6 +95,7 @@ func TestHostileNamesStayText(t *testing.T) {
 			events[i].Fact = f
 		case event.DrillFinished:
 			f.Passed, f.Reason = false, hostile
+			f.Structure = []event.StructureCheck{{Asset: hostile, Damaged: []string{hostile}, DamagedN: 1, Unchecked: []string{hostile}}}
 			events[i].Fact = f
 		}
 	}

@@ -113,6 +113,26 @@ func TestWhatWentWrongIsSaidAndMarked(t *testing.T) {
 	}
 }
 
+func TestWhatWasCheckedOfADatabaseIsToldWithWhatWasNot(t *testing.T) {
+	check := event.StructureCheck{Asset: "database", Databases: 2, Tables: 1, Rows: 1200, Indexes: 3, Bytes: 5_000_000, Checksums: true, Seconds: 2}
+	for want, change := range map[string]func(c *event.StructureCheck){
+		"database: 1,200 rows in 1 table and 3 indexes of 2 databases checked in 2.0 s, 5.00 MB, every page with its checksum": func(*event.StructureCheck) {},
+		"5.00 MB; the cluster has no checksums":                func(c *event.StructureCheck) { c.Checksums = false },
+		"; DAMAGED: index a, index b and 7 more":               func(c *event.StructureCheck) { c.Damaged, c.DamagedN = []string{"index a", "index b"}, 9 },
+		"with its checksum; NOT checked: indexes of kind brin": func(c *event.StructureCheck) { c.Unchecked = []string{"indexes of kind brin"} },
+	} {
+		c := check
+		change(&c)
+		if got := Structure(c); !strings.HasSuffix(got, want) {
+			t.Errorf("told as %q, want …%q", got, want)
+		}
+		entry := Entries(nil, []event.Event{{Kind: event.KindDrillFinished, Service: "gisis", Fact: event.DrillFinished{Passed: true, Structure: []event.StructureCheck{c}}}})[0]
+		if !strings.Contains(entry.Detail, Structure(c)+".") {
+			t.Errorf("the entry's detail is %q", entry.Detail)
+		}
+	}
+}
+
 func TestStagesAreMeasuredFromTheRecord(t *testing.T) {
 	got := map[string]float64{}
 	var order []string
