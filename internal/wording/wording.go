@@ -36,7 +36,7 @@ func plural(noun string) string {
 	if strings.HasSuffix(noun, "y") {
 		return strings.TrimSuffix(noun, "y") + "ies"
 	}
-	if strings.HasSuffix(noun, "s") {
+	if strings.HasSuffix(noun, "s") || strings.HasSuffix(noun, "x") {
 		return noun + "es"
 	}
 	return noun + "s"
