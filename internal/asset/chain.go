@@ -25,6 +25,8 @@ type chain struct {
 	parts    []chainPart
 	gap      error // why it does not serve; nil if it does
 
+	missing pglogrepl.LSN // where the gap is; 0 if it is not a hole
+
 	held     map[segment]bool
 	branches []branch // the timelines that timeline came from
 }
@@ -65,6 +67,19 @@ func chainFor(ctx context.Context, r *repo.Repository, base capturedBase, wals [
 		}
 	}
 	return c, nil
+}
+
+// chainBeforeGap is chainFor for a state that may be older than a hole in the WAL: where there is one, the chain ends before it.
+func chainBeforeGap(ctx context.Context, r *repo.Repository, base capturedBase, wals []*snapshot.Snapshot) (chain, error) {
+	c, err := chainFor(ctx, r, base, wals)
+	if err != nil || c.gap == nil || c.missing == 0 {
+		return c, err
+	}
+	older := slices.DeleteFunc(slices.Clone(wals), func(sn *snapshot.Snapshot) bool {
+		end, err := parseLSN(tagValue(sn, tagEnd))
+		return err != nil || end > c.missing
+	})
+	return chainBeforeGap(ctx, r, base, older)
 }
 
 func (c *chain) begin(newest *snapshot.Snapshot) error {
@@ -182,6 +197,7 @@ func (c *chain) findGap(base capturedBase) error {
 			line = line[1:] // the next timeline begins with a copy of this one's WAL
 		}
 		if s := (segment{line[0].timeline, number}); !c.held[s] {
+			c.missing = s.begin(c.size)
 			return fmt.Errorf("it is not there from %s of timeline %d on", s.begin(c.size), s.timeline)
 		}
 	}

@@ -67,6 +67,7 @@ func OpenPostgres(ctx context.Context, service string, a estate.Asset, spool str
 	p := &Postgres{
 		name: service + "/" + a.Name, connect: a.Connect, passwordFile: a.PasswordFile,
 		data: a.Data, spool: spool, slot: slotName(service, a.Name), progress: newProgress(),
+		synchronous: a.Synchronous,
 	}
 	if p.data == "" {
 		p.data = filepath.Join(spool, "data")

@@ -83,11 +83,18 @@ func (p *progress) onStored(wake func()) {
 	p.wake = wake
 }
 
-// failure returns why the stream does not go on, nil if it does, and a channel that closes when anything changes.
-func (p *progress) failure() (error, <-chan struct{}) {
+// failure returns why the stream does not go on, nil if it does.
+func (p *progress) failure() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.err, p.changed
+	return p.err
+}
+
+// change returns a channel that closes when the stream gets on or fails.
+func (p *progress) change() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
 }
 
 func (p *progress) resume() { p.fail(nil, false) }

@@ -200,7 +200,11 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 			return Restored{}, pass("ends at %s, after the target", base.end)
 		}
 	}
-	chain, err := chainFor(ctx, r, base, wals)
+	find := chainBeforeGap
+	if to.Latest {
+		find = chainFor
+	}
+	chain, err := find(ctx, r, base, wals)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -209,6 +213,9 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	}
 	if at > chain.end {
 		return Restored{}, fmt.Errorf("nothing is captured of %s: the newest WAL ends at %s", at, chain.end)
+	}
+	if at == chain.end && to.XID == 0 {
+		to, at = Target{Latest: true}, 0 // PostgreSQL asks for a record beyond a position
 	}
 	restored := Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
 	walDir := filepath.Join(place.Data, "pg_wal")

@@ -210,7 +210,7 @@ func (p *Postgres) take(data []byte, w *segmentWriter) (answer bool, err error) 
 
 // slotBound is how much received WAL the server keeps for us until the repository has it, in bytes: with the spool lost too, it
 // sends that again. When the repository takes nothing for long, the spool must do, lest the server's disk fills up.
-const slotBound = 1 << 30
+const slotBound = 512 << 20
 
 // sendStatus tells the server how far we are, and so what it may forget and which commits it need not hold back.
 func (p *Postgres) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask bool) error {

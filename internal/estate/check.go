@@ -187,7 +187,7 @@ func (c *checker) asset(p path, a Asset) {
 	c.onlyOf(p, "an asset", a.Kind, []field{
 		{"paths", len(a.Paths) > 0, "files"}, {"exclude", len(a.Exclude) > 0, "files"},
 		{"connect", a.Connect != "", "postgres"}, {"password_file", a.PasswordFile != "", "postgres"},
-		{"bin", a.Bin != "", "postgres"}, {"logical", a.Logical, "postgres"}, {"data", a.Data != "", "postgres command"},
+		{"bin", a.Bin != "", "postgres"}, {"logical", a.Logical, "postgres"}, {"synchronous", a.Synchronous, "postgres"}, {"data", a.Data != "", "postgres command"},
 		{"path", a.Path != "", "sqlite"},
 		{"backup", len(a.Backup) > 0, "command"}, {"restore", len(a.Restore) > 0, "command"}, {"create", len(a.Create) > 0, "command"},
 		{"offline", a.Offline, "command"}, {"user", a.User != "", "command"}, {"env", len(a.Env) > 0, "command"}, {"timeout", a.Timeout != 0, "command"},

@@ -74,6 +74,9 @@ type Asset struct {
 	PasswordFile string `yaml:"password_file,omitempty"` // postgres
 	Bin          string `yaml:"bin,omitempty"`           // postgres: the directory of its programs
 	Logical      bool   `yaml:"logical,omitempty"`       // postgres: keep a pg_dump of each database as well
+	// Synchronous makes commits wait until the repository has them, if the server's synchronous_standby_names names
+	// kedge_SERVICE_ASSET: nothing that was acknowledged is lost, and no commit returns while the repository takes nothing. postgres only.
+	Synchronous bool `yaml:"synchronous,omitempty"`
 
 	Path string `yaml:"path,omitempty"` // sqlite: the database
 

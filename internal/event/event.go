@@ -86,6 +86,8 @@ func decodeFact(kind Kind, data []byte) (Fact, error) {
 	switch kind {
 	case KindSnapshotTaken:
 		return decodeAs[SnapshotTaken](data)
+	case KindWALGap:
+		return decodeAs[WALGap](data)
 	case KindCopyVerified:
 		return decodeAs[CopyVerified](data)
 	case KindDrillFinished:

@@ -20,6 +20,7 @@ var facts = []event.Fact{
 	event.IncidentOpened{Title: "t", Services: []string{"gisis"}, Signals: 2},
 	event.IncidentClassified{Class: "attack", Techniques: []string{"T1189"}},
 	event.IncidentClosed{Summary: "s"},
+	event.WALGap{To: time.Date(2026, 11, 22, 3, 4, 5, 6, time.UTC), ToLSN: "0/3000028", Reason: "r"},
 	event.ServiceContained{Actions: []string{"stop process nginx"}, Reason: "hit"},
 	event.ServiceReopened{Outage: 12},
 	event.EvidencePreserved{Directory: "/q", Count: 1},

@@ -5,6 +5,7 @@ import "time"
 // The kinds, one for each fact below.
 const (
 	KindSnapshotTaken         Kind = "snapshot.taken"
+	KindWALGap                Kind = "wal.gap"
 	KindCopyVerified          Kind = "copy.verified"
 	KindDrillFinished         Kind = "drill.finished"
 	KindSignalRaised          Kind = "signal.raised"
@@ -30,6 +31,16 @@ type SnapshotTaken struct {
 	Added      int64   `json:"added"` // stored bytes the repository grew by
 	Seconds    float64 `json:"seconds"`
 	Unreadable int     `json:"unreadable,omitempty"` // source files that could not be read: they are missing
+}
+
+// WALGap: the server no longer had WAL of a PostgreSQL cluster that was not captured. The states at From and at To can be recovered,
+// and all before and after; between them, none.
+type WALGap struct {
+	From    time.Time `json:"from"` // zero: nothing was captured before
+	To      time.Time `json:"to"`
+	FromLSN string    `json:"from_lsn,omitempty"`
+	ToLSN   string    `json:"to_lsn"`
+	Reason  string    `json:"reason"`
 }
 
 // CopyVerified: a site pulled a repository's files and compared each with the SHA-256 in its name.
@@ -223,6 +234,7 @@ type NoticePublished struct {
 }
 
 func (SnapshotTaken) Kind() Kind         { return KindSnapshotTaken }
+func (WALGap) Kind() Kind                { return KindWALGap }
 func (CopyVerified) Kind() Kind          { return KindCopyVerified }
 func (DrillFinished) Kind() Kind         { return KindDrillFinished }
 func (SignalRaised) Kind() Kind          { return KindSignalRaised }

@@ -19,6 +19,8 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 	switch f := ev.Fact.(type) {
 	case event.SnapshotTaken:
 		return snapshotTaken(f, about, ev.Asset)
+	case event.WALGap:
+		return walGap(f, about, ev.Asset)
 	case event.CopyVerified:
 		return copyVerified(f, ev.Site)
 	case event.DrillFinished:
