@@ -17,6 +17,7 @@ import (
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
 	"github.com/kedge-project/kedge/internal/exercise/example"
+	"github.com/kedge-project/kedge/internal/timeline"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 )
@@ -202,6 +203,9 @@ func (r *run) noteDrill(service string, fact event.DrillFinished) {
 		return
 	}
 	r.notef("%-12s RPO %5.1f s  RTO %5.1f s  %6d files  %10s", service, fact.RPO, fact.RTO, fact.Files, wording.Size(fact.Bytes))
+	for _, check := range fact.Structure {
+		r.notef("%-12s %s", "", timeline.Structure(check))
+	}
 }
 
 // breakBeforeDrill makes what the fault asks for.

@@ -13,6 +13,7 @@ func TestFiguresReadAsPeopleWriteThem(t *testing.T) {
 		{wording.Number(1, "entry"), "1 entry"},
 		{wording.Number(1200, "entry"), "1,200 entries"},
 		{wording.Number(0, "file"), "0 files"},
+		{wording.Number(2, "index"), "2 indexes"},
 		{wording.Size(1), "1 byte"},
 		{wording.Size(999), "999 bytes"},
 		{wording.Size(1500), "1.50 kB"},
