@@ -24,7 +24,15 @@ var ErrDrillFailed = errors.New("the drill failed")
 // Each service's result is on the record and returned, whether it passed or not.
 func (a *Agent) Drill(ctx context.Context, dir string, services []string, progress func(what string)) ([]event.Event, error) {
 	events, err := drill.Run(ctx, a.estate, drill.Options{
-		Dir: dir, Only: services, Restore: a.bring, After: awaitClusters, Ask: probe.Await, Progress: progress,
+		Dir: dir, Only: services, Restore: a.bring,
+		Before: func(ctx context.Context, s *estate.Service) error { return loadOffline(ctx, s, dir) },
+		After: func(ctx context.Context, s *estate.Service) error {
+			if err := awaitClusters(ctx, s); err != nil {
+				return err
+			}
+			return loadOnline(ctx, s, dir)
+		},
+		Ask: probe.Await, Progress: progress,
 		Verify: func(ctx context.Context, s *estate.Service) ([]event.StructureCheck, error) {
 			return verifyClusters(ctx, s, progress)
 		},
@@ -72,9 +80,12 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 	if err != nil {
 		return drill.Brought{}, err
 	}
-	if len(result.Errors) > 0 {
-		first := result.Errors[0]
-		return drill.Brought{}, fmt.Errorf("%d files could not be restored, the first %s: %w", len(result.Errors), first.Path, first.Err)
+	err = firstError(result)
+	if err == nil && declared.Kind == "sqlite" {
+		err = asset.CheckSQLite(ctx, filepath.Join(target, declared.Path))
+	}
+	if err != nil {
+		return drill.Brought{}, err
 	}
 	return drill.Brought{Files: result.Files, Bytes: result.Bytes, Snapshots: []string{newest.ID.String()}, Time: newest.Time}, nil
 }

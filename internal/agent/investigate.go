@@ -44,9 +44,12 @@ func (a *Agent) Investigate(ctx context.Context, incident string, services []str
 	var shells []investigate.Shell
 	var logs []string
 	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
-		if declared.Kind == "postgres" {
+		switch declared.Kind {
+		case "postgres":
 			f.addCluster(service, declared, signals)
 			return nil
+		case "sqlite", "command":
+			return a.investigateDatabase(ctx, &f, service, declared, signals)
 		}
 		series, err := a.assessTree(ctx, service, declared, signals)
 		if err != nil {

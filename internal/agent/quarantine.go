@@ -24,7 +24,11 @@ func quarantineFiles(dir string, assetPaths, files []string) (event.EvidencePres
 		if !estate.Below(path, assetPaths) {
 			return kept, fmt.Errorf("quarantine %s: it is not in the asset", path)
 		}
-		sum, err := moveAside(path, filepath.Join(dir, path))
+		to, err := unused(filepath.Join(dir, path))
+		if err != nil {
+			return kept, fmt.Errorf("quarantine %s: %w", path, err)
+		}
+		sum, err := moveAside(path, to)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -84,20 +88,29 @@ func setAside(data, quarantine string) error {
 	if _, err := os.Lstat(data); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	to := filepath.Join(quarantine, data)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	to, err := unused(filepath.Join(quarantine, data))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("set %s aside: %w", data, err)
 	}
-	for n := 1; ; n++ {
-		name := to
-		if n > 1 {
-			name = fmt.Sprintf("%s.%d", to, n)
+	if err := os.Rename(data, to); err != nil {
+		return fmt.Errorf("set %s aside: %w (quarantine must stand on the same file system)", data, err)
+	}
+	return nil
+}
+
+// unused returns path, or path with a number, at which nothing stands: what is in quarantine stays as it is.
+func unused(path string) (string, error) {
+	for n, name := 1, path; ; name = fmt.Sprintf("%s.%d", path, n) {
+		_, err := os.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return name, nil
 		}
-		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			if err := os.Rename(data, name); err != nil {
-				return fmt.Errorf("set %s aside: %w (quarantine must stand on the same file system)", data, err)
-			}
-			return nil
+		if err != nil {
+			return "", err
 		}
+		n++
 	}
 }

@@ -81,41 +81,49 @@ func (a *Agent) plan(incident string, services []string, f Findings) (recovery.P
 		if err != nil {
 			return recovery.Plan{}, err
 		}
-		var ready []string // the steps after which the service may start
+		var ready []string        // the steps after which the service may start
+		var after []recovery.Step // those that need it started
 		for _, declared := range service.Assets {
-			steps := a.assetSteps(incident, service, declared, f)
+			steps, loads := a.assetSteps(incident, service, declared, f)
 			for _, s := range steps {
 				ready = append(ready, s.Name)
 			}
-			plan.Steps = append(plan.Steps, steps...)
+			plan.Steps, after = append(plan.Steps, steps...), append(after, loads...)
 		}
 		for _, need := range service.Needs {
 			if slices.Contains(order, need) {
 				ready = append(ready, "probe "+need)
 			}
 		}
-		plan.Steps = append(plan.Steps, a.startStep(incident, service, ready), a.probeStep(incident, service))
+		start, ask := a.startStep(incident, service, ready), a.probeStep(incident, service)
+		for i := range after {
+			after[i].Needs = []string{start.Name}
+			ask.Needs = append(ask.Needs, after[i].Name)
+		}
+		plan.Steps = append(append(append(plan.Steps, start), after...), ask)
 	}
 	return plan, nil
 }
 
-// assetSteps are what must happen to one asset before its service may start.
-func (a *Agent) assetSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) []recovery.Step {
+// assetSteps are what must happen to one asset before its service may start, and what can happen only when it was.
+func (a *Agent) assetSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) (steps, after []recovery.Step) {
 	key := assetKey(service.Name, declared.Name)
 	if declared.Kind == "postgres" {
 		point, bad := f.cleanPoint(service.Name, declared.Name)
 		if !bad {
-			return nil
+			return nil, nil
 		}
 		return []recovery.Step{{Name: "restore " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
 			return a.restoreCluster(ctx, incident, service, declared, point)
-		}}}
+		}}}, nil
 	}
 	damage, hit := f.Files[key]
 	if !hit {
-		return nil
+		return nil, nil
 	}
-	var steps []recovery.Step
+	if declared.Kind != "files" {
+		return a.databaseSteps(incident, service, declared, damage[0].LastClean.String())
+	}
 	if aside := toQuarantine(damage); len(aside) > 0 {
 		steps = append(steps, recovery.Step{Name: "quarantine " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
 			return a.putAside(ctx, incident, service, declared, aside)
@@ -126,7 +134,7 @@ func (a *Agent) assetSteps(incident string, service *estate.Service, declared es
 			return a.restoreFiles(ctx, service, versions)
 		}})
 	}
-	return steps
+	return steps, nil
 }
 
 func (a *Agent) startStep(incident string, service *estate.Service, ready []string) recovery.Step {
@@ -189,9 +197,8 @@ func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versi
 		}
 		done.Files += result.FilesRewritten
 		done.Bytes += result.BytesWritten
-		if len(result.Errors) > 0 {
-			first := result.Errors[0]
-			return done, fmt.Errorf("%d files could not be restored, the first %s: %w", len(result.Errors), first.Path, first.Err)
+		if err := firstError(result); err != nil {
+			return done, err
 		}
 		if want := int64(len(paths)); result.Files < want {
 			return done, fmt.Errorf("snapshot %s holds %d of the %d files to restore", sn.ID.Short(), result.Files, want)

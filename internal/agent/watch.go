@@ -55,10 +55,13 @@ type watchedCluster struct {
 func (a *Agent) NewWatch(ctx context.Context, off ...string) (*Watch, error) {
 	w := &Watch{agent: a}
 	err := a.eachAsset(nil, func(service *estate.Service, declared estate.Asset) error {
-		if declared.Kind == "postgres" {
+		switch declared.Kind {
+		case "postgres":
 			return w.addCluster(ctx, service, declared)
+		case "files":
+			return w.addTree(ctx, service, declared)
 		}
-		return w.addTree(ctx, service, declared)
+		return nil // no detector knows what is ordinary in a dump, and it costs too much to make one at each look
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare watch: %w", err)

@@ -42,8 +42,11 @@ type Options struct {
 	// Restore brings an asset, as the estate declares it, back below target: what stood at path p, files and data
 	// directories alike, comes to target+p.
 	Restore func(ctx context.Context, s *estate.Service, a *estate.Asset, target string) (Brought, error)
-	// After waits until a service whose processes were started is ready to be asked, such as a database that
-	// replays its log. s is the service as it stands in the sandbox, with its paths, ports and connection strings
+	// Before makes ready what a service's processes must find when they are started, besides what Restore brought: s is the service
+	// as it stands in the sandbox. It may be nil.
+	Before func(ctx context.Context, s *estate.Service) error
+	// After makes a service whose processes were started ready to be asked, such as a database that
+	// replays its log, or is to be loaded. s is the service as it stands in the sandbox, with its paths, ports and connection strings
 	// there. It may be nil.
 	After func(ctx context.Context, s *estate.Service) error
 	// Verify examines what a stopped service leaves, such as the structure of its databases, and returns what it
@@ -299,6 +302,11 @@ func (d *drill) bringBack(ctx context.Context, o *outcome) error {
 			if err := d.place.rewrite(name); err != nil {
 				return fmt.Errorf("relocate process %s: %w", p.Name, err)
 			}
+		}
+	}
+	if d.opt.Before != nil {
+		if err := d.opt.Before(ctx, &there); err != nil {
+			return err
 		}
 	}
 	for _, p := range there.Processes {
