@@ -40,7 +40,8 @@ func newBackupCommand(term *terminal) *cobra.Command {
 		Use:   "backup -r REPOSITORY PATH...",
 		Short: "Store a snapshot of files, or of every service of an estate",
 		Long: `Store a snapshot of the paths. With --estate, every asset of the estate's services is stored:
-file trees, and PostgreSQL clusters through the replication protocol.
+file trees, PostgreSQL clusters through the replication protocol, SQLite databases through their
+backup interface, and what a command writes, such as mariadb-dump or slapcat.
 
 Patterns are restic's: each matches whole names anywhere in the full path, and all below what it
 matches; "*", "?" and "[…]" stay within a name, "**" stands for any number of directories, a leading
