@@ -123,7 +123,7 @@ func (p *Postgres) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timelin
 	err = p.receive(ctx, conn, w)
 	if ctx.Err() != nil {
 		// A last word, so that the server keeps no more than it must; it is no loss if it does not arrive.
-		_ = p.sendStatus(context.WithoutCancel(ctx), conn, w, false)
+		_ = p.sendStatus(context.WithoutCancel(ctx), conn, w, false, false)
 	}
 	if closing := w.close(); closing != nil {
 		return closing
@@ -138,7 +138,7 @@ func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentW
 	defer context.AfterFunc(ctx, wake)()
 	p.progress.onStored(wake)
 	defer p.progress.onStored(nil)
-	heard, told, toldStored := time.Now(), time.Time{}, pglogrepl.LSN(0)
+	heard, told, toldStored, asked := time.Now(), time.Time{}, pglogrepl.LSN(0), false
 	for {
 		if err := conn.Conn().SetReadDeadline(told.Add(statusInterval)); err != nil {
 			return fmt.Errorf("receive WAL: %w", err)
@@ -151,10 +151,10 @@ func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentW
 			if now.Sub(heard) > silence {
 				return fmt.Errorf("the server said nothing for %v", silence)
 			}
-			if err := p.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2); err != nil {
+			if err := p.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2, asked); err != nil {
 				return err
 			}
-			told, toldStored = now, stored
+			told, toldStored, asked = now, stored, false
 			continue
 		}
 		message, err := conn.ReceiveMessage(context.Background())
@@ -172,7 +172,7 @@ func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentW
 				return err
 			}
 			if answer {
-				told = time.Time{} // at once
+				told, asked = time.Time{}, true // at once
 			}
 		case *pgproto3.CopyDone:
 			return errors.New("the server ended the stream: it shut down or changed its timeline")
@@ -212,17 +212,21 @@ func (p *Postgres) take(data []byte, w *segmentWriter) (answer bool, err error) 
 // sends that again. When the repository takes nothing for long, the spool must do, lest the server's disk fills up.
 const slotBound = 512 << 20
 
-// sendStatus tells the server how far we are, and so what it may forget and which commits it need not hold back.
-func (p *Postgres) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask bool) error {
+// sendStatus tells the server how far we are, and so what it may forget and which commits it need not hold back. One that asked for it,
+// while it hears from us every second, shuts down: it would wait until all is said to be safe, however long the repository takes.
+func (p *Postgres) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask, asked bool) error {
 	safe := max(p.progress.storedOf(w.timeline), p.slotStart)
 	written := w.next
 	if p.holdsCommits() {
 		written = safe
-	} else if w.next > safe+slotBound {
+	} else if asked || w.next > safe+slotBound {
 		if err := w.sync(); err != nil {
 			return err
 		}
-		safe = w.next - slotBound
+		safe = w.next
+		if !asked {
+			safe -= slotBound
+		}
 	}
 	err := pglogrepl.SendStandbyStatusUpdate(ctx, conn, pglogrepl.StandbyStatusUpdate{
 		WALWritePosition: written, WALFlushPosition: safe, WALApplyPosition: safe, ReplyRequested: ask,
