@@ -30,6 +30,11 @@ func TestEveryVersionIsCapturedReadAndBroughtBack(t *testing.T) {
 				"damaged WAL is noticed":     damagedWALIsNoticed,
 				"recovery stops just before": recoveryStopsJustBefore,
 				"a new timeline is captured": newTimelineIsCaptured,
+				"a dump goes to the newest": func(t *testing.T, c *postgrestest.Cluster) {
+					logicalDumpComesBack(t, c, postgrestest.StartVersion(t, filepath.Dir(versions[len(versions)-1])))
+				},
+				"tablespaces come back":      tablespacesComeBack,
+				"a later tablespace is safe": laterTablespaceIsSafe,
 			} {
 				t.Run(name, func(t *testing.T) { story(t, postgrestest.StartVersion(t, bin)) })
 			}
