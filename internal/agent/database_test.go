@@ -16,10 +16,12 @@ import (
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/process"
 	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
 // office is an estate of one service whose processes run, with a repository in memory.
@@ -297,5 +299,26 @@ server { listen 127.0.0.1:%[2]s; root %[3]s; } }`, filepath.Dir(conf), port, sit
 		if kept, err := os.ReadFile(filepath.Join(o.agent.quarantine("1"), name)); err != nil || string(kept) != garbage {
 			t.Errorf("in quarantine %s is %q (%v)", name, kept, err)
 		}
+	}
+}
+
+func TestALogicalDumpFollowsTheBaseBackup(t *testing.T) {
+	c := postgrestest.Start(t)
+	h := newHarbour(t, c)
+	h.agent.estate.Services[0].Assets[0].Logical = true
+	defer h.agent.Close()
+	var took []string
+	if err := h.agent.Protect(t.Context(), nil, func(p Protected) { took = append(took, p.Fact.Snapshot) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(took) != 2 {
+		t.Fatalf("%d snapshots were told of, want the base backup and the dump", len(took))
+	}
+	sn, err := snapshot.Find(t.Context(), h.repo, took[1], snapshot.Filter{})
+	if err != nil || !slices.Contains(sn.Tags, "kedge:logical") {
+		t.Fatalf("the second is %+v, %v", sn, err)
+	}
+	if _, err := snapshot.Lookup(t.Context(), h.repo, sn.Tree, "/gisis/database/app.dump"); err != nil {
+		t.Error(err)
 	}
 }
