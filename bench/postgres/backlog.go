@@ -91,7 +91,10 @@ func marked(dir, mark string) (names []string, err error) {
 
 // prepareBacklog makes the WAL that waits.
 func (s *session) prepareBacklog(ctx context.Context) error {
-	if err := s.forgetMarks(); err != nil {
+	// What only restores needed makes room.
+	err := errors.Join(os.RemoveAll(baseBackup{s}.repository()), os.RemoveAll(s.barman().home()),
+		os.RemoveAll(filepath.Join(pgBackRest{s}.repository(), "backup")), s.forgetMarks())
+	if err != nil {
 		return err
 	}
 	if _, err := s.server.askOne(ctx, "SELECT 1 FROM (SELECT pg_switch_wal()) AS switched"); err != nil {
@@ -145,6 +148,7 @@ func (s *session) pushBacklog(ctx context.Context, command ...string) (outcome, 
 // copyOut is the archive_command of PostgreSQL's documentation, without its question whether the file is there already.
 func (s *session) copyOut(ctx context.Context) (outcome, error) {
 	dir := filepath.Join(s.dir, "copied")
+	defer os.RemoveAll(dir)
 	if err := s.user.mkdir(dir); err != nil {
 		return outcome{}, err
 	}

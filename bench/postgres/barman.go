@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -61,37 +59,9 @@ path_prefix = %[5]s
 	return p.catchUp(ctx)
 }
 
-// receiving has barman receive WAL while work is done, which ends when barman does.
+// receiving has barman receive WAL while work is done.
 func (p barman) receiving(ctx context.Context, work func(ctx context.Context) (outcome, error)) (outcome, error) {
-	cmd := p.s.command(ctx, p.argv("receive-wal", p.name)...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		return outcome{}, fmt.Errorf("start barman receive-wal: %w", err)
-	}
-	working, abandon := context.WithCancelCause(ctx)
-	defer abandon(nil)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		err := cmd.Wait()
-		abandon(fmt.Errorf("barman receive-wal ended: %w", err))
-	}()
-	// A slot that was never used holds no WAL: what is written before barman streams is not for it.
-	err := await(working, "barman to stream", func() (bool, error) {
-		active, err := p.s.server.askOne(working, "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name = 'barman_"+p.name+"'")
-		return active == "1", err
-	})
-	var out outcome
-	if err == nil {
-		out, err = work(working)
-	}
-	if err != nil && working.Err() != nil {
-		err = fmt.Errorf("%w\n%s", context.Cause(working), last(said.String()))
-	}
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-	<-ended
-	return out, err
+	return p.s.beside(ctx, p.argv("receive-wal", p.name), "barman_"+p.name, work)
 }
 
 // catchUp has barman receive and keep all WAL. It leaves in place the newest segment it received, so one more is begun.
@@ -165,6 +135,7 @@ func (p barman) toMoment(ctx context.Context) (outcome, error) {
 // receive takes the backlog with pg_receivewal, which is what barman receives WAL with.
 func (p barman) receive(ctx context.Context) (outcome, error) {
 	dir := filepath.Join(p.s.dir, "received")
+	defer os.RemoveAll(dir)
 	if err := p.s.user.mkdir(dir); err != nil {
 		return outcome{}, err
 	}

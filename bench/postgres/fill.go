@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A cluster is pgbench's own tables, filled by fill. All take pgbench's transactions.
@@ -98,16 +99,20 @@ func (a *accounts) Read(p []byte) (int, error) {
 type prose struct {
 	rnd    *rand.Rand
 	words  []string
-	rank   *rand.Zipf
-	follow []int // the word that likes to follow each
+	drawn  []uint16 // words, as often as Zipf's law has them: drawing among these is cheap
+	follow []uint16 // the word that likes to follow each
 }
 
-const vocabulary = 30_000
+const vocabulary = 30_000 // words; their numbers fit into 16 bits
 
 func newProse(seed uint64) *prose {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	p := &prose{rnd: rnd, words: make([]string, vocabulary), follow: make([]int, vocabulary)}
-	p.rank = rand.NewZipf(rnd, 1.15, 4, vocabulary-1)
+	p := &prose{rnd: rnd, words: make([]string, vocabulary), follow: make([]uint16, vocabulary)}
+	zipf := rand.NewZipf(rnd, 1.15, 4, vocabulary-1)
+	p.drawn = make([]uint16, 1<<17)
+	for i := range p.drawn {
+		p.drawn[i] = uint16(zipf.Uint64())
+	}
 	seen := map[string]bool{}
 	for i := range p.words {
 		for {
@@ -126,10 +131,12 @@ func newProse(seed uint64) *prose {
 		}
 	}
 	for i := range p.follow {
-		p.follow[i] = int(p.rank.Uint64())
+		p.follow[i] = p.draw()
 	}
 	return p
 }
+
+func (p *prose) draw() uint16 { return p.drawn[p.rnd.Uint32()%uint32(len(p.drawn))] }
 
 // syllable favours, as languages do, some letters.
 func syllable(rnd *rand.Rand) string {
@@ -144,12 +151,12 @@ func syllable(rnd *rand.Rand) string {
 // write appends about so many characters.
 func (p *prose) write(b *bytes.Buffer, characters int) {
 	end := b.Len() + characters
-	word, left := 0, 0
+	word, left := uint16(0), 0
 	for b.Len() < end {
 		if p.rnd.IntN(3) == 0 {
 			word = p.follow[word]
 		} else {
-			word = int(p.rank.Uint64())
+			word = p.draw()
 		}
 		text := p.words[word]
 		if left == 0 {
@@ -172,10 +179,9 @@ func (s *session) addTransactions(ctx context.Context, n int) error {
 	return err
 }
 
-// load runs pgbench's transactions, four at a time, as fast as they go.
-func (s *session) load(ctx context.Context) error {
-	_, err := s.output(ctx, s.pg("pgbench"), "--no-vacuum", "--client", "4", "--jobs", "2", "--time", strconv.Itoa(int(s.opt.load.Seconds())))
-	return err
+// load runs pgbench's transactions, four at a time, as fast as they go, and returns what pgbench says of them.
+func (s *session) load(ctx context.Context, long time.Duration) (string, error) {
+	return s.output(ctx, s.pg("pgbench"), "--no-vacuum", "--client", "4", "--jobs", "2", "--time", strconv.Itoa(int(long.Seconds())))
 }
 
 // makeBacklog writes at least so many bytes of WAL: every account is changed, and so every page written whole once, over and over.

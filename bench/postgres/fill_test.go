@@ -9,7 +9,7 @@ import (
 )
 
 func TestRowsOfTextCompressAsRealTextDoes(t *testing.T) {
-	text, err := io.ReadAll(io.LimitReader(newAccounts(1<<20), 8<<20))
+	text, err := io.ReadAll(io.LimitReader(newAccounts(1<<20), 2<<20))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,11 @@ func (k kedge) catchUp(ctx context.Context) error {
 	return err
 }
 
+// capturing has kedge stream and flush while work is done.
+func (k kedge) capturing(ctx context.Context, work func(ctx context.Context) (outcome, error)) (outcome, error) {
+	return k.s.beside(ctx, k.argv("capture"), "kedge_"+kedgeService+"_"+kedgeAsset, work)
+}
+
 func (k kedge) base(ctx context.Context) (outcome, error) {
 	return k.s.growing(k.repository(), func() (outcome, error) { return k.s.timed(ctx, k.argv("base")) })
 }

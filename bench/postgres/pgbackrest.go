@@ -57,11 +57,11 @@ pg1-database=bench
 }
 
 // archiving has the server push its WAL to pgBackRest while work is done.
-func (p pgBackRest) archiving(ctx context.Context, work func() (outcome, error)) (outcome, error) {
+func (p pgBackRest) archiving(ctx context.Context, work func(ctx context.Context) (outcome, error)) (outcome, error) {
 	if err := p.s.server.set(ctx, "archive_command = '"+strings.Join(p.argv("archive-push", "%p"), " ")+"'"); err != nil {
 		return outcome{}, err
 	}
-	out, err := work()
+	out, err := work(ctx)
 	return out, errors.Join(err, p.s.server.set(context.WithoutCancel(ctx), "archive_command = ''"))
 }
 
@@ -70,13 +70,13 @@ func (p pgBackRest) catchUp(ctx context.Context) error {
 	if _, _, err := p.s.server.switchWAL(ctx); err != nil {
 		return err
 	}
-	_, err := p.archiving(ctx, func() (outcome, error) { return outcome{}, p.s.awaitPushed(ctx) })
+	_, err := p.archiving(ctx, func(ctx context.Context) (outcome, error) { return outcome{}, p.s.awaitPushed(ctx) })
 	return err
 }
 
 func (p pgBackRest) backup(kind string) func(context.Context) (outcome, error) {
 	return func(ctx context.Context) (outcome, error) {
-		return p.archiving(ctx, func() (outcome, error) {
+		return p.archiving(ctx, func(ctx context.Context) (outcome, error) {
 			return p.s.growing(p.repository(), func() (outcome, error) {
 				return p.s.timed(ctx, p.argv("backup", "--type="+kind))
 			})

@@ -11,6 +11,7 @@ const (
 	stageFirst   = "first"
 	stageSecond  = "second"
 	stageRestore = "restore"
+	stageCommit  = "commit"
 	stageBacklog = "backlog"
 
 	rowFirst   = "first base backup"
@@ -18,6 +19,7 @@ const (
 	rowLoad    = "base backup after the load"
 	rowLatest  = "restore the latest state"
 	rowMoment  = "restore to a moment in the load"
+	rowCommit  = "what a transaction takes meanwhile"
 	rowBacklog = "store a backlog of WAL"
 
 	nameKedge       = "kedge"
@@ -33,7 +35,9 @@ const (
 	namePushAsync   = "pgBackRest archive-push, async"
 )
 
-func stageNames() []string { return []string{stageFirst, stageSecond, stageRestore, stageBacklog} }
+func stageNames() []string {
+	return []string{stageFirst, stageSecond, stageRestore, stageCommit, stageBacklog}
+}
 
 // transactionsBetween is how many transactions rowSecond has behind it.
 const transactionsBetween = 2000
@@ -125,6 +129,18 @@ func (s *session) plan(round int) []step {
 			step{stage: stageRestore, row: rowMoment, family: "pgbackrest", program: nameRestore, run: rest.toMoment},
 			step{stage: stageRestore, row: rowMoment, family: "barman", program: nameBarman, run: bar.toMoment},
 			step{stage: stageRestore, row: rowMoment, family: "kedge", program: nameKedge, run: own.toMoment},
+		)
+	}
+	if s.wants(stageCommit) {
+		alone := func(ctx context.Context, load func(context.Context) (outcome, error)) (outcome, error) {
+			return load(ctx)
+		}
+		nothing := func(context.Context) error { return nil }
+		measured(
+			step{stage: stageCommit, row: rowCommit, family: "kedge", program: "nobody stores WAL", run: s.committing(nothing, alone)},
+			step{stage: stageCommit, row: rowCommit, family: "pgbackrest", program: namePush, run: s.committing(rest.catchUp, rest.archiving)},
+			step{stage: stageCommit, row: rowCommit, family: "barman", program: nameBarman, run: s.committing(bar.catchUp, bar.receiving)},
+			step{stage: stageCommit, row: rowCommit, family: "kedge", program: nameKedge, run: s.committing(own.catchUp, own.capturing)},
 		)
 	}
 	if s.wants(stageBacklog) {

@@ -16,7 +16,7 @@ import (
 )
 
 // settings are the same for every server, also for restored ones, which find them in their copy. Nothing writes that was not told
-// to: no autovacuum, no timed checkpoint. Commit times are kept, to know what had committed at a moment.
+// to: no autovacuum, no timed checkpoint. WAL that is done with goes away, for the disk's sake. Commit times are kept, to know what had committed at a moment.
 const settings = `
 listen_addresses = ''
 unix_socket_permissions = 0700
@@ -26,6 +26,8 @@ archive_command = ''
 shared_buffers = 512MB
 max_connections = 40
 max_wal_size = 8GB
+wal_recycle = off
+wal_init_zero = off
 checkpoint_timeout = 1h
 autovacuum = off
 track_commit_timestamp = on

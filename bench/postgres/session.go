@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -34,6 +37,7 @@ type outcome struct {
 	server        time.Duration // processor time of the server meanwhile
 	stored        int64         // bytes that were added to where the program keeps things
 	worked        int64         // bytes of WAL that were taken from a backlog
+	commit        time.Duration // what a transaction took, on average, of those that ran meanwhile
 }
 
 // measureCluster makes a cluster, has all work done on it, and removes it.
@@ -106,6 +110,66 @@ func (s *session) measuredAll(ctx context.Context, commands [][]string) (total m
 		total.Memory = max(total.Memory, used.Memory)
 	}
 	return total, nil
+}
+
+// beside has a program stream from a replication slot while work is done, whose context ends when the program does.
+func (s *session) beside(ctx context.Context, argv []string, slot string, work func(ctx context.Context) (outcome, error)) (outcome, error) {
+	cmd := s.command(ctx, argv...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		return outcome{}, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	working, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		abandon(errors.Join(errors.New(strings.Join(argv, " ")+" ended early"), cmd.Wait()))
+	}()
+	// A slot that was never used holds no WAL: what is written before the program streams is not for it.
+	err := await(working, slot+" to be streamed from", func() (bool, error) {
+		active, err := s.server.askOne(working, "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name = '"+slot+"'")
+		return active == "1", err
+	})
+	var out outcome
+	if err == nil {
+		out, err = work(working)
+	}
+	if err != nil && working.Err() != nil {
+		<-ended
+		err = fmt.Errorf("%w\n%s", context.Cause(working), last(said.String()))
+	}
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	<-ended
+	return out, err
+}
+
+// committing loads the server for a while, after catchUp, beside what runs it, and notes what a transaction took.
+func (s *session) committing(catchUp func(context.Context) error, run func(context.Context, func(context.Context) (outcome, error)) (outcome, error)) func(context.Context) (outcome, error) {
+	return func(ctx context.Context) (outcome, error) {
+		if err := catchUp(ctx); err != nil {
+			return outcome{}, err
+		}
+		if _, err := s.server.ask(ctx, "bench", "CHECKPOINT"); err != nil {
+			return outcome{}, err
+		}
+		if err := s.calm(ctx); err != nil {
+			return outcome{}, err
+		}
+		return run(ctx, func(ctx context.Context) (outcome, error) {
+			text, err := s.load(ctx, max(5*time.Second, s.opt.load/6))
+			if err != nil {
+				return outcome{}, err
+			}
+			_, after, _ := strings.Cut(text, "latency average = ")
+			var milliseconds float64
+			if _, err := fmt.Sscan(after, &milliseconds); err != nil {
+				return outcome{}, fmt.Errorf("read what pgbench measured: %w", err)
+			}
+			return outcome{commit: time.Duration(milliseconds * float64(time.Millisecond))}, nil
+		})
+	}
 }
 
 // growing notes how many bytes dir gained by the work.
@@ -216,17 +280,21 @@ SELECT at + long / 2 FROM pauses WHERE long IS NOT NULL ORDER BY long DESC LIMIT
 // loadReceived loads the server. barman receives the WAL meanwhile: it chooses what leads to a moment by the times of its files.
 // The others store it afterwards.
 func (s *session) loadReceived(ctx context.Context) error {
+	load := func() error {
+		_, err := s.load(ctx, s.opt.load)
+		return err
+	}
 	if !s.compares("barman") || s.broken["barman"] != nil {
-		return s.load(ctx)
+		return load()
 	}
 	loaded := errors.New("not begun")
 	_, err := s.barman().receiving(ctx, func(context.Context) (outcome, error) {
-		loaded = s.load(ctx)
+		loaded = load()
 		return outcome{}, nil
 	})
 	if err != nil {
 		s.broken["barman"] = err
-		return s.load(ctx)
+		return load()
 	}
 	return loaded
 }

@@ -58,11 +58,13 @@ func (r *results) figures(k key) (outcome, bool) {
 	var usages []measure.Usage
 	var server []time.Duration
 	var stored, worked []int64
+	var commit []time.Duration
 	for _, out := range list {
 		usages, server = append(usages, out.Usage), append(server, out.server)
 		stored, worked = append(stored, out.stored), append(worked, out.worked)
+		commit = append(commit, out.commit)
 	}
-	return outcome{measure.Median(usages), middle(server), middle(stored), middle(worked)}, true
+	return outcome{measure.Median(usages), middle(server), middle(stored), middle(worked), middle(commit)}, true
 }
 
 func middle[T ~int64](list []T) T {
@@ -115,7 +117,7 @@ Differences under 30 %% on a shared machine mean nothing unless repeated rounds 
 }
 
 func (r *results) table(text *strings.Builder, cluster, title string) {
-	fmt.Fprintf(text, "\n## Cluster %s\n\n| work | program | seconds | processor, + server | memory | stored | MB/s |\n| --- | --- | --- | --- | --- | --- | --- |\n", title)
+	fmt.Fprintf(text, "\n## Cluster %s\n\n| work | program | seconds | processor, + server | memory | stored | rate |\n| --- | --- | --- | --- | --- | --- | --- |\n", title)
 	for _, k := range r.keys {
 		if k.cluster != cluster {
 			continue
@@ -125,12 +127,16 @@ func (r *results) table(text *strings.Builder, cluster, title string) {
 			fmt.Fprintf(text, "| %s | %s | error: %s |||||\n", k.work, k.program, oneLine(r.wrong[k]))
 			continue
 		}
+		if out.commit > 0 {
+			fmt.Fprintf(text, "| %s | %s | – | – | – | – | %.2f ms |\n", k.work, k.program, out.commit.Seconds()*1e3)
+			continue
+		}
 		stored, rate := "–", "–"
 		if out.stored != 0 {
 			stored = wording.Size(out.stored)
 		}
 		if out.worked > 0 {
-			rate = fmt.Sprintf("%.0f", out.rate())
+			rate = fmt.Sprintf("%.0f MB/s", out.rate())
 		}
 		fmt.Fprintf(text, "| %s | %s | %.2f | %.2f + %.2f | %s | %s | %s |\n", k.work, k.program, out.Wall.Seconds(),
 			out.CPU.Seconds(), out.server.Seconds(), wording.Size(out.Memory), stored, rate)
