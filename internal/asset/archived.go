@@ -9,12 +9,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
@@ -285,30 +287,62 @@ func (u *walUpload) addPieces(ctx context.Context, length uint64) error {
 		return err
 	}
 	defer f.Close()
-	buf := make([]byte, walRun)
-	at := u.covered()
+	from := u.covered()
+	var sizes []uint64
+	at := from
 	for length-at >= walPiece {
 		n := min(walRun-at%walRun, length-at-(length-at)%walPiece)
-		if _, err := f.ReadAt(buf[:n], int64(at)); err != nil {
-			return err
-		}
-		id, err := u.save(ctx, blob.Data, buf[:n])
-		if err != nil {
-			return err
-		}
-		u.pieces = append(u.pieces, walPart{id, n})
+		sizes = append(sizes, n)
 		at += n
+	}
+	saved, err := u.saveRuns(ctx, f, from, sizes)
+	if err != nil {
+		return err
+	}
+	for i, s := range saved {
+		u.count(blob.Data, s, int(sizes[i]))
+		u.pieces = append(u.pieces, walPart{s.ID, sizes[i]})
 	}
 	u.tail = blob.ID{}
 	if at == length {
 		return nil
 	}
-	clear(buf[:walPiece])
+	buf := make([]byte, walPiece)
 	if _, err := f.ReadAt(buf[:length-at], int64(at)); err != nil {
 		return err
 	}
-	u.tail, err = u.save(ctx, blob.Data, buf[:walPiece])
+	u.tail, err = u.save(ctx, blob.Data, buf)
 	return err
+}
+
+// saveRuns stores parts of f of these sizes, which stand one behind another from at on: two at once, and by all processors, since a server
+// that was not heard for long has much to tell.
+func (u *walUpload) saveRuns(ctx context.Context, f *os.File, at uint64, sizes []uint64) ([]repo.Saved, error) {
+	saved := make([]repo.Saved, len(sizes))
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i := 0; i < len(sizes); i += 2 {
+		pair := sizes[i:min(i+2, len(sizes))]
+		var length uint64
+		for _, n := range pair {
+			length += n
+		}
+		begin := at
+		at += length
+		work.Go(func() (err error) {
+			buf := make([]byte, length)
+			if _, err := f.ReadAt(buf, int64(begin)); err != nil {
+				return err
+			}
+			if len(pair) == 1 {
+				saved[i], err = u.up.SaveBlob(ctx, blob.Data, buf)
+			} else {
+				saved[i], saved[i+1], err = u.up.SaveTwo(ctx, blob.Data, buf[:pair[0]], buf[pair[0]:])
+			}
+			return err
+		})
+	}
+	return saved, work.Wait()
 }
 
 // finish puts open into its directory and goes on with next, which may be of another timeline.
@@ -448,16 +482,22 @@ func (u *walUpload) save(ctx context.Context, t blob.Type, data []byte) (blob.ID
 	if err != nil {
 		return blob.ID{}, err
 	}
-	if saved.New {
-		u.summary.DataAddedPacked += uint64(saved.Stored)
-		u.summary.DataAdded += uint64(len(data))
-		if t == blob.Tree {
-			u.summary.TreeBlobs++
-		} else {
-			u.summary.DataBlobs++
-		}
-	}
+	u.count(t, saved, len(data))
 	return saved.ID, nil
+}
+
+// count takes down what a blob of so many plain bytes added.
+func (u *walUpload) count(t blob.Type, saved repo.Saved, plain int) {
+	if !saved.New {
+		return
+	}
+	u.summary.DataAddedPacked += uint64(saved.Stored)
+	u.summary.DataAdded += uint64(plain)
+	if t == blob.Tree {
+		u.summary.TreeBlobs++
+	} else {
+		u.summary.DataBlobs++
+	}
 }
 
 // held tells whether the snapshot that the archive stands for is still there: if it was forgotten, what it holds may be pruned.
