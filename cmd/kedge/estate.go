@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +65,19 @@ func openRecord(ctx context.Context, e *estate.Estate) (record *evidence.Log, wi
 			witnessed = true
 		}
 	}
-	record, err = evidence.Open(ctx, filepath.Join(e.State, "record"), opt)
-	return record, witnessed, err
+	// An agent holds the record for a moment at a time.
+	for until := time.Now().Add(recordPatience); ; {
+		record, err = evidence.Open(ctx, filepath.Join(e.State, "record"), opt)
+		if !errors.Is(err, evidence.ErrLocked) || time.Now().After(until) {
+			return record, witnessed, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-time.After(recordPatience / 100):
+		}
+	}
 }
+
+// recordPatience is how long a command waits for another that appends to the record.
+const recordPatience = 10 * time.Second

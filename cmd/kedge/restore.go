@@ -24,6 +24,7 @@ type restoreFlags struct {
 	excludeAttributes                   []string
 	overwrite                           string
 	delete, dryRun, verify, sparse, own bool
+	cluster                             clusterFlags
 }
 
 // patternFlags are the four ways to give one sort of patterns.
@@ -45,18 +46,26 @@ among. After ":SUBFOLDER" the target gets what is in that directory, and pattern
 Patterns are those of kedge backup; includes and excludes cannot be combined.
 
 --delete removes from the target what the snapshot has not, of what the patterns choose. Look first
-with --dry-run -vv. In place, at the target /, it asks for a pattern.`,
+with --dry-run -vv. In place, at the target /, it asks for a pattern.
+
+With --to, a PostgreSQL cluster of the estate is brought back in the state of any moment, ready to be
+started: at a time with its zone, a WAL position, the end of a transaction, or the latest.`,
 		Example: `  kedge restore -r /srv/repository latest --target /tmp/look
   kedge restore -r /srv/repository 4bba301e --target / --include /srv/files/legal
   kedge restore -r /srv/repository latest:/srv/files --target /srv/files --delete --dry-run -vv
-  kedge restore -r /srv/repository latest --host web --target / --overwrite if-changed --include /srv/www`,
+  kedge restore -r /srv/repository latest --host web --target / --overwrite if-changed --include /srv/www
+  kedge restore --estate /etc/kedge/kedge.yaml register/database --target /srv/look --to 2026-11-25T14:03:00+01:00`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if flags.cluster.to != "" {
+				return runRestoreCluster(cmd.Context(), term, &flags.cluster, flags.target, args[0])
+			}
 			return runRestore(cmd.Context(), term, &flags, args[0])
 		},
 	}
 	flags.repositoryFlags.add(cmd)
 	flags.filterFlags.add(cmd)
+	flags.cluster.add(cmd)
 	flags.include.add(cmd, "include", "i", "restore only")
 	flags.exclude.add(cmd, "exclude", "e", "leave out")
 	f := cmd.Flags()

@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -129,6 +130,25 @@ func (c *Cluster) Stop() {
 		_ = c.command.Process.Kill()
 		<-c.exited
 	}
+}
+
+// Kill ends the server and all its processes at once, as a power cut would.
+func (c *Cluster) Kill(t testing.TB) {
+	t.Helper()
+	pid := c.command.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, child := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+		}
+	}
+	<-c.exited
 }
 
 // Restart stops the server, if it runs, and starts it again on the same port.
