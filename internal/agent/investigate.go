@@ -23,7 +23,7 @@ type Findings struct {
 // cleanPoint returns the point to bring a cluster back to, if it was damaged.
 func (f Findings) cleanPoint(service, name string) (event.CleanPoint, bool) {
 	for _, p := range f.CleanPoints {
-		if p.Service == service && p.Asset == name && p.XID != 0 {
+		if p.Service == service && p.Asset == name && (p.XID != 0 || p.LSN != "") {
 			return p, true
 		}
 	}
@@ -46,8 +46,7 @@ func (a *Agent) Investigate(ctx context.Context, incident string, services []str
 	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
 		switch declared.Kind {
 		case "postgres":
-			f.addCluster(service, declared, signals)
-			return nil
+			return a.addCluster(ctx, &f, service, declared, signals)
 		case "sqlite", "command":
 			return a.investigateDatabase(ctx, &f, service, declared, signals)
 		}
@@ -126,19 +125,63 @@ func (f *Findings) addTree(service *estate.Service, declared estate.Asset, serie
 	}
 }
 
-// addCluster takes the first bad transaction from the signals about a cluster.
-func (f *Findings) addCluster(service *estate.Service, declared estate.Asset, signals []event.Signal) {
-	point := event.CleanPoint{Service: service.Name, Asset: declared.Name, Time: time.Now().UTC()}
-	for _, s := range signals {
-		if s.Service != service.Name || s.Asset != declared.Name || s.Kind != "rows.altered" {
-			continue
+// addCluster takes the first bad transaction from the signals about a cluster; if none counts, from the history of the cluster.
+func (a *Agent) addCluster(ctx context.Context, f *Findings, service *estate.Service, declared estate.Asset, signals []event.Signal) error {
+	point, bad := lastCleanPoint(service.Name, declared.Name, signals)
+	if !bad {
+		series, err := a.assessCluster(ctx, service, declared)
+		if err != nil {
+			return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
 		}
-		xid, lsn, commit, ok := transactionOf(s)
-		if ok && (point.XID == 0 || commit.Before(point.Time)) {
-			point.XID, point.LSN, point.Time = xid, lsn, commit
+		if series.LastClean != nil && series.FirstBad != nil {
+			point = *series.LastClean
 		}
 	}
 	f.CleanPoints = append(f.CleanPoints, point)
+	return nil
+}
+
+const (
+	// counted is the strength from which a signal moves the last clean point of a cluster: what every deployment raises is weaker.
+	counted = 0.5
+	// together is how long before the first such signal a weaker one belongs to it: an intruder's function before an intruder's change.
+	together = time.Hour
+)
+
+// lastCleanPoint returns the moment just before the first bad transaction over all signals about a cluster; false, if there is none, and
+// the point is now.
+func lastCleanPoint(service, name string, signals []event.Signal) (event.CleanPoint, bool) {
+	first := event.CleanPoint{Service: service, Asset: name, Time: time.Now().UTC()}
+	bad := false
+	consider := func(count func(s event.Signal, at time.Time) bool) {
+		for _, s := range signals {
+			point, ok := pointBefore(s)
+			if !ok || s.Service != service || s.Asset != name || !count(s, point.Time) {
+				continue
+			}
+			if !bad || point.Time.Before(first.Time) {
+				first, bad = point, true
+			}
+		}
+	}
+	consider(func(s event.Signal, _ time.Time) bool { return s.Strength >= counted })
+	if strong := first.Time; bad {
+		consider(func(s event.Signal, at time.Time) bool { return strong.Sub(at) <= together })
+	}
+	return first, bad
+}
+
+// pointBefore returns the moment before what a signal about a cluster is about: its first transaction, or, if that is not known, the
+// profile before it.
+func pointBefore(s event.Signal) (event.CleanPoint, bool) {
+	point := event.CleanPoint{Service: s.Service, Asset: s.Asset}
+	if xid, lsn, commit, ok := transactionOf(s); ok {
+		point.XID, point.LSN, point.Time = xid, lsn, commit
+		return point, true
+	}
+	point.LSN, _ = s.Evidence["clean_lsn"].(string)
+	point.Time = timeOf(s.Evidence["clean_time"])
+	return point, point.LSN != "" && !point.Time.IsZero()
 }
 
 // transactionOf reads which transaction a signal is about. Evidence that came from the record went through JSON.
@@ -150,13 +193,22 @@ func transactionOf(s event.Signal) (xid uint32, lsn string, commit time.Time, ok
 		xid = uint32(n)
 	}
 	lsn, _ = s.Evidence["lsn"].(string)
-	switch at := s.Evidence["commit"].(type) {
-	case time.Time:
-		commit = at
-	case string:
-		commit, _ = time.Parse(time.RFC3339Nano, at)
-	}
+	commit = timeOf(s.Evidence["commit"])
 	return xid, lsn, commit, xid != 0 && !commit.IsZero()
+}
+
+// timeOf reads a time of a signal's evidence; the zero time, if it is none.
+func timeOf(value any) time.Time {
+	switch at := value.(type) {
+	case time.Time:
+		return at
+	case string:
+		parsed, err := time.Parse(time.RFC3339Nano, at)
+		if err == nil {
+			return parsed
+		}
+	}
+	return time.Time{}
 }
 
 // shellsOf lists the web shells that signals about a service name.

@@ -112,6 +112,9 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 	if err != nil {
 		return asset.Captured{}, err
 	}
+	if err := a.profileCluster(ctx, service, declared); err != nil {
+		return asset.Captured{}, err
+	}
 	if _, err := a.flush(ctx, service, declared); err != nil {
 		return asset.Captured{}, err
 	}

@@ -10,9 +10,7 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/detect"
-	"github.com/kedge-project/kedge/internal/detect/database"
 	"github.com/kedge-project/kedge/internal/detect/ransom"
 	"github.com/kedge-project/kedge/internal/detect/web"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -104,51 +102,6 @@ func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared e
 	}
 	w.trees = append(w.trees, tree)
 	return nil
-}
-
-func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declared estate.Asset) error {
-	s := w.agent.streams[assetKey(service.Name, declared.Name)]
-	if s == nil {
-		return fmt.Errorf("the WAL of %s is not being streamed: protect it first", assetKey(service.Name, declared.Name))
-	}
-	names, err := asset.RelationNames(ctx, declared.Connect, declared.PasswordFile)
-	if err != nil {
-		return err
-	}
-	reader, err := asset.ReadTransactions(declared.Bin, s.postgres.WAL(), "")
-	if err != nil {
-		return err
-	}
-	rows := database.New(service.Name, declared.Name, func(ctx context.Context) ([]database.Transaction, error) {
-		return namedTransactions(ctx, reader, names)
-	})
-	if _, err := rows.Detect(ctx); err != nil {
-		return fmt.Errorf("learn what transactions do: %w", err)
-	}
-	w.clusters = append(w.clusters, watchedCluster{service, declared})
-	w.detectors = append(w.detectors, rows)
-	return nil
-}
-
-// namedTransactions gives the tables of transactions their names; one that is not known keeps its number.
-func namedTransactions(ctx context.Context, reader *asset.Transactions, names map[asset.Relation]string) ([]database.Transaction, error) {
-	committed, err := reader.Next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	named := make([]database.Transaction, 0, len(committed))
-	for _, tx := range committed {
-		tables := make(map[string]database.Counts, len(tx.Changes))
-		for relation, changes := range tx.Changes {
-			name, known := names[relation]
-			if !known {
-				name = fmt.Sprintf("%d/%d", relation.Database, relation.RelFile)
-			}
-			tables[name] = database.Counts(changes)
-		}
-		named = append(named, database.Transaction{XID: tx.XID, LSN: tx.LSN, Commit: tx.Commit, Tables: tables})
-	}
-	return named, nil
 }
 
 // Cycle looks once at everything and returns the signals that are new. They are on the record.

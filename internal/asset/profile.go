@@ -38,6 +38,8 @@ type ProfileOptions struct {
 	// Changed tells of tables that are known to have changed since Previous, by the names the WAL has for database and file. It may be nil: the
 	// server's own statistics tell too, a moment later.
 	Changed func(database, file uint32) bool
+	// NamesOnly asks for tables by name and size and nothing that is in them, for Names.
+	NamesOnly bool
 }
 
 // profiler reads one profile.
@@ -73,6 +75,11 @@ func ReadProfile(ctx context.Context, a estate.Asset, opt ProfileOptions) (profi
 	}
 	slices.SortFunc(p.out.LeftOut, func(a, b profile.LeftOut) int { return strings.Compare(a.What, b.What) })
 	return *p.out, nil
+}
+
+// UnseenProfile is what stands for the profile of a cluster that could not be looked at.
+func UnseenProfile(why error) profile.Profile {
+	return profile.Profile{Version: profile.Version, Time: time.Now().UTC(), LSN: "0/0", LeftOut: []profile.LeftOut{{What: "the cluster", Reason: reason(why)}}}
 }
 
 // maxReason bounds why something was left out, in bytes, and maxLeftOut how much is told of.

@@ -170,7 +170,7 @@ func (p *profiler) look(ctx context.Context, conn *pgconn.PgConn, d profile.Data
 	if t.denied {
 		p.failed[d.Name+"\x00the role of kedge may not read them: GRANT pg_read_all_data (PostgreSQL 14 and later) or SELECT on them"]++
 	}
-	if len(t.names) == 0 || t.File == 0 {
+	if len(t.names) == 0 || t.File == 0 || p.opt.NamesOnly {
 		return nil
 	}
 	var old *profile.Table

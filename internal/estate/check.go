@@ -158,6 +158,12 @@ func (c *checker) service(p path, s *Service, repositories, taken map[string]str
 	for i, log := range s.Watch.AccessLogs {
 		c.absolute(p.to("watch", "access_logs", i), log)
 	}
+	for i, log := range s.Watch.DatabaseLogs {
+		c.absolute(p.to("watch", "database_logs", i), log)
+		if _, err := filepath.Match(log, ""); err != nil {
+			c.add(p.to("watch", "database_logs", i), "database_logs: %q is no pattern: close its brackets", log)
+		}
+	}
 }
 
 func (c *checker) asset(p path, a Asset) {

@@ -174,6 +174,8 @@ type Watch struct {
 	DocumentRoot string   `yaml:"document_root,omitempty"` // files served to visitors
 	Pages        []string `yaml:"pages,omitempty"`         // URLs compared with their approved release
 	AccessLogs   []string `yaml:"access_logs,omitempty"`   // combined format
+	// DatabaseLogs are PostgreSQL's own logs, or patterns such as /var/log/postgresql/postgresql-15-main.log*, to tell who did what.
+	DatabaseLogs []string `yaml:"database_logs,omitempty"`
 }
 
 // Below tells whether path is one of the paths, or lies below one. All are absolute.

@@ -90,7 +90,7 @@ func Find(ctx context.Context, logs []string, format Format, wanted []Transactio
 		return nil, err
 	}
 	for _, file := range files {
-		s := search{wanted: wanted, zone: zone, near: map[uint32][]Line{}, found: map[uint32]Line{}, sessions: map[uint32]Line{}}
+		s := search{wanted: wanted, zone: zone, near: map[uint32][]near{}, found: map[uint32]Line{}, sessions: map[uint32]Line{}}
 		if err := s.file(ctx, file, format.LinePrefix); err != nil {
 			return nil, fmt.Errorf("read the server's log %s: %w", file, err)
 		}
@@ -138,8 +138,6 @@ func expand(logs []string) ([]string, error) {
 const (
 	before = 24 * time.Hour
 	after  = time.Minute
-	// beside is how long after its commit a session may still be writing the line about it.
-	beside = 250 * time.Millisecond
 	// begun is how long before its commit a statement may have been logged that was logged when it began.
 	begun = time.Second
 )
@@ -149,9 +147,15 @@ type search struct {
 	wanted   []Transaction
 	zone     *time.Location
 	found    map[uint32]Line   // by XID
-	near     map[uint32][]Line // by XID: lines of statements about the time of its commit
+	near     map[uint32][]near // by XID: lines of statements about the time of its commit
 	sessions map[uint32]Line   // by PID: what is known of a session
 	held     int
+}
+
+// near is a line of a statement that was under way when a transaction committed.
+type near struct {
+	Line
+	surely bool // it changes something
 }
 
 func (s *search) file(ctx context.Context, name, linePrefix string) error {
@@ -192,7 +196,7 @@ func (s *search) take(parse parser) func(record []byte) {
 	needles := [][]byte{[]byte("connection authorized"), []byte("connection received")}
 	for _, tx := range s.wanted {
 		needles = append(needles, []byte(strconv.FormatUint(uint64(tx.XID), 10)))
-		for _, at := range []time.Time{tx.Commit.Add(-begun), tx.Commit.Add(beside)} {
+		for _, at := range []time.Time{tx.Commit.Add(-begun), tx.Commit.Add(begun)} {
 			needles = append(needles, []byte(at.In(s.zone).Format("2006-01-02 15:04")), []byte(strconv.FormatInt(at.Unix()/100, 10)))
 		}
 	}
@@ -224,8 +228,8 @@ func (s *search) keep(line Line) {
 			s.found[tx.XID] = merge(line, s.found[tx.XID])
 			s.held++
 		}
-		if line.XID == 0 && covers(line, tx.Commit) {
-			s.near[tx.XID] = append(s.near[tx.XID], line)
+		if is, surely := covers(line, tx.Commit); is && line.XID == 0 {
+			s.near[tx.XID] = append(s.near[tx.XID], near{line, surely})
 			s.held++
 		}
 	}
@@ -260,12 +264,20 @@ func firstWord(s string) string {
 	return word
 }
 
-// changing are the words with which a statement begins that may change something.
-var changing = []string{"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE", "CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMIT", "END", "DO", "CALL", "WITH", "SELECT", "EXECUTE"}
+// changes tells whether a statement that begins with a word changes something: surely, or perhaps.
+func changes(word string) (surely, perhaps bool) {
+	switch strings.ToUpper(strings.TrimRight(word, ";")) {
+	case "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE", "CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "COMMIT", "END", "DO", "CALL":
+		return true, true
+	case "WITH", "SELECT", "EXECUTE":
+		return false, true
+	}
+	return false, false
+}
 
 // covers tells whether a line says that a statement was under way when a transaction committed. What a session logs after its
 // statement ended says how long that took; what it logs when it begins does not.
-func covers(line Line, commit time.Time) bool {
+func covers(line Line, commit time.Time) (is, surely bool) {
 	text := line.Message
 	statement, timed := cutAfter(text, " ms  ")
 	lasted := begun
@@ -273,7 +285,7 @@ func covers(line Line, commit time.Time) bool {
 		digits, ok := cutAfter(text, "duration: ")
 		ms, err := strconv.ParseFloat(firstWord(digits), 64)
 		if !ok || err != nil || ms < 0 || ms > 1e9 {
-			return false
+			return false, false
 		}
 		lasted = time.Duration(ms * float64(time.Millisecond))
 	} else {
@@ -283,34 +295,47 @@ func covers(line Line, commit time.Time) bool {
 	if !timed { // after the severity, "LOG:  statement: …"
 		_, statement, ok = strings.Cut(statement, ": ")
 	}
-	if !ok {
-		return false
-	}
-	word := strings.ToUpper(firstWord(strings.TrimSpace(statement)))
-	if !slices.Contains(changing, strings.TrimRight(word, ";")) {
-		return false
+	surely, perhaps := changes(firstWord(strings.TrimSpace(statement)))
+	if !ok || !perhaps {
+		return false, false
 	}
 	// A millisecond either way: the log has no more.
 	begin, end := line.Time.Add(-lasted-time.Millisecond), line.Time.Add(time.Millisecond)
 	if !timed {
 		begin, end = line.Time.Add(-time.Millisecond), line.Time.Add(lasted)
-	} else {
-		begin = begin.Add(-beside)
 	}
-	return !commit.Before(begin) && !commit.After(end)
+	return !commit.Before(begin) && !commit.After(end), surely
 }
 
 func (s *search) who(tx Transaction) (Who, bool) {
 	line, exact := s.found[tx.XID]
 	by := "xid"
 	if !exact {
-		near := s.near[tx.XID]
-		if len(near) == 0 || slices.ContainsFunc(near, func(l Line) bool { return l.PID != near[0].PID }) {
+		one, ok := only(s.near[tx.XID])
+		if !ok {
 			return Who{}, false
 		}
-		line, by = near[0], "time"
+		line, by = one, "time"
 	}
 	return Who{User: line.User, Database: line.Database, Client: line.Client, Application: line.Application, PID: line.PID, By: by}, true
+}
+
+// only returns a line of the one session that surely changed something, or else perhaps; false, if there are several or none.
+func only(lines []near) (Line, bool) {
+	for _, surely := range []bool{true, false} {
+		sessions := map[uint32]Line{}
+		for _, l := range lines {
+			if l.surely || !surely {
+				sessions[l.PID] = l.Line
+			}
+		}
+		if len(sessions) > 0 {
+			for _, line := range sessions {
+				return line, len(sessions) == 1
+			}
+		}
+	}
+	return Line{}, false
 }
 
 // eachLine calls fn for every line that is not too long.

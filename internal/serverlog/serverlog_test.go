@@ -47,6 +47,7 @@ func TestTheSessionOfATransactionIsFoundWhateverThePrefix(t *testing.T) {
 			"2026-11-25 21:49:58.001 UTC [77] LOG:  checkpoint complete",
 			"2026-11-25 21:50:04.124 UTC [77] app@gisis LOG:  duration: 2.500 ms  statement: UPDATE ships SET flag = 'x'",
 			"2026-11-25 21:50:09.124 UTC [79] other@gisis LOG:  duration: 2.500 ms  statement: UPDATE ships SET flag = 'x'",
+			"2026-11-25 21:50:04.124 UTC [80] reader@gisis LOG:  duration: 90.000 ms  statement: SELECT 1",
 		}, Who{User: "app", Database: "gisis", PID: 77, By: "time"}},
 		{"every escape", "x.log", "%m|%t|%n|%p|%P|%u|%d|%r|%h|%a|%b|%x|%v|%c|%l|%e|%i|%s|%Q|%%|%-8u|", []string{
 			"2026-11-25 21:50:04.120 UTC|2026-11-25 21:50:04 UTC|1795643404.120|77||u 1|d|10.1.2.3(4711)|10.1.2.3|my app|client backend|812|3/17|6565f0a0.4d|12|00000|UPDATE|2026-11-25 21:00:00 UTC|-55|%|u 1     |LOG:  x",
@@ -155,7 +156,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("%m|%-8u|%n|%%|%", "2026-11-25 21:50:04 UTC|u|1.2|%|")
 	f.Add("%q%a%a%a", `{"timestamp":"2026-11-25 21:50:04.120 UTC","pid":1}`)
 	f.Fuzz(func(t *testing.T, setting, text string) {
-		s := search{wanted: []Transaction{{812, commit}}, zone: time.UTC, near: map[uint32][]Line{}, found: map[uint32]Line{}, sessions: map[uint32]Line{}}
+		s := search{wanted: []Transaction{{812, commit}}, zone: time.UTC, near: map[uint32][]near{}, found: map[uint32]Line{}, sessions: map[uint32]Line{}}
 		for _, parse := range []parser{
 			func(r string) (Line, bool) { return parseCSV(r, time.UTC) },
 			func(r string) (Line, bool) { return parseJSON(r, time.UTC) },

@@ -1,174 +1,268 @@
-// Package database notices that one transaction changed far more rows than transactions of that database do.
+// Package database notices what is done to a database by someone who has SQL access: one transaction that changed far more rows than
+// transactions of that database do, many that did so together, roles that can do more than before, code that is new, scripts in text.
 //
-// It reads what was committed from the captured write-ahead log, which an intruder with SQL access cannot edit, and
-// learns the usual size of a transaction from the database itself.
+// It reads what was committed from the captured write-ahead log, which an intruder with SQL access cannot edit, and what the cluster looks like
+// from profiles; what is usual it learns from the database itself. Each signal names the first transaction that it is about, as
+// far as that is known, and never a later one than the first.
 package database
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/profile"
+	"github.com/kedge-project/kedge/internal/serverlog"
 )
 
-// Counts are the rows that a transaction changed in one table.
-type Counts struct{ Insert, Update, Delete int }
-
-// altered leaves out inserts: loading data destroys none.
-func (c Counts) altered() int { return c.Update + c.Delete }
-
-// Transaction is one that was committed.
-type Transaction struct {
-	XID    uint32
-	LSN    string // of its commit record, as PostgreSQL writes it: "16/B374D848"
-	Commit time.Time
-	Tables map[string]Counts // by name
+// Source is a cluster as a Detector sees it.
+type Source interface {
+	// Transactions returns what was committed, in any order; it may return again what it returned before.
+	Transactions(ctx context.Context) ([]Transaction, error)
+	// Profile looks at the cluster, and returns when Transactions has all that committed before. changed tells which tables, as
+	// "database.schema.table", changed since previous, which may be nil.
+	Profile(ctx context.Context, previous *profile.Profile, changed func(table string) bool) (profile.Profile, error)
+	// Store keeps a profile for later.
+	Store(ctx context.Context, p profile.Profile) error
+	// Sessions returns who did transactions, as far as the server's log has it.
+	Sessions(ctx context.Context, p *profile.Profile, transactions []serverlog.Transaction) (map[uint32]serverlog.Who, error)
 }
 
-// A transaction is raised if it alters at least minRows rows and ratio times as many as usual ones do: as the median of
-// those that altered any, and twice the largest that was not raised.
 const (
-	minRows = 100
-	ratio   = 20
-	// learnt is how many usual transactions are remembered, enough how many make the median worth trusting.
-	learnt = 1000
-	enough = 10
+	// profileEvery is how often a cluster is looked at in which rows change. What changes roles, code, or unusually many rows is looked at at once.
+	profileEvery = time.Minute
+	// storeEvery is how often a profile is kept if nothing but rows changed: a repository that nothing is deleted from grows by it, some ten
+	// KiB for a hundred tables. What brought a signal is kept at once, but not more often than storeAtMost.
+	storeEvery  = time.Hour
+	storeAtMost = time.Minute
 )
 
-// Detector watches one database. It is safe for concurrent use.
+// Detector watches one cluster. It is safe for concurrent use.
 type Detector struct {
 	service, asset string
-	transactions   func(context.Context) ([]Transaction, error)
+	source         Source
+	now            func() time.Time
 
-	mu   sync.Mutex
-	seen uint64 // LSN of the newest transaction judged
-	// usual holds the altered rows of the last usual transactions, in a ring.
-	usual []int
-	next  int
+	mu     sync.Mutex
+	judge  *Judge
+	stored time.Time // when a profile was kept last
+	kept   *profile.Profile
+	held   []event.Signal // found while learning
 }
 
-// New returns a detector. The function returns what was committed, in any order; it may return again what it
-// returned before.
-func New(service, asset string, transactions func(context.Context) ([]Transaction, error)) *Detector {
-	return &Detector{service: service, asset: asset, transactions: transactions}
+// New returns a detector that knows nothing yet; judge is what it goes on from, and is no longer the caller's.
+func New(service, asset string, source Source, judge *Judge) *Detector {
+	return &Detector{service: service, asset: asset, source: source, judge: judge, now: time.Now}
 }
 
 // Name implements detect.Detector.
 func (d *Detector) Name() string { return "database " + d.service + "/" + d.asset }
 
-// Detect judges the transactions that were committed since the last call, each by those before it. A "rows.altered"
-// signal (ATT&CK T1565.001) is about one transaction.
+// Learn takes what was committed until the newest profile that was stored for ordinary, or until now if none was. What happened since then
+// is judged like everything later: an attack while nobody watched is seen.
+func (d *Detector) Learn(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	transactions, err := d.source.Transactions(ctx)
+	if err != nil {
+		return fmt.Errorf("read transactions of %s/%s: %w", d.service, d.asset, err)
+	}
+	then, later, err := part(transactions, d.judge.before)
+	if err != nil {
+		return err
+	}
+	if err := d.judge.Learn(then); err != nil {
+		return err
+	}
+	if d.held, err = d.judge.Transactions(later); err != nil {
+		return err
+	}
+	more, err := d.look(ctx)
+	d.held = append(d.held, more...)
+	d.judge.settle()
+	return err
+}
+
+// part returns the transactions that a profile has, and the later ones. No profile has all.
+func part(transactions []Transaction, p *profile.Profile) (then, later []Transaction, err error) {
+	if p == nil {
+		return transactions, nil, nil
+	}
+	if _, err := parseLSN(p.LSN); err != nil {
+		return nil, nil, fmt.Errorf("read profile of %s: %w", p.Time.Format(time.RFC3339), err)
+	}
+	for _, t := range transactions {
+		if After(t, *p) {
+			later = append(later, t)
+		} else {
+			then = append(then, t)
+		}
+	}
+	return then, later, nil
+}
+
+// Detect judges the transactions that were committed since the last call, each by those before it, and what the cluster looks like now.
 func (d *Detector) Detect(ctx context.Context) ([]event.Signal, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all, err := d.transactions(ctx)
+	transactions, err := d.source.Transactions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read transactions of %s/%s: %w", d.service, d.asset, err)
 	}
-	type committed struct {
-		Transaction
-		at uint64
+	signals := d.held
+	d.held = nil
+	more, err := d.judge.Transactions(transactions)
+	signals = append(signals, more...)
+	if err == nil && d.judge.due(d.now()) {
+		more, err = d.look(ctx)
+		signals = append(signals, more...)
 	}
-	var fresh []committed
-	for _, t := range all {
-		at, err := parseLSN(t.LSN)
-		if err != nil {
-			return nil, fmt.Errorf("read transaction %d of %s/%s: %w", t.XID, d.service, d.asset, err)
-		}
-		if at > d.seen {
-			fresh = append(fresh, committed{t, at})
+	d.name(ctx, signals)
+	return signals, err
+}
+
+// due tells whether the cluster should be looked at.
+func (j *Judge) due(now time.Time) bool {
+	if j.before == nil || len(j.suspects) > 0 || j.restructured() {
+		return true
+	}
+	since := now.Sub(j.before.Time)
+	return since >= storeEvery || since >= profileEvery && j.busy()
+}
+
+// busy tells whether rows or tables changed since the newest profile.
+func (j *Judge) busy() bool {
+	for _, h := range j.tables {
+		if h.transactions > 0 {
+			return true
 		}
 	}
-	slices.SortFunc(fresh, func(a, b committed) int { return cmp.Compare(a.at, b.at) })
-	var signals []event.Signal
-	for _, t := range fresh {
-		d.seen = t.at
-		if s := d.judge(t.Transaction); s != nil {
-			signals = append(signals, *s)
+	return len(j.structure) > 0
+}
+
+// look takes a profile and judges it.
+func (d *Detector) look(ctx context.Context) ([]event.Signal, error) {
+	changed := map[string]bool{}
+	for name, h := range d.judge.tables {
+		if h.transactions > 0 {
+			changed[name] = true
 		}
+	}
+	p, err := d.source.Profile(ctx, d.judge.before, func(table string) bool { return changed[table] })
+	if err != nil {
+		return nil, fmt.Errorf("look at %s/%s: %w", d.service, d.asset, err)
+	}
+	transactions, err := d.source.Transactions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read transactions of %s/%s: %w", d.service, d.asset, err)
+	}
+	then, later, err := part(transactions, &p)
+	if err != nil {
+		return nil, err
+	}
+	signals, err := d.judge.Transactions(then)
+	if err != nil {
+		return signals, err
+	}
+	material := d.material(&p)
+	signals = append(signals, d.judge.Profile(&p)...)
+	more, err := d.judge.Transactions(later)
+	signals = append(signals, more...)
+	if err != nil {
+		return signals, err
+	}
+	if age := d.now().Sub(d.stored); age >= storeEvery || age >= storeAtMost && (material || len(signals) > 0) {
+		if err := d.source.Store(ctx, p); err != nil {
+			return signals, fmt.Errorf("keep what %s/%s looks like: %w", d.service, d.asset, err)
+		}
+		d.stored, d.kept = d.now(), &p
 	}
 	return signals, nil
 }
 
-func (d *Detector) judge(t Transaction) *event.Signal {
-	altered, tables := 0, map[string]Counts{}
-	for name, c := range t.Tables {
-		// The system's own tables change with every analysis and every change of structure.
-		if n := c.altered(); n > 0 && !strings.HasPrefix(name, "pg_") {
-			tables[name] = c
-			altered += n
+// material tells whether a profile has other roles, code or tables than the one that was kept last.
+func (d *Detector) material(p *profile.Profile) bool {
+	if d.kept == nil || len(p.Roles) != len(d.kept.Roles) || len(p.Databases) != len(d.kept.Databases) {
+		return true
+	}
+	for i := range p.Databases {
+		now := &p.Databases[i]
+		old := d.kept.Database(now.Name)
+		if old == nil || len(old.Tables) != len(now.Tables) {
+			return true
+		}
+		if c := compareRoutines(old.Routines, now.Routines); len(c.fresh)+len(c.changed)+len(c.open) > 0 {
+			return true
 		}
 	}
-	if altered == 0 {
-		return nil
-	}
-	median, largest := d.baseline()
-	threshold := max(minRows, ratio*median, 2*largest)
-	if altered < threshold {
-		d.learn(altered)
-		return nil
-	}
-	names := slices.SortedFunc(maps.Keys(tables), func(a, b string) int {
-		return cmp.Or(cmp.Compare(tables[b].altered(), tables[a].altered()), cmp.Compare(a, b))
-	})
-	strength := 0.5
-	if len(d.usual) >= enough {
-		strength = min(0.99, 0.8+0.05*math.Log2(float64(altered)/float64(threshold)))
-	}
-	return &event.Signal{
-		Kind: "rows.altered", Technique: "T1565.001", Time: time.Now().UTC(), Service: d.service, Asset: d.asset,
-		Subject: names[0], Strength: strength,
-		Evidence: map[string]any{
-			"xid": t.XID, "lsn": t.LSN, "commit": t.Commit.UTC(), "tables": described(tables), "rows": altered,
-			"threshold": threshold, "usual_median": median, "usual_largest": largest, "usual_transactions": len(d.usual),
-		},
-		Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
-	}
+	return false
 }
 
-func described(tables map[string]Counts) map[string]any {
-	out := map[string]any{}
-	for name, c := range tables {
-		if len(out) == event.MaxTouched {
-			break
-		}
-		out[name] = map[string]int{"insert": c.Insert, "update": c.Update, "delete": c.Delete}
-	}
-	return out
-}
-
-func (d *Detector) learn(altered int) {
-	if len(d.usual) < learnt {
-		d.usual = append(d.usual, altered)
+// name adds to signals who did the first transaction of each, where the server's log has it, or why it could not be read.
+func (d *Detector) name(ctx context.Context, signals []event.Signal) {
+	wanted := FirstTransactions(signals)
+	if len(wanted) == 0 || d.judge.before == nil {
 		return
 	}
-	d.usual[d.next] = altered
-	d.next = (d.next + 1) % learnt
+	found, err := d.source.Sessions(ctx, d.judge.before, wanted)
+	if err != nil {
+		for _, s := range signals {
+			s.Evidence["session_unknown"] = err.Error()
+		}
+	}
+	Attribute(signals, found)
 }
 
-func (d *Detector) baseline() (median, largest int) {
-	if len(d.usual) == 0 {
-		return 0, 0
+// FirstTransactions returns the transactions that signals are about.
+func FirstTransactions(signals []event.Signal) []serverlog.Transaction {
+	var list []serverlog.Transaction
+	for _, s := range signals {
+		if tx, ok := transactionOf(s); ok {
+			list = append(list, tx)
+		}
 	}
-	sorted := slices.Sorted(slices.Values(d.usual))
-	return sorted[len(sorted)/2], sorted[len(sorted)-1]
+	return list
 }
 
-// parseLSN reads a position in the write-ahead log: two hexadecimal numbers of 32 bits.
-func parseLSN(s string) (uint64, error) {
-	high, low, ok := strings.Cut(s, "/")
-	h, err1 := strconv.ParseUint(high, 16, 32)
-	l, err2 := strconv.ParseUint(low, 16, 32)
-	if !ok || err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("position %.40q in the log is not of the form 16/B374D848", s)
+// transactionOf returns the transaction that a signal is about.
+func transactionOf(s event.Signal) (serverlog.Transaction, bool) {
+	xid, ok1 := s.Evidence["xid"].(uint32)
+	commit, ok2 := s.Evidence["commit"].(time.Time)
+	return serverlog.Transaction{XID: xid, Commit: commit}, ok1 && ok2
+}
+
+// Attribute adds to the evidence of signals the session of their first transaction.
+func Attribute(signals []event.Signal, sessions map[uint32]serverlog.Who) {
+	for _, s := range signals {
+		tx, ok := transactionOf(s)
+		who, found := sessions[tx.XID]
+		if !ok || !found {
+			continue
+		}
+		for key, value := range map[string]string{"user": who.User, "database": who.Database, "client": who.Client, "application": who.Application, "session_by": who.By, "log": who.Log} {
+			if value != "" {
+				s.Evidence[key] = value
+			}
+		}
+		s.Evidence["pid"] = who.PID
 	}
-	return h<<32 | l, nil
+}
+
+// SessionOf reads back what Attribute added.
+func SessionOf(s event.Signal) serverlog.Who {
+	text := func(key string) string { value, _ := s.Evidence[key].(string); return value }
+	pid, _ := s.Evidence["pid"].(uint32)
+	return serverlog.Who{
+		User: text("user"), Database: text("database"), Client: text("client"), Application: text("application"), PID: pid,
+		By: text("session_by"), Log: text("log"),
+	}
+}
+
+// After tells whether a transaction committed after a profile was taken.
+func After(t Transaction, p profile.Profile) bool {
+	at, err1 := parseLSN(t.LSN)
+	taken, err2 := parseLSN(p.LSN)
+	return err1 == nil && err2 == nil && at > taken
 }

@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/detect/database"
+	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/profile"
+	"github.com/kedge-project/kedge/internal/serverlog"
+)
+
+// clusterSource is a cluster as its detector sees it: the WAL in the spool, the server, and the server's log.
+type clusterSource struct {
+	agent    *Agent
+	service  *estate.Service
+	declared estate.Asset
+	postgres *asset.Postgres
+	reader   *asset.Transactions
+	names    asset.Names
+	unknown  map[asset.Relation]bool // no table of that name is there any more
+}
+
+// maxUnknown bounds the names of tables that are gone.
+const maxUnknown = 100_000
+
+// Transactions implements database.Source.
+func (c *clusterSource) Transactions(ctx context.Context) ([]database.Transaction, error) {
+	committed, err := c.reader.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.learnNames(ctx, committed); err != nil {
+		return nil, err
+	}
+	named := make([]database.Transaction, 0, len(committed))
+	for _, tx := range committed {
+		named = append(named, nameTransaction(c.names, tx))
+	}
+	return named, nil
+}
+
+// learnNames asks the server for the tables that transactions name and that are not known: new ones, and ones that were rewritten.
+func (c *clusterSource) learnNames(ctx context.Context, committed []asset.Transaction) error {
+	fresh := map[asset.Relation]bool{}
+	for _, tx := range committed {
+		for r := range tx.Changes {
+			if _, known := c.names.Look(r); !known && !c.unknown[r] {
+				fresh[r] = true
+			}
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	p, err := asset.ReadProfile(ctx, c.declared, asset.ProfileOptions{NamesOnly: true})
+	if err != nil {
+		return err
+	}
+	c.names.Add(p)
+	for r := range fresh {
+		if _, known := c.names.Look(r); !known && len(c.unknown) < maxUnknown {
+			c.unknown[r] = true
+		}
+	}
+	return nil
+}
+
+// nameTransaction gives the tables of a transaction their names; one that is not known keeps its numbers.
+func nameTransaction(names asset.Names, tx asset.Transaction) database.Transaction {
+	named := database.Transaction{XID: tx.XID, LSN: tx.LSN, Commit: tx.Commit, Children: tx.Children, Tables: map[string]database.Counts{}}
+	for relation, changes := range tx.Changes {
+		name, known := names.Look(relation)
+		switch {
+		case !known:
+			named.Tables[fmt.Sprintf("%d.%d", relation.Database, relation.RelFile)] = database.Counts(changes)
+		case !name.System:
+			named.Tables[name.Database+"."+name.Name] = database.Counts(changes)
+		case name.Name != "":
+			if named.Catalogs == nil {
+				named.Catalogs = map[database.Catalog]database.Counts{}
+			}
+			named.Catalogs[database.Catalog{Database: name.Database, Name: name.Name}] = database.Counts(changes)
+		}
+	}
+	return named
+}
+
+// Profile implements database.Source.
+func (c *clusterSource) Profile(ctx context.Context, previous *profile.Profile, changed func(string) bool) (profile.Profile, error) {
+	p, err := asset.ReadProfile(ctx, c.declared, asset.ProfileOptions{Previous: previous, Changed: func(db, file uint32) bool {
+		name, known := c.names.Look(asset.Relation{Database: db, RelFile: file})
+		return !known || changed(name.Database+"."+name.Name)
+	}})
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	c.names.Add(p)
+	return p, c.postgres.CatchUp(ctx)
+}
+
+// Store implements database.Source.
+func (c *clusterSource) Store(ctx context.Context, p profile.Profile) error {
+	r, err := c.agent.repository(ctx, c.service.Repository)
+	if err != nil {
+		return err
+	}
+	_, err = asset.StoreProfile(ctx, r, c.service.Repository, c.service.Name, c.declared, p)
+	return err
+}
+
+// Sessions implements database.Source.
+func (c *clusterSource) Sessions(ctx context.Context, p *profile.Profile, wanted []serverlog.Transaction) (map[uint32]serverlog.Who, error) {
+	format := serverlog.Format{LinePrefix: p.LogLinePrefix, Timezone: p.LogTimezone}
+	return serverlog.Find(ctx, c.service.Watch.DatabaseLogs, format, wanted)
+}
+
+// profileCluster keeps what a cluster looks like beside the base backup that was just taken. A role that may only replicate sees nothing:
+// that is no reason not to have a backup, and the profile says what it lacks.
+func (a *Agent) profileCluster(ctx context.Context, service *estate.Service, declared estate.Asset) error {
+	p, err := asset.ReadProfile(ctx, declared, asset.ProfileOptions{})
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		p = asset.UnseenProfile(err)
+	}
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return err
+	}
+	_, err = asset.StoreProfile(ctx, r, service.Repository, service.Name, declared, p)
+	return err
+}
+
+// addCluster watches a cluster's transactions and what it looks like. What was done before its newest stored profile is what it
+// takes for ordinary.
+func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declared estate.Asset) error {
+	key := assetKey(service.Name, declared.Name)
+	s := w.agent.streams[key]
+	if s == nil {
+		return fmt.Errorf("the WAL of %s is not being streamed: protect it first", key)
+	}
+	reader, err := asset.ReadTransactions(declared.Bin, s.postgres.WAL(), "")
+	if err != nil {
+		return err
+	}
+	r, err := w.agent.repository(ctx, service.Repository)
+	if err != nil {
+		return err
+	}
+	source := &clusterSource{
+		agent: w.agent, service: service, declared: declared, postgres: s.postgres, reader: reader,
+		names: asset.Names{}, unknown: map[asset.Relation]bool{},
+	}
+	judge := database.NewJudge(service.Name, declared.Name)
+	err = asset.EachProfile(ctx, r, service.Name, declared.Name, func(p asset.StoredProfile) error {
+		judge.Remember(p.Profile)
+		if len(p.Databases) > 0 {
+			judge.Resume(p.Profile)
+		}
+		source.names.Add(p.Profile)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows := database.New(service.Name, declared.Name, source, judge)
+	if err := rows.Learn(ctx); err != nil {
+		return fmt.Errorf("learn what is ordinary in %s: %w", key, err)
+	}
+	w.clusters = append(w.clusters, watchedCluster{service, declared})
+	w.detectors = append(w.detectors, rows)
+	return nil
+}

@@ -1,0 +1,254 @@
+package database
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/profile"
+)
+
+const (
+	// minValues is how many values two samples must have to be compared.
+	minValues = 30
+	// otherLengths and otherCharacters are from which part on lengths, and characters, are those of another text.
+	otherLengths    = 0.5
+	otherCharacters = 0.3
+	// foreign is from which share on a value that was not among a column's frequent ones makes it another.
+	foreign = 0.5
+	// minPart is which part of a table's rows must have been written for their look to say something.
+	minPart = 0.005
+)
+
+// unlike tells how a sample of a column differs from what is usual in it; "" if it does not.
+func unlike(now, usual profile.Column) string {
+	values := func(c profile.Column) float64 { return float64(c.Sampled) * (1 - c.Nulls) }
+	if values(now) < minValues || values(usual) < minValues {
+		return ""
+	}
+	if distance(now.Spread, usual.Spread) >= otherLengths {
+		return "lengths"
+	}
+	a, b := now.Share, usual.Share
+	difference := math.Abs(a.Letters-b.Letters) + math.Abs(a.Digits-b.Digits) + math.Abs(a.Space-b.Space) +
+		math.Abs(a.Punctuation-b.Punctuation) + math.Abs(a.Markup-b.Markup) + math.Abs(a.Other-b.Other)
+	if difference/2 >= otherCharacters {
+		return "characters"
+	}
+	repeated := 0.0
+	known := map[uint64]bool{}
+	for _, c := range usual.Common {
+		repeated += c.Share
+		known[c.Digest] = true
+	}
+	if len(now.Common) > 0 && now.Common[0].Share >= foreign && !known[now.Common[0].Digest] && repeated >= foreign {
+		return "a value that was not among the frequent ones"
+	}
+	return ""
+}
+
+// distance returns half the sum of differences of two distributions: 0 for the same, 1 for those that share nothing.
+func distance(a, b []int64) float64 {
+	sum := func(list []int64) (total float64) {
+		for _, n := range list {
+			total += float64(n)
+		}
+		return max(1, total)
+	}
+	na, nb, difference := sum(a), sum(b), 0.0
+	for i := range max(len(a), len(b)) {
+		var x, y float64
+		if i < len(a) {
+			x = float64(a[i]) / na
+		}
+		if i < len(b) {
+			y = float64(b[i]) / nb
+		}
+		difference += math.Abs(x - y)
+	}
+	return difference / 2
+}
+
+// rewritten returns the columns whose newly written values are unlike both the table's and those that usually are written, and how.
+func rewritten(old, now *profile.Table, usual []profile.Column) map[string]string {
+	odd := map[string]string{}
+	for _, c := range now.Written {
+		before := profile.ColumnNamed(old.Columns, c.Name)
+		if before == nil {
+			continue
+		}
+		how := unlike(c, *before)
+		if how == "" {
+			continue
+		}
+		if w := profile.ColumnNamed(usual, c.Name); w != nil && unlike(c, *w) == "" {
+			continue
+		}
+		odd[c.Name] = how
+	}
+	return odd
+}
+
+// covert raises the tables in which small transactions together altered unusually many rows, or made them look unlike what they were.
+func (j *Judge) covert(before, now *profile.Database) []event.Signal {
+	var signals []event.Signal
+	for i := range now.Tables {
+		t := &now.Tables[i]
+		name := about(now, t)
+		h, suspect, suspected := j.tables[name], j.suspects[name], false
+		if _, suspected = j.suspects[name]; h == nil {
+			continue
+		}
+		old := before.Table(t.Name)
+		var odd map[string]string
+		if old != nil && old.File == t.File {
+			odd = rewritten(old, t, h.written)
+		}
+		altered := h.since.altered()
+		// What is written may look new for a good reason: without an unusual number it takes having seen what usually is written.
+		alone := len(odd) > 0 && h.written != nil && altered >= max(minRows/2, int(minPart*float64(t.Rows))) && 2*h.since.Update >= h.since.Insert
+		if !suspected && !alone {
+			if t.Written != nil {
+				h.written = t.Written
+			}
+			continue
+		}
+		delete(j.suspects, name)
+		signals = append(signals, j.covertSignal(name, t, h, suspect, suspected, odd))
+	}
+	return signals
+}
+
+func (j *Judge) covertSignal(name string, t *profile.Table, h *history, found suspect, suspected bool, odd map[string]string) event.Signal {
+	strength, m := 0.7, h.first
+	if suspected {
+		strength, m = 0.5, found.first
+		if len(odd) > 0 {
+			strength = 0.9
+		}
+	}
+	s := j.signal(kindCovert, "T1565.001", name, strength, m)
+	s.Evidence["rows"], s.Evidence["transactions"], s.Evidence["table_rows"] = h.since.altered(), h.transactions, t.Rows
+	if suspected {
+		s.Evidence["rows"], s.Evidence["transactions"] = found.rows, found.transactions
+		s.Evidence["window_seconds"], s.Evidence["threshold"], s.Evidence["usual_rows_per_minute"] = found.window.Seconds(), found.threshold, math.Round(found.usual)
+	}
+	if len(odd) > 0 {
+		s.Evidence["columns"] = odd
+	}
+	return s
+}
+
+// scripts raises columns that have what a browser would run, and had none.
+func (j *Judge) scripts(before, now *profile.Database) []event.Signal {
+	var signals []event.Signal
+	for i := range now.Tables {
+		t := &now.Tables[i]
+		old := before.Table(t.Name)
+		if old == nil {
+			continue
+		}
+		for _, c := range t.Columns {
+			was := profile.ColumnNamed(old.Columns, c.Name)
+			count := c.Scripts
+			if w := profile.ColumnNamed(t.Written, c.Name); w != nil {
+				count = max(count, w.Scripts)
+			}
+			if was == nil || was.Scripts > 0 || was.Sampled == 0 || count == 0 {
+				continue
+			}
+			strength := 0.6
+			if was.Share.Markup < 0.002 {
+				strength += 0.2
+			}
+			if count >= 3 {
+				strength += 0.05
+			}
+			m, exact := j.firstScript(about(now, t), c.ScriptXID)
+			s := j.signal(kindScript, "T1189", about(now, t)+"."+c.Name, strength, m)
+			s.Evidence["values"], s.Evidence["values_sampled"], s.Evidence["markup_before"], s.Evidence["exact"] = count, c.Sampled, was.Share.Markup, exact
+			signals = append(signals, s)
+		}
+	}
+	return signals
+}
+
+// firstScript returns the transaction that brought a script into a table: that which its row tells, if it put new rows there; else the
+// first that changed the table since the profile before, for a row that was changed twice tells the second.
+func (j *Judge) firstScript(name string, xid uint32) (m mark, exact bool) {
+	h := j.tables[name]
+	if h == nil {
+		return mark{}, false
+	}
+	for _, c := range h.changes {
+		if xid == 0 || c.xid != xid && !slices.Contains(c.children, xid) {
+			continue
+		}
+		if c.Update == 0 || c.at == h.wrote.at {
+			return c.mark, true
+		}
+		break
+	}
+	return h.wrote, false
+}
+
+// Profile judges a profile by the one before and by the transactions given since, which are all those that committed before it. It fills in
+// what the log says of each table. The first profile is taken as it is.
+func (j *Judge) Profile(p *profile.Profile) []event.Signal {
+	var signals []event.Signal
+	if before := j.before; before != nil {
+		signals = j.roles(before, p)
+		for i := range p.Databases {
+			now := &p.Databases[i]
+			old := before.Database(now.Name)
+			if old == nil {
+				continue // it is new, or could not be seen then
+			}
+			signals = append(signals, j.routines(old, now)...)
+			signals = append(signals, j.lost(old, now)...)
+			signals = append(signals, j.scripts(old, now)...)
+			signals = append(signals, j.covert(old, now)...)
+		}
+	}
+	signals = append(signals, j.Suspects()...)
+	j.turn(p)
+	return signals
+}
+
+// Suspects returns signals about tables in which unusually many rows were altered and of which no profile says more: they count by the
+// number alone.
+func (j *Judge) Suspects() []event.Signal {
+	var signals []event.Signal
+	for _, name := range slices.Sorted(maps.Keys(j.suspects)) {
+		signals = append(signals, j.covertSignal(name, &profile.Table{}, j.history(name), j.suspects[name], true, nil))
+	}
+	clear(j.suspects)
+	return signals
+}
+
+// turn makes p the profile that the next one is judged by.
+func (j *Judge) turn(p *profile.Profile) {
+	seconds := j.until.Sub(j.begin).Seconds() + j.seconds
+	if j.before != nil {
+		seconds = p.Time.Sub(j.before.Time).Seconds()
+	}
+	for i := range p.Databases {
+		d := &p.Databases[i]
+		for k := range d.Tables {
+			h := j.tables[about(d, &d.Tables[k])]
+			if h == nil || h.transactions == 0 {
+				continue
+			}
+			d.Tables[k].Log = &profile.Log{
+				Seconds: seconds, Transactions: int64(h.transactions), Insert: int64(h.since.Insert), Update: int64(h.since.Update),
+				Delete: int64(h.since.Delete), Largest: int64(h.large), Busiest: int64(h.busiest),
+			}
+		}
+	}
+	for _, h := range j.tables {
+		h.since, h.transactions, h.changes = Counts{}, 0, nil
+		h.first, h.wrote, h.busiest, h.large = mark{}, mark{}, 0, 0
+	}
+	j.structure, j.before = nil, p
+}
