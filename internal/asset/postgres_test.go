@@ -128,7 +128,7 @@ func TestBaseBackupIsWhatPostgreSQLItselfCallsIntact(t *testing.T) {
 
 func baseBackupIsIntact(t *testing.T, c *postgrestest.Cluster) {
 	elsewhere := filepath.Join(filepath.Dir(c.Data), "elsewhere")
-	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'mkdir "+elsewhere+"'")
+	c.Superuser(t, "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir "+elsewhere+"'")
 	c.Superuser(t, "CREATE TABLESPACE elsewhere LOCATION '"+elsewhere+"'")
 	c.Superuser(t, "CREATE TABLE ports (code text) TABLESPACE elsewhere; INSERT INTO ports VALUES ('GBLON')")
 	s := connect(t, c)
