@@ -49,6 +49,22 @@ func TestWhatTheAdversaryLeftIsMovedAndCannotRunThere(t *testing.T) {
 	}
 }
 
+func TestWhatIsInQuarantineStaysWhenMoreComesFromTheSamePlace(t *testing.T) {
+	asset, aside := filepath.Join(t.TempDir(), "db"), filepath.Join(t.TempDir(), "quarantine")
+	database := filepath.Join(asset, "app.db")
+	for _, content := range []string{"encrypted", "half restored", "restored"} {
+		write(t, database, content)
+		if kept, err := quarantineFiles(aside, []string{asset}, []string{database}); err != nil || kept.Count != 1 {
+			t.Fatalf("%+v, %v", kept, err)
+		}
+	}
+	for name, want := range map[string]string{"": "encrypted", ".2": "half restored", ".3": "restored"} {
+		if content, err := os.ReadFile(filepath.Join(aside, database) + name); err != nil || string(content) != want {
+			t.Errorf("app.db%s in quarantine is %q (%v), want %q", name, content, err, want)
+		}
+	}
+}
+
 func TestQuarantineTakesNothingThatIsNotTheAssets(t *testing.T) {
 	asset := filepath.Join(t.TempDir(), "html")
 	other := filepath.Join(filepath.Dir(asset), "html-of-another", "page")

@@ -177,7 +177,11 @@ func TestRestoreCommandThatDidNotTakeAllIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := commandAsset("", c.restore)
 			a.Timeout = 300 * time.Millisecond
+			began := time.Now()
 			err := LoadCommand(t.Context(), a, large)
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			}
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "load asset dump: sh") {
 				t.Errorf("error %v, want one with %q", err, c.want)
 			}
