@@ -53,10 +53,8 @@ path_prefix = %[5]s
 	if err != nil {
 		return err
 	}
-	if _, err := p.s.output(ctx, p.argv("receive-wal", "--create-slot", p.name)...); err != nil {
-		return err
-	}
-	return p.catchUp(ctx)
+	_, err = p.s.output(ctx, p.argv("receive-wal", "--create-slot", p.name)...)
+	return err
 }
 
 // receiving has barman receive WAL while work is done.
@@ -93,6 +91,9 @@ func (p barman) catchUp(ctx context.Context) error {
 }
 
 func (p barman) backup(ctx context.Context) (outcome, error) {
+	if err := p.catchUp(ctx); err != nil {
+		return outcome{}, err
+	}
 	base := filepath.Join(p.home(), p.name, "base")
 	return p.receiving(ctx, func(ctx context.Context) (outcome, error) {
 		return p.s.archivingNothing(ctx, func() (outcome, error) {

@@ -60,6 +60,9 @@ func (k kedge) capturing(ctx context.Context, work func(ctx context.Context) (ou
 }
 
 func (k kedge) base(ctx context.Context) (outcome, error) {
+	if err := k.catchUp(ctx); err != nil {
+		return outcome{}, err
+	}
 	return k.s.growing(k.repository(), func() (outcome, error) { return k.s.timed(ctx, k.argv("base")) })
 }
 

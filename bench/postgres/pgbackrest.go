@@ -76,6 +76,9 @@ func (p pgBackRest) catchUp(ctx context.Context) error {
 
 func (p pgBackRest) backup(kind string) func(context.Context) (outcome, error) {
 	return func(ctx context.Context) (outcome, error) {
+		if err := p.catchUp(ctx); err != nil {
+			return outcome{}, err
+		}
 		return p.archiving(ctx, func(ctx context.Context) (outcome, error) {
 			return p.s.growing(p.repository(), func() (outcome, error) {
 				return p.s.timed(ctx, p.argv("backup", "--type="+kind))

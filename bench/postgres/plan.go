@@ -78,12 +78,6 @@ func (s *session) plan(round int) []step {
 			}
 		}
 	}
-	catchUp := func() {
-		prepare("kedge", "kedge stores the WAL until now", own.catchUp)
-		prepare("pgbackrest", "pgBackRest stores the WAL until now", rest.catchUp)
-		prepare("barman", "barman stores the WAL until now", bar.catchUp)
-	}
-
 	prepare("", "fill the cluster", s.fillCluster)
 	prepare("restic", "restic makes a repository", base.prepareRestic)
 	prepare("pgbackrest", "pgBackRest makes a repository", rest.prepare)
@@ -102,14 +96,12 @@ func (s *session) plan(round int) []step {
 	}
 	if s.needs(stageSecond) {
 		prepare("", "run 2,000 transactions", func(ctx context.Context) error { return s.addTransactions(ctx, transactionsBetween) })
-		catchUp()
 		measured(
 			step{stage: stageSecond, row: rowSecond, family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
 			step{stage: stageSecond, row: rowSecond, family: "pgbackrest", program: namePgBackRest, run: rest.backup("full")},
 			step{stage: stageSecond, row: rowSecond, family: "kedge", program: nameKedge, run: own.base, kept: true},
 		)
 		prepare("", fmt.Sprintf("load the server for %v", s.opt.load), s.loadServer)
-		catchUp()
 		measured(
 			step{stage: stageSecond, row: rowLoad, family: "restic", program: nameRestic, run: base.restic, kept: true},
 			step{stage: stageSecond, row: rowLoad, family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
@@ -118,7 +110,9 @@ func (s *session) plan(round int) []step {
 		)
 	}
 	if s.wants(stageRestore) {
-		catchUp()
+		prepare("kedge", "kedge stores the WAL until now", own.catchUp)
+		prepare("pgbackrest", "pgBackRest stores the WAL until now", rest.catchUp)
+		prepare("barman", "barman stores the WAL until now", bar.catchUp)
 		measured(
 			step{stage: stageRestore, row: rowLatest, family: "restic", program: nameRestic, run: base.latest},
 			step{stage: stageRestore, row: rowLatest, family: "pgbackrest", program: nameRestore, run: rest.latest},
