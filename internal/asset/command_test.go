@@ -172,7 +172,7 @@ func TestRestoreCommandThatDidNotTakeAllIsAnError(t *testing.T) {
 		"ends well but too early":    {"head -n 3 >/dev/null", "before it had read all"},
 		"never reads":                {"sleep 3600", "did not end within 300ms"},
 		"reads and does not end":     {"cat >/dev/null; sleep 3600", "did not end within 300ms"},
-		"hands its input to another": {"setsid sleep 3 <&0 >/dev/null 2>&1 & sleep 3600", "did not end within 300ms"},
+		"hands its input to another": {"exec 3<&0; setsid sleep 3 >/dev/null 2>&1 & sleep 3600", "did not end within 300ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := commandAsset("", c.restore)
