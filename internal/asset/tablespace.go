@@ -244,8 +244,8 @@ func (p Place) find(ctx context.Context, r *repo.Repository, base *snapshot.Snap
 	return spaces, p.check(spaces)
 }
 
-// assign sets where tablespaces go. One that the server makes while it replays WAL it makes where the original stood, whatever stands
-// there now: PostgreSQL before 15 even clears that away. So it must go there, and nothing else may be meant.
+// assign sets where tablespaces go. One that the server makes while it replays WAL it makes where the original stood, in the files of the
+// original if that is still there. So it must go there, and nothing else may be meant.
 func (p Place) assign(listed, made []tablespace) ([]tablespace, error) {
 	spaces := listed
 	known := map[string]bool{}
