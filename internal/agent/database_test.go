@@ -322,3 +322,43 @@ func TestALogicalDumpFollowsTheBaseBackup(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOpenLDAPIsLoadedOfflineByItsOwnTools(t *testing.T) {
+	o := newOffice(t)
+	address, port := freeAddress(t)
+	conf, data := filepath.Join(o.home, "conf", "slapd.conf"), filepath.Join(o.home, "data")
+	write(t, conf, fmt.Sprintf(`include /etc/ldap/schema/core.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile %[1]s/pid
+database mdb
+maxsize 10485760
+suffix dc=office
+rootdn cn=admin,dc=office
+rootpw secret
+directory %[1]s
+`, data))
+	directory := estate.Asset{
+		Name: "directory.ldif", Kind: "command", Offline: true, User: o.account, Data: data,
+		Backup: []string{"slapcat", "-f", conf}, Restore: []string{"slapadd", "-q", "-f", conf},
+	}
+	search := []string{"/usr/bin/ldapsearch", "-x", "-LLL", "-H", "ldap://127.0.0.1:" + port, "-b", "dc=office", "(ou=*)", "ou"}
+	o.declare(t, estate.Service{
+		Name: "directory", Assets: []estate.Asset{{Name: "conf", Kind: "files", Paths: []string{filepath.Dir(conf)}}, directory},
+		Processes: []estate.Process{{Name: "slapd", Argv: []string{"slapd", "-d", "0", "-h", "ldap://127.0.0.1:" + port, "-f", conf}, Listen: []string{address}, Relocate: []string{conf}}},
+		Probes:    []estate.Probe{{Name: "unit", Kind: "command", Argv: search, Expect: "ou: fleet"}},
+	}, func() {
+		if err := asset.RenewData(t.Context(), directory); err != nil {
+			t.Fatal(err)
+		}
+	})
+	change := []string{"-x", "-H", "ldap://127.0.0.1:" + port, "-D", "cn=admin,dc=office", "-w", "secret"}
+	mustRun(t, "dn: dc=office\nobjectClass: dcObject\nobjectClass: organization\no: office\n\ndn: ou=fleet,dc=office\nobjectClass: organizationalUnit\n", append([]string{"/usr/bin/ldapadd"}, change...)...)
+	o.protect(t)
+	o.drill(t)
+	mustRun(t, "", append(append([]string{"/usr/bin/ldapdelete"}, change...), "ou=fleet,dc=office")...)
+	o.recover(t, []event.Signal{{Kind: "entries.deleted", Service: "directory", Asset: "directory.ldif", Time: time.Now()}})
+	if got := mustRun(t, "", search...); !strings.Contains(got, "ou: fleet") {
+		t.Errorf("the directory that came back holds\n%s", got)
+	}
+}
