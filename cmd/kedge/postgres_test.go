@@ -131,6 +131,54 @@ func TestADatabaseIsRecoveredToJustBeforeTheBadTransactionOnTheRecord(t *testing
 	}
 }
 
+func TestADatabaseIsRecoveredAndRestoredToAMomentThatSomebodyNames(t *testing.T) {
+	cluster := postgrestest.Start(t)
+	cluster.Superuser(t, "create table ships as select n from generate_series(1, 1000) n; grant select on ships to kedge")
+	estateFile, repository, password := postgresEstate(t, cluster)
+	for _, args := range [][]string{{"init", "-r", repository, "-p", password}, {"backup", "--estate", estateFile}} {
+		if out, status := kedgeCommand(t, args...); status != 0 {
+			t.Fatalf("%s: %s", args[0], out)
+		}
+	}
+	moment := query(t, cluster, "select clock_timestamp()::text")
+	mistake := badTransaction(t, cluster, "delete from ships where n > 10")
+	if out, status := kedgeCommand(t, "backup", "--estate", estateFile); status != 0 {
+		t.Fatalf("backup: %s", out)
+	}
+
+	// Beside the original: each way to name the state, in a directory of its own.
+	for to, want := range map[string]string{"latest": "10", moment: "1000", strconv.FormatUint(uint64(mistake), 10): "10"} {
+		target := filepath.Join(t.TempDir(), "restored")
+		out, status := kedgeCommand(t, "restore", "--estate", estateFile, "register/database", "--target", target, "--to", to)
+		if status != 0 || !strings.Contains(out, filepath.Join(cluster.Bin, "pg_ctl")+" -D "+target) {
+			t.Fatalf("restore to %s: exit status %d: %s", to, status, out)
+		}
+		restored := cluster.Open(t, target)
+		restored.Superuser(t, "do $$ begin while pg_is_in_recovery() loop perform pg_sleep(0.05); end loop; end $$")
+		if got := query(t, restored, "select count(*)::text from ships"); got != want {
+			t.Errorf("restored to %s: %s ships, want %s", to, got, want)
+		}
+		restored.Stop()
+	}
+	for _, to := range []string{"2026-11-25 14:03:00", "tomorrow", "1"} {
+		if out, status := kedgeCommand(t, "recover", "--estate", estateFile, "--approver", "J. Smith", "--to", to, "register"); status != exitFailed || !strings.Contains(out, "--to") {
+			t.Errorf("recover --to %s: exit status %d: %s", to, status, out)
+		}
+	}
+
+	// In its place: no signal was raised, a person names the mistake.
+	cluster.Stop()
+	out, status := kedgeCommand(t, "recover", "--estate", estateFile, "--approver", "J. Smith", "--incident", "2026-1",
+		"--to", strconv.FormatUint(uint64(mistake), 10), "--before", "register")
+	t.Cleanup(func() { stopService(t, estateFile) })
+	if status != 0 || !strings.Contains(out, "restore register/database to just before") {
+		t.Fatalf("recover: exit status %d: %s", status, out)
+	}
+	if got := query(t, cluster, "select count(*)::text from ships"); got != "1000" {
+		t.Errorf("%s ships are back, want 1000", got)
+	}
+}
+
 // badTransaction runs a statement and returns its transaction.
 func badTransaction(t *testing.T, cluster *postgrestest.Cluster, statement string) uint32 {
 	t.Helper()

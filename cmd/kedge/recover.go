@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/agent"
+	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
@@ -20,6 +21,9 @@ type recoverFlags struct {
 	incident string
 	approver string
 	dryRun   bool
+	to       string
+	before   bool
+	from     string
 }
 
 func newRecoverCommand(term *terminal) *cobra.Command {
@@ -30,26 +34,38 @@ func newRecoverCommand(term *terminal) *cobra.Command {
 		Long: `Find the last clean point of each asset of the services, in the copy's history and in the
 signals on the record; put what the attacker left in quarantine, restore what was damaged and nothing else, start the services
 and ask them. Services that run are shut first, and with them those that need them. Run again
-with the same --incident, it resumes.`,
+with the same --incident, it resumes.
+
+--to brings the services' PostgreSQL clusters back in another state than the last clean one, whether
+they were damaged or not: the latest, or that at a time with its zone, at a WAL position, or at the
+end of a transaction.`,
 		Example: `  kedge recover --estate /etc/kedge/kedge.yaml --dry-run website
-  kedge recover --estate /etc/kedge/kedge.yaml --incident 2026-1 --approver "J. Smith" website`,
+  kedge recover --estate /etc/kedge/kedge.yaml --incident 2026-1 --approver "J. Smith" website
+  kedge recover --estate /etc/kedge/kedge.yaml --approver "J. Smith" --to latest --from repository register`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if flags.approver == "" && !flags.dryRun {
 				return errors.New("recovery over live data needs an approver: give --approver NAME, or look first with --dry-run")
+			}
+			goal, err := flags.goal()
+			if err != nil {
+				return err
 			}
 			return withAgent(cmd.Context(), flags.estate, func(ctx context.Context, e *estate.Estate, a *agent.Agent) error {
 				signals, err := openSignals(ctx, e)
 				if err != nil {
 					return err
 				}
-				return runRecover(ctx, term, a, &flags, args, signals)
+				return runRecover(ctx, term, a, &flags, goal, args, signals)
 			})
 		},
 	}
 	addEstateFlag(cmd, &flags.estate)
 	cmd.Flags().StringVar(&flags.incident, "incident", time.Now().UTC().Format("2006-01-02"), "name of the incident")
 	cmd.Flags().StringVar(&flags.approver, "approver", "", "who approved it")
+	flags.to = lastClean
+	addTargetFlags(cmd, &flags.to, &flags.before, "bring clusters back to this `state`: last-clean, latest, a time with its zone, a WAL position, or a transaction ID")
+	cmd.Flags().StringVar(&flags.from, "from", "copy", "with --to: read the second site's copy, or the repository")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and do nothing")
 	return cmd
 }
@@ -72,11 +88,41 @@ func openSignals(ctx context.Context, e *estate.Estate) ([]event.Signal, error) 
 	return signals, nil
 }
 
-func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *recoverFlags, services []string, signals []event.Signal) error {
+// lastClean is the goal of a recovery unless another is named.
+const lastClean = "last-clean"
+
+// goal returns the state that clusters are brought back to; nil is the last clean one.
+func (f *recoverFlags) goal() (*agent.Goal, error) {
+	if f.from != "copy" && f.from != "repository" {
+		return nil, fmt.Errorf("--from is %q: want copy or repository", f.from)
+	}
+	if f.to == lastClean {
+		if f.before || f.from != "copy" {
+			return nil, errors.New("--before and --from ask for a state by --to: the last clean one is just before the first bad transaction, and comes from the copy")
+		}
+		return nil, nil
+	}
+	to, err := asset.ParseTarget(f.to, f.before)
+	if err != nil {
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	name := f.to
+	if f.before {
+		name = "just before " + name
+	}
+	return &agent.Goal{To: to, Name: name, FromCopy: f.from == "copy"}, nil
+}
+
+func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *recoverFlags, goal *agent.Goal, services []string, signals []event.Signal) error {
 	affected := a.Affected(services)
 	findings, err := a.Investigate(ctx, flags.incident, affected, signals)
 	if err != nil {
 		return err
+	}
+	if goal != nil {
+		if err := a.Aim(&findings, services, *goal); err != nil {
+			return err
+		}
 	}
 	plan, err := a.Plan(flags.incident, affected, findings)
 	if err != nil {

@@ -109,12 +109,19 @@ func (a *Agent) plan(incident string, services []string, f Findings) (recovery.P
 func (a *Agent) assetSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) (steps, after []recovery.Step) {
 	key := assetKey(service.Name, declared.Name)
 	if declared.Kind == "postgres" {
-		point, bad := f.cleanPoint(service.Name, declared.Name)
-		if !bad {
-			return nil, nil
+		name := "restore " + key
+		goal, chosen := f.Goals[key]
+		if chosen {
+			name += " to " + goal.Name
+		} else {
+			point, bad := f.cleanPoint(service.Name, declared.Name)
+			if !bad {
+				return nil, nil
+			}
+			goal = Goal{To: asset.Target{XID: point.XID, LSN: point.LSN, Before: true}, FromCopy: true}
 		}
-		return []recovery.Step{{Name: "restore " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
-			return a.restoreCluster(ctx, incident, service, declared, point)
+		return []recovery.Step{{Name: name, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+			return a.restoreCluster(ctx, incident, service, declared, goal)
 		}}}, nil
 	}
 	damage, hit := f.Files[key]
@@ -207,10 +214,10 @@ func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versi
 	return done, nil
 }
 
-// restoreCluster puts the damaged cluster aside whole and makes a new one that ends just before the bad transaction.
-func (a *Agent) restoreCluster(ctx context.Context, incident string, service *estate.Service, declared estate.Asset, point event.CleanPoint) (event.RecoveryStepDone, error) {
+// restoreCluster puts the damaged cluster aside whole and makes a new one in the state of the goal.
+func (a *Agent) restoreCluster(ctx context.Context, incident string, service *estate.Service, declared estate.Asset, goal Goal) (event.RecoveryStepDone, error) {
 	var done event.RecoveryStepDone
-	r, _, err := a.copyOf(ctx, service.Repository)
+	r, err := a.source(ctx, service.Repository, goal.FromCopy)
 	if err != nil {
 		return done, err
 	}
@@ -223,7 +230,7 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 			return done, err
 		}
 	}
-	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, asset.Place{Data: declared.Data}, asset.Target{XID: point.XID, LSN: point.LSN, Before: true})
+	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, asset.Place{Data: declared.Data}, goal.To)
 	if err != nil {
 		return done, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -22,14 +23,7 @@ func (a *Agent) RestoreCluster(ctx context.Context, service, name string, fromCo
 	if err != nil {
 		return asset.Restored{}, declared, err
 	}
-	open := a.repository
-	if fromCopy {
-		open = func(ctx context.Context, name string) (*repo.Repository, error) {
-			r, _, err := a.copyOf(ctx, name)
-			return r, err
-		}
-	}
-	r, err := open(ctx, s.Repository)
+	r, err := a.source(ctx, s.Repository, fromCopy)
 	if err != nil {
 		return asset.Restored{}, declared, err
 	}
@@ -39,6 +33,38 @@ func (a *Agent) RestoreCluster(ctx context.Context, service, name string, fromCo
 	}
 	restored, err := asset.RestorePostgres(ctx, r, service, declared, place, to)
 	return restored, declared, err
+}
+
+// source opens what is read from: a repository or its copy.
+func (a *Agent) source(ctx context.Context, repository string, fromCopy bool) (*repo.Repository, error) {
+	if !fromCopy {
+		return a.repository(ctx, repository)
+	}
+	r, _, err := a.copyOf(ctx, repository)
+	return r, err
+}
+
+// Goal is the state that a person wants a cluster brought back to.
+type Goal struct {
+	To       asset.Target
+	Name     string // what they called it
+	FromCopy bool   // and not from the repository itself
+}
+
+// Aim makes the plan bring every cluster of the named services back to a goal, whatever was found of it.
+func (a *Agent) Aim(f *Findings, services []string, goal Goal) error {
+	aimed := map[string]Goal{}
+	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
+		if declared.Kind == "postgres" {
+			aimed[assetKey(service.Name, declared.Name)] = goal
+		}
+		return nil
+	})
+	if err == nil && len(aimed) == 0 {
+		err = fmt.Errorf("none of the services %s has a PostgreSQL cluster: only those have states of any moment", strings.Join(services, ", "))
+	}
+	f.Goals = aimed
+	return err
 }
 
 // cluster returns the declaration of a service's PostgreSQL cluster.
