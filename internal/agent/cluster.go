@@ -2,11 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/detect/database"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/profile"
 	"github.com/kedge-project/kedge/internal/serverlog"
 )
@@ -28,17 +31,12 @@ const maxUnknown = 100_000
 // Transactions implements database.Source.
 func (c *clusterSource) Transactions(ctx context.Context) ([]database.Transaction, error) {
 	committed, err := c.reader.Next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.learnNames(ctx, committed); err != nil {
-		return nil, err
-	}
+	err = errors.Join(err, c.learnNames(ctx, committed))
 	named := make([]database.Transaction, 0, len(committed))
 	for _, tx := range committed {
 		named = append(named, nameTransaction(c.names, tx))
 	}
-	return named, nil
+	return named, err
 }
 
 // learnNames asks the server for the tables that transactions name and that are not known: new ones, and ones that were rewritten.
@@ -142,16 +140,27 @@ func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declare
 	if s == nil {
 		return fmt.Errorf("the WAL of %s is not being streamed: protect it first", key)
 	}
-	reader, err := asset.ReadTransactions(declared.Bin, s.postgres.WAL(), "")
+	rows, err := w.agent.newDetector(ctx, service, declared, s.postgres)
 	if err != nil {
 		return err
 	}
-	r, err := w.agent.repository(ctx, service.Repository)
+	w.clusters = append(w.clusters, watchedCluster{service, declared})
+	w.detectors = append(w.detectors, rows)
+	return nil
+}
+
+// newDetector makes the detector of a cluster whose WAL is being streamed. It knows what stored profiles say.
+func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declared estate.Asset, postgres *asset.Postgres) (*database.Detector, error) {
+	reader, err := asset.ReadTransactions(declared.Bin, postgres.WAL(), "")
 	if err != nil {
-		return err
+		return nil, err
+	}
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return nil, err
 	}
 	source := &clusterSource{
-		agent: w.agent, service: service, declared: declared, postgres: s.postgres, reader: reader,
+		agent: a, service: service, declared: declared, postgres: postgres, reader: reader,
 		names: asset.Names{}, unknown: map[asset.Relation]bool{},
 	}
 	judge := database.NewJudge(service.Name, declared.Name)
@@ -164,13 +173,44 @@ func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declare
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	rows := database.New(service.Name, declared.Name, source, judge)
-	if err := rows.Learn(ctx); err != nil {
-		return fmt.Errorf("learn what is ordinary in %s: %w", key, err)
+	d := database.New(service.Name, declared.Name, source, judge)
+	if err := d.Learn(ctx); err != nil {
+		return nil, fmt.Errorf("learn what is ordinary in %s: %w", assetKey(service.Name, declared.Name), err)
 	}
-	w.clusters = append(w.clusters, watchedCluster{service, declared})
-	w.detectors = append(w.detectors, rows)
-	return nil
+	return d, nil
+}
+
+// watchCluster looks at a cluster that is being kept, every interval until ctx ends, and puts what it finds on the record. Trouble
+// with it does not stop the capture.
+func (r *run) watchCluster(ctx context.Context, service *estate.Service, declared estate.Asset, postgres *asset.Postgres, interval time.Duration) {
+	about := about{service: service.Name, asset: declared.Name}
+	watch := about
+	watch.asset += " (watch)" // its trouble is another than the capture's
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var d *database.Detector
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var signals []event.Signal
+		var err error
+		if d == nil {
+			d, err = r.newDetector(ctx, service, declared, postgres)
+		}
+		if err == nil {
+			signals, err = d.Detect(ctx)
+		}
+		for _, s := range signals {
+			r.say("signal", about, fmt.Sprintf("%s %s %s, strength %.2f", s.Technique, s.Kind, s.Subject, s.Strength), nil, nil)
+			r.note(event.SignalRaised{Signal: s}, about)
+		}
+		if ctx.Err() == nil {
+			r.trouble(watch, err)
+		}
+	}
 }

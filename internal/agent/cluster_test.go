@@ -317,3 +317,46 @@ func TestTheHistoryOfADatabaseIsAssessedFromTheRepositoryAlone(t *testing.T) {
 		t.Errorf("the last clean point is %+v, want before transaction %s", point, first)
 	}
 }
+
+func TestARunningAgentWatchesWhatItKeeps(t *testing.T) {
+	r := newRegister(t)
+	r.agent.Close() // Run keeps it itself
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	signals := make(chan string, 100)
+	wal := make(chan bool, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.agent.Run(ctx, RunOptions{Interval: time.Hour, BaseInterval: time.Hour, Within: time.Second, Look: 50 * time.Millisecond, Say: func(s Said) {
+			switch s.Kind {
+			case "signal", "trouble":
+				signals <- s.Text
+			case "wal":
+				select {
+				case wal <- true:
+				default:
+				}
+			}
+		}})
+	}()
+	<-wal
+	r.cluster.Superuser(t, "CREATE ROLE backup2 SUPERUSER LOGIN")
+	select {
+	case got := <-signals:
+		if got != "T1136 role.privileged role backup2, strength 0.85" {
+			t.Errorf("the agent says %q", got)
+		}
+	case <-ctx.Done():
+		t.Error("the agent does not notice a new superuser")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	for _, e := range *r.record {
+		if s, ok := e.Fact.(event.SignalRaised); ok && s.Signal.Kind == "role.privileged" && e.Service == "gisis" && e.Asset == "database" {
+			return
+		}
+	}
+	t.Error("the signal is not on the record")
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ const (
 	maxUnrecorded = 1000
 	// lastRecord bounds the wait for the record when all else has ended.
 	lastRecord = 20 * time.Second
+	// lookInterval is how often a cluster is looked at for signs of an attack, if nothing else is said.
+	lookInterval = 10 * time.Second
 )
 
 // RunOptions say how an agent protects its estate until it is stopped.
@@ -30,12 +33,13 @@ type RunOptions struct {
 	Interval     time.Duration // between two captures of an asset that is not captured continuously
 	BaseInterval time.Duration // between two base backups, and two logical dumps, of a cluster
 	Within       time.Duration // a commit is stored at most so much later
+	Look         time.Duration // between two looks at a cluster for signs of an attack; 0: 10 s
 	Say          func(Said)    // called from one goroutine at a time
 }
 
 // Said is one thing that a running agent has to say.
 type Said struct {
-	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "note", "trouble" or "mended"
+	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "signal", "note", "trouble" or "mended"
 	Time    time.Time            `json:"time"`
 	Service string               `json:"service,omitempty"`
 	Asset   string               `json:"asset,omitempty"`
@@ -183,6 +187,10 @@ func (r *run) keepOnce(ctx context.Context, service *estate.Service, declared es
 		return err
 	}
 	r.trouble(about, nil)
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watchCluster(watching, service, declared, postgres, cmp.Or(r.opt.Look, lookInterval)) })
+	defer func() { stop(); watch.Wait() }()
 	recorded := time.Time{}
 	return postgres.Keep(ctx, repository, service.Repository, asset.KeepOptions{
 		BaseInterval: r.opt.BaseInterval, Within: r.opt.Within,

@@ -2,6 +2,7 @@ package asset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -62,7 +63,8 @@ func ReadTransactions(bin, wal, from string) (*Transactions, error) {
 }
 
 // Next returns the transactions whose commit was received since the last call. WAL that ends in the middle of a record is
-// read up to there; damaged WAL is an error, beside which the transactions before it are returned.
+// read up to there; damaged WAL is an error, beside which the transactions before it are returned. WAL that was removed before it was read
+// is one too, once, beside the transactions after it.
 func (t *Transactions) Next(ctx context.Context) ([]Transaction, error) {
 	var done []Transaction
 	for {
@@ -120,6 +122,11 @@ func (t *Transactions) readTimeline(ctx context.Context, segments []segment, siz
 		return nil, nil
 	}
 	run := dump{bin: t.bin, wal: t.wal, size: size, newest: *last, start: pglogrepl.LSN(first.number * size)}
+	var gap error
+	if t.last != 0 && t.last < run.start {
+		gap = fmt.Errorf("WAL from %s to %s was removed before it was read: transactions in it were not seen", t.last, run.start)
+		clear(t.open)
+	}
 	if t.last >= run.start {
 		run.start, run.exact = t.last, true
 	}
@@ -136,7 +143,7 @@ func (t *Transactions) readTimeline(ctx context.Context, segments []segment, siz
 		return err
 	})
 	t.last = max(t.last, stop)
-	return done, err
+	return done, errors.Join(gap, err)
 }
 
 // apply follows one record and returns the transaction that it commits, if it does.

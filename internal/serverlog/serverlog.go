@@ -275,36 +275,28 @@ func changes(word string) (surely, perhaps bool) {
 	return false, false
 }
 
-// covers tells whether a line says that a statement was under way when a transaction committed. What a session logs after its
-// statement ended says how long that took; what it logs when it begins does not.
+// covers tells whether a line says that a statement was under way when a transaction committed, and whether that surely changes
+// something. What a session logs after its statement ended says how long that took; what it logs when it begins does not.
 func covers(line Line, commit time.Time) (is, surely bool) {
-	text := line.Message
-	statement, timed := cutAfter(text, " ms  ")
-	lasted := begun
-	if timed {
-		digits, ok := cutAfter(text, "duration: ")
-		ms, err := strconv.ParseFloat(firstWord(digits), 64)
-		if !ok || err != nil || ms < 0 || ms > 1e9 {
+	_, text, _ := strings.Cut(line.Message, ":  ") // the severity
+	// A millisecond either way: the log has no more.
+	begin, end := line.Time.Add(-time.Millisecond), line.Time.Add(begun)
+	if rest, timed := strings.CutPrefix(text, "duration: "); timed {
+		digits, statement, ok := strings.Cut(rest, " ms  ")
+		ms, err := strconv.ParseFloat(digits, 64)
+		if !ok || err != nil || !(ms >= 0 && ms < 1e9) {
 			return false, false
 		}
-		lasted = time.Duration(ms * float64(time.Millisecond))
-	} else {
-		statement = text
+		text = statement
+		begin, end = line.Time.Add(-time.Duration(ms*float64(time.Millisecond))-time.Millisecond), line.Time.Add(time.Millisecond)
 	}
-	_, statement, ok := strings.Cut(statement, ": ")
-	if !timed { // after the severity, "LOG:  statement: …"
-		_, statement, ok = strings.Cut(statement, ": ")
-	}
-	surely, perhaps := changes(firstWord(strings.TrimSpace(statement)))
-	if !ok || !perhaps {
+	// Other steps, such as "parse" and "bind", do nothing yet.
+	step, statement, ok := strings.Cut(text, ": ")
+	if !ok || step != "statement" && !strings.HasPrefix(step, "execute ") {
 		return false, false
 	}
-	// A millisecond either way: the log has no more.
-	begin, end := line.Time.Add(-lasted-time.Millisecond), line.Time.Add(time.Millisecond)
-	if !timed {
-		begin, end = line.Time.Add(-time.Millisecond), line.Time.Add(lasted)
-	}
-	return !commit.Before(begin) && !commit.After(end), surely
+	surely, perhaps := changes(firstWord(strings.TrimSpace(statement)))
+	return perhaps && !commit.Before(begin) && !commit.After(end), surely
 }
 
 func (s *search) who(tx Transaction) (Who, bool) {

@@ -47,6 +47,7 @@ func TestTheSessionOfATransactionIsFoundWhateverThePrefix(t *testing.T) {
 			"2026-11-25 21:49:58.001 UTC [77] LOG:  checkpoint complete",
 			"2026-11-25 21:50:04.124 UTC [77] app@gisis LOG:  duration: 2.500 ms  statement: UPDATE ships SET flag = 'x'",
 			"2026-11-25 21:50:09.124 UTC [79] other@gisis LOG:  duration: 2.500 ms  statement: UPDATE ships SET flag = 'x'",
+			"2026-11-25 21:50:04.124 UTC [79] other@gisis LOG:  duration: 0.100 ms  parse <unnamed>: UPDATE ships SET flag = 'x'",
 			"2026-11-25 21:50:04.124 UTC [80] reader@gisis LOG:  duration: 90.000 ms  statement: SELECT 1",
 		}, Who{User: "app", Database: "gisis", PID: 77, By: "time"}},
 		{"every escape", "x.log", "%m|%t|%n|%p|%P|%u|%d|%r|%h|%a|%b|%x|%v|%c|%l|%e|%i|%s|%Q|%%|%-8u|", []string{

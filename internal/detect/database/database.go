@@ -8,6 +8,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -107,18 +108,20 @@ func part(transactions []Transaction, p *profile.Profile) (then, later []Transac
 func (d *Detector) Detect(ctx context.Context) ([]event.Signal, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	transactions, err := d.source.Transactions(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read transactions of %s/%s: %w", d.service, d.asset, err)
-	}
 	signals := d.held
 	d.held = nil
+	// What was read counts, whatever could not be.
+	transactions, unread := d.source.Transactions(ctx)
+	if unread != nil {
+		unread = fmt.Errorf("read transactions of %s/%s: %w", d.service, d.asset, unread)
+	}
 	more, err := d.judge.Transactions(transactions)
 	signals = append(signals, more...)
-	if err == nil && d.judge.due(d.now()) {
+	if err == nil && ctx.Err() == nil && d.judge.due(d.now()) {
 		more, err = d.look(ctx)
 		signals = append(signals, more...)
 	}
+	err = errors.Join(unread, err)
 	d.name(ctx, signals)
 	return signals, err
 }

@@ -1,0 +1,48 @@
+package asset
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kedge-project/kedge/internal/asset/postgrestest"
+)
+
+func TestWALThatIsGoneBeforeItWasReadIsToldOnce(t *testing.T) {
+	c := postgrestest.Start(t)
+	p := open(t, c)
+	stream(t, p)
+	s := connect(t, c)
+	s.do("CREATE TABLE ships (imo int)")
+	reader, err := ReadTransactions(c.Bin, p.WAL(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, p)
+	if _, err := reader.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s.do("INSERT INTO ships VALUES (1)")
+		c.Superuser(t, "SELECT pg_switch_wal()")
+	}
+	s.do("INSERT INTO ships VALUES (2)")
+	catchUp(t, p)
+	segments, size, err := listSegments(p.WAL())
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	for _, s := range segments[:len(segments)-1] {
+		if err := os.Remove(filepath.Join(p.WAL(), s.name(size))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := reader.Next(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "removed before it was read") || len(got) == 0 {
+		t.Errorf("a gap gives %d transactions and %v, want those after it and an error", len(got), err)
+	}
+	if _, err := reader.Next(t.Context()); err != nil {
+		t.Errorf("the gap is told again: %v", err)
+	}
+}
