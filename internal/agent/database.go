@@ -75,8 +75,8 @@ func signalsAbout(service, name string, signals []event.Signal) (kinds []string,
 func unreadable(ctx context.Context, declared estate.Asset) (bool, error) {
 	if declared.Kind == "sqlite" {
 		err := asset.CheckSQLite(ctx, declared.Path)
-		if errors.Is(err, asset.ErrDamaged) {
-			return true, nil
+		if errors.Is(err, asset.ErrDamaged) || errors.Is(err, asset.ErrUnsettled) {
+			return errors.Is(err, asset.ErrDamaged), nil
 		}
 		return false, err
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -241,6 +242,15 @@ func TestUndamagedDatabasesAreLeftAlone(t *testing.T) {
 	}, func() {})
 	o.protect(t)
 	mustRun(t, "INSERT INTO t VALUES ('two');", "/usr/bin/sqlite3", db)
+	// One that was killed at its work is no adversary.
+	killed := exec.Command("/usr/bin/sqlite3", "-batch", db)
+	killed.Stdin = strings.NewReader("PRAGMA cache_size=1; CREATE TABLE u AS WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<99) SELECT randomblob(1000) FROM n;\nBEGIN; UPDATE u SET rowid=-rowid;\n.shell kill -9 $PPID\n")
+	if err := killed.Run(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the writer: %v", err)
+	}
+	if err := asset.CheckSQLite(t.Context(), db); !errors.Is(err, asset.ErrUnsettled) {
+		t.Fatalf("the writer left the database as %v", err)
+	}
 	if plan := o.recover(t, nil); !slices.Equal(plan, []string{"start notes", "probe notes"}) {
 		t.Errorf("the plan is %q", plan)
 	}

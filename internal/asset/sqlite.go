@@ -28,10 +28,17 @@ const (
 	stepPages = 1024
 	// busyMillis is how long a database that another holds locked is waited for.
 	busyMillis = 10_000
+	// immutable opens a database that no one else has open, without making files beside it.
+	immutable = "immutable=1"
 )
 
-// ErrDamaged says that what stands at a path is no whole SQLite database, or that nothing stands there.
-var ErrDamaged = errors.New("it is no whole SQLite database")
+var (
+	// ErrDamaged says that what stands at a path is no whole SQLite database, or that nothing stands there.
+	ErrDamaged = errors.New("it is no whole SQLite database")
+	// ErrUnsettled says that a database cannot be read now: another holds it locked, or died half way through writing, which SQLite
+	// undoes when it is next opened to be written to. It tells nothing against the database.
+	ErrUnsettled = errors.New("it cannot be read now")
+)
 
 // CaptureSQLite stores a copy of the asset's database as it was at one moment, whoever writes to it meanwhile, at the database's own
 // path in the snapshot and with its owner and mode. The copy is made in spool, a private directory, checked, and removed again.
@@ -63,7 +70,7 @@ func CaptureSQLite(ctx context.Context, r *repo.Repository, repository, service 
 	if err := copyDatabase(ctx, a.Path, duplicate); err != nil {
 		return Captured{}, fmt.Errorf("copy database %s: %w", a.Path, err)
 	}
-	if err := checkDatabase(ctx, duplicate, "immutable=1"); err != nil {
+	if err := checkDatabase(ctx, duplicate, immutable); err != nil {
 		return Captured{}, fmt.Errorf("check the copy of %s: %w", a.Path, err)
 	}
 	return capture(ctx, r, repository, []string{a.Path}, archive.Options{
@@ -181,7 +188,8 @@ func copyDatabase(ctx context.Context, from, to string) (err error) {
 	})
 }
 
-// CheckSQLite reads the whole database at path and tells whether it is sound. ErrDamaged means that it is not, or is gone.
+// CheckSQLite reads the whole database at path, which may be in use, and tells whether it is sound. ErrDamaged means that it is not, or is
+// gone; ErrUnsettled that it cannot be told now. Beside a database in WAL mode an empty log may be left, which belongs to the database's owner.
 func CheckSQLite(ctx context.Context, path string) error {
 	_, err := standing(path)
 	if err == nil {
@@ -217,9 +225,9 @@ func judge(err error) error {
 	}
 	switch {
 	case failed.Code() == sqlite3.SQLITE_READONLY_ROLLBACK:
-		return fmt.Errorf("%w (its writer died half way: start the service once, which undoes that)", err)
+		return fmt.Errorf("%w: its writer died half way: start the service once, which undoes that: %w", ErrUnsettled, err)
 	case failed.Code()&0xFF == sqlite3.SQLITE_BUSY:
-		return fmt.Errorf("%w (another has held it locked for %d s)", err, busyMillis/1000)
+		return fmt.Errorf("%w: another has held it locked for %d s: %w", ErrUnsettled, busyMillis/1000, err)
 	case failed.Code()&0xFF == sqlite3.SQLITE_NOTADB, failed.Code()&0xFF == sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -267,7 +275,7 @@ func restoreSQLite(ctx context.Context, r *repo.Repository, sn *snapshot.Snapsho
 	case result.Files != 1:
 		return Restored{}, fmt.Errorf("snapshot %s does not hold %s", sn.ID.Short(), a.Path)
 	}
-	if err := CheckSQLite(ctx, a.Path); err != nil {
+	if err := checkDatabase(ctx, a.Path, immutable); err != nil {
 		return Restored{}, err
 	}
 	return Restored{Files: result.Files, Bytes: result.Bytes, Base: sn.ID.String(), Time: sn.Time}, nil

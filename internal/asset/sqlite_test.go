@@ -251,6 +251,13 @@ func TestDamagedSQLiteIsNotStored(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, ErrDamaged, "no regular file"},
+		"left by a writer that was killed": {func(t *testing.T, path string) {
+			cmd := exec.Command(sqliteProgram, "-batch", path)
+			cmd.Stdin = strings.NewReader("PRAGMA cache_size=1; BEGIN; UPDATE ballast SET b = randomblob(1000);\n.shell kill -9 $PPID\n")
+			if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("the writer: %v\n%s", err, out)
+			}
+		}, ErrUnsettled, "start the service once"},
 		"a link": {func(t *testing.T, path string) {
 			if err := errors.Join(os.Rename(path, path+".real"), os.Symlink(path+".real", path)); err != nil {
 				t.Fatal(err)
