@@ -101,13 +101,13 @@ func (x *examiner) settings(dir string) []string {
 		"ident_file=" + filepath.Join(dir, "pg_ident.conf"), "external_pid_file=",
 		"listen_addresses=", "port=5432", "unix_socket_directories=" + examinerDir, "unix_socket_group=", "unix_socket_permissions=0700", "ssl=off",
 		"shared_preload_libraries=", "archive_mode=off", "restore_command=false", "archive_cleanup_command=", "recovery_end_command=",
-		"primary_conninfo=", "primary_slot_name=", "synchronous_standby_names=", "hot_standby=off",
+		"primary_conninfo=", "hot_standby=off",
 		"wal_level=replica", "max_wal_senders=0", "max_logical_replication_workers=0",
 		// Prepared transactions of any number come back; they are few where they are used at all.
 		"max_prepared_transactions=500", "max_connections=20", "superuser_reserved_connections=0",
 		"autovacuum=off", "autovacuum_freeze_max_age=2000000000", "autovacuum_multixact_freeze_max_age=2000000000",
 		"zero_damaged_pages=off", "ignore_checksum_failure=off", "ignore_invalid_pages=off", "ignore_system_indexes=off",
-		// A server that came back by itself would hide what broke it.
+		// What breaks the server down is a finding; it is not to come back by itself.
 		"restart_after_crash=off",
 		"shared_buffers=128MB", "huge_pages=off", "jit=off", "lc_messages=C",
 		"log_destination=stderr", "logging_collector=off", "log_statement=none", "log_min_duration_statement=-1",

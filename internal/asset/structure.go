@@ -194,7 +194,8 @@ type worker struct {
 	*examiner
 	conn     *pgconn.PgConn
 	database string
-	btree    bool // amcheck's functions are there
+	closed   string // a database that cannot be worked in
+	btree    bool   // amcheck's functions are there
 	heap     bool
 }
 
@@ -237,11 +238,15 @@ func (w *worker) declare(ctx context.Context, function string) (bool, error) {
 
 // check examines one structure. The error is not about it: ctx or the server ended.
 func (w *worker) check(ctx context.Context, s structure) error {
+	if s.database == w.closed {
+		return nil
+	}
 	if err := w.enter(ctx, s.database); err != nil {
 		if code(err) == "" {
 			return err
 		}
 		w.found("database "+s.database, errorText(err))
+		w.closed = s.database
 		return nil
 	}
 	switch s.kind {

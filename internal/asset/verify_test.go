@@ -189,23 +189,23 @@ func (d damagedCluster) copyTo(t *testing.T, checksums bool) estate.Asset {
 	return a
 }
 
-// replace changes bytes that are in a relation's file once, or the first of them.
-func replace(t *testing.T, file, old, by string) {
+// overwrite writes bytes over a relation's file, so many bytes after the beginning of a text in it, or before.
+func overwrite(t *testing.T, file, text string, after int, by string) {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := bytes.Index(content, []byte(old))
-	if at < 0 || len(old) != len(by) {
-		t.Fatalf("%q cannot be replaced by %q in %s", old, by, file)
+	at := bytes.Index(content, []byte(text))
+	if at < 0 {
+		t.Fatalf("%q is not in %s", text, file)
 	}
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte(by), int64(at)); err != nil {
+	if _, err := f.WriteAt([]byte(by), int64(at+after)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -213,6 +213,8 @@ func replace(t *testing.T, file, old, by string) {
 func TestDamageIsNamed(t *testing.T) {
 	c := postgrestest.Start(t)
 	c.Superuser(t, register)
+	// As somebody left them who once had to save what could be saved.
+	c.Superuser(t, "ALTER DATABASE app SET zero_damaged_pages = on; ALTER DATABASE app SET ignore_checksum_failure = on")
 	d := damagedCluster{Cluster: c, files: map[string]string{}}
 	for name, of := range map[string]string{
 		"ships": "'ships'", "ships_name": "'ships_name'", "ships_words": "'ships_words'", "documents": "'documents'",
@@ -229,24 +231,25 @@ func TestDamageIsNamed(t *testing.T) {
 		count     int
 	}{
 		"a row that its index does not know": {
-			damage: func(t *testing.T, file func(string) string) { replace(t, file("ships"), ship, "ship 00050X") },
+			damage: func(t *testing.T, file func(string) string) { overwrite(t, file("ships"), ship, 0, "ship 00050X") },
 			want:   []string{"database app, index public.ships_name: heap tuple", "lacks matching index tuple"}, count: 1,
 		},
 		"an index entry that no search finds": {
-			damage: func(t *testing.T, file func(string) string) { replace(t, file("ships_name"), ship, "ship 900500") },
+			damage: func(t *testing.T, file func(string) string) { overwrite(t, file("ships_name"), ship, 0, "ship 900500") },
 			want:   []string{"database app, index public.ships_name: could not find tuple using search from root page", "points to heap tid=("}, count: 1,
+		},
+		"a row that reads well and is not as the table says": {
+			damage: func(t *testing.T, file func(string) string) {
+				// Before the name are its length, the number, and a header that ends in the number of columns (2 bytes), flags (2) and
+				// its own length (1) with one to fill (access/htup_details.h).
+				overwrite(t, file("ships"), ship, -1-4-6, "\x04")
+			},
+			want: []string{"database app, table public.ships: block 2, line pointer 136: number of attributes 4 exceeds maximum expected for table 3"}, count: 1,
 		},
 		"a stored value that cannot be unpacked": {
 			damage: func(t *testing.T, file func(string) string) {
-				f, err := os.OpenFile(file("toast"), os.O_WRONLY, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer f.Close()
 				// The first chunk of the first value is the last on its page: 1,996 bytes after some 36 of headers.
-				if _, err := f.WriteAt(bytes.Repeat([]byte{0xff}, 200), 8192-1996+20); err != nil {
-					t.Fatal(err)
-				}
+				overwrite(t, file("toast"), "", 8192-1996+20, strings.Repeat("\xff", 200))
 			},
 			want: []string{"database app, table public.documents: compressed pglz data is corrupt"}, count: 1,
 		},
@@ -260,7 +263,7 @@ func TestDamageIsNamed(t *testing.T) {
 		},
 		"a flipped bit in a table": {
 			checksums: true,
-			damage:    func(t *testing.T, file func(string) string) { replace(t, file("ships"), ship, "ship 000501") },
+			damage:    func(t *testing.T, file func(string) string) { overwrite(t, file("ships"), ship, 0, "ship 000501") },
 			want: []string{
 				"database app, table public.ships: invalid page in block", "database app, table public.ships: block 2 does not have its checksum",
 			},
@@ -268,7 +271,7 @@ func TestDamageIsNamed(t *testing.T) {
 		},
 		"a flipped bit in an index that no tool knows": {
 			checksums: true,
-			damage:    func(t *testing.T, file func(string) string) { replace(t, file("ships_words"), "000500", "000501") },
+			damage:    func(t *testing.T, file func(string) string) { overwrite(t, file("ships_words"), "000500", 0, "000501") },
 			want:      []string{"database app, index public.ships_words: block"}, count: 1,
 		},
 	} {
