@@ -83,7 +83,7 @@ func dialDatabase(ctx context.Context, connect, passwordFile, database string, p
 	address := fmt.Sprintf("%s:%d", config.Host, config.Port)
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
-		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w (is the server up, and does it listen there?)", address, err)
+		return nil, fmt.Errorf("connect to PostgreSQL at %s: %w (%s)", address, err, connectRemedy(config, err))
 	}
 	switch refused.Code {
 	case codeInvalidPassword:

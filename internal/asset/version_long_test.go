@@ -33,6 +33,7 @@ func TestEveryVersionIsCapturedReadAndBroughtBack(t *testing.T) {
 				"a dump goes to the newest": func(t *testing.T, c *postgrestest.Cluster) {
 					logicalDumpComesBack(t, c, postgrestest.StartVersion(t, filepath.Dir(versions[len(versions)-1])))
 				},
+				"TLS is spoken":              capturedByTLS,
 				"tablespaces come back":      tablespacesComeBack,
 				"a later tablespace is safe": laterTablespaceIsSafe,
 			} {
