@@ -38,7 +38,8 @@ with the same --incident, it resumes.
 
 --to brings the services' PostgreSQL clusters back in another state than the last clean one, whether
 they were damaged or not: the latest, or that at a time with its zone, at a WAL position, or at the
-end of a transaction.`,
+end of a transaction. Their SQLite databases and what commands dump go back to the newest snapshot
+that is not later than the time.`,
 		Example: `  kedge recover --estate /etc/kedge/kedge.yaml --dry-run website
   kedge recover --estate /etc/kedge/kedge.yaml --incident 2026-1 --approver "J. Smith" website
   kedge recover --estate /etc/kedge/kedge.yaml --approver "J. Smith" --to latest --from repository register`,
@@ -64,7 +65,7 @@ end of a transaction.`,
 	cmd.Flags().StringVar(&flags.incident, "incident", time.Now().UTC().Format("2006-01-02"), "name of the incident")
 	cmd.Flags().StringVar(&flags.approver, "approver", "", "who approved it")
 	flags.to = lastClean
-	addTargetFlags(cmd, &flags.to, &flags.before, "bring clusters back to this `state`: last-clean, latest, a time with its zone, a WAL position, or a transaction ID")
+	addTargetFlags(cmd, &flags.to, &flags.before, "bring databases back to this `state`: last-clean, latest, a time with its zone, a WAL position, or a transaction ID")
 	cmd.Flags().StringVar(&flags.from, "from", "copy", "with --to: read the second site's copy, or the repository")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and do nothing")
 	return cmd
@@ -120,7 +121,7 @@ func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *reco
 		return err
 	}
 	if goal != nil {
-		if err := a.Aim(&findings, services, *goal); err != nil {
+		if err := a.Aim(ctx, &findings, services, *goal); err != nil {
 			return err
 		}
 	}

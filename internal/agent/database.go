@@ -47,13 +47,40 @@ func (a *Agent) investigateDatabase(ctx context.Context, f *Findings, service *e
 	if len(kinds) == 0 {
 		return nil
 	}
-	if last == nil {
-		return fmt.Errorf("assess %s: it is damaged, and the copy holds no state of it from before", key)
-	}
-	place := standsAt(service.Name, declared)
-	f.Files[key] = []assess.Damaged{{Path: place, Now: &place, LastClean: &last.ID, Signals: kinds}}
 	f.DamagedN++
-	f.Damaged = appendBounded(f.Damaged, place)
+	f.Damaged = appendBounded(f.Damaged, f.bringBack(service, declared, last, kinds...))
+	return nil
+}
+
+// bringBack makes the plan bring a database back from a snapshot, nil where there is none, and returns the path by which people know it.
+func (f *Findings) bringBack(service *estate.Service, declared estate.Asset, from *snapshot.Snapshot, signals ...string) string {
+	place := standsAt(service.Name, declared)
+	damaged := assess.Damaged{Path: place, Now: &place, Signals: signals}
+	if from != nil {
+		damaged.LastClean = &from.ID
+	}
+	f.Files[assetKey(service.Name, declared.Name)] = []assess.Damaged{damaged}
+	return place
+}
+
+// aimDatabase makes the plan bring a database back from the newest snapshot that is not later than the goal.
+func (a *Agent) aimDatabase(ctx context.Context, f *Findings, service *estate.Service, declared estate.Asset, goal Goal) error {
+	r, err := a.source(ctx, service.Repository, goal.FromCopy)
+	if err != nil {
+		return err
+	}
+	before := goal.To.Time
+	if !before.IsZero() {
+		before = before.Add(1)
+	}
+	sn, err := newestBefore(ctx, r, service.Name, declared.Name, before)
+	if err == nil && sn == nil {
+		err = errors.New("there is no snapshot of it that is as old as that")
+	}
+	if err != nil {
+		return fmt.Errorf("bring %s back to %s: %w", assetKey(service.Name, declared.Name), goal.Name, err)
+	}
+	f.bringBack(service, declared, sn)
 	return nil
 }
 
@@ -119,15 +146,24 @@ func newestBefore(ctx context.Context, r *repo.Repository, service, name string,
 
 // databaseSteps bring a SQLite database or a dump back from a snapshot: what must happen before its service is started, and what can
 // happen only when it was.
-func (a *Agent) databaseSteps(incident string, service *estate.Service, declared estate.Asset, snapshotID string) (before, after []recovery.Step) {
+func (a *Agent) databaseSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) (before, after []recovery.Step) {
 	key := assetKey(service.Name, declared.Name)
+	name := key
+	goal, chosen := f.Goals[key]
+	if chosen {
+		name += " to " + goal.Name
+	}
 	step := func(what string, do func(context.Context, *repo.Repository, *snapshot.Snapshot) (event.RecoveryStepDone, error)) recovery.Step {
-		return recovery.Step{Name: what + " " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
-			r, _, err := a.copyOf(ctx, service.Repository)
+		return recovery.Step{Name: what + " " + name, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+			from := f.Files[key][0].LastClean
+			if from == nil {
+				return event.RecoveryStepDone{}, fmt.Errorf("%s is damaged, and the copy holds no snapshot of it from before: look into the repository, with --to latest --from repository", key)
+			}
+			r, err := a.source(ctx, service.Repository, !chosen || goal.FromCopy)
 			if err != nil {
 				return event.RecoveryStepDone{}, err
 			}
-			sn, err := snapshot.Find(ctx, r, snapshotID, snapshot.Filter{})
+			sn, err := snapshot.Find(ctx, r, from.String(), snapshot.Filter{})
 			if err != nil {
 				return event.RecoveryStepDone{}, err
 			}

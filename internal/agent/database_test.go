@@ -119,12 +119,17 @@ func (o *office) protect(t *testing.T) {
 }
 
 // recover does what the command does, and returns the plan.
-func (o *office) recover(t *testing.T, signals []event.Signal) []string {
+func (o *office) recover(t *testing.T, signals []event.Signal, goals ...Goal) []string {
 	t.Helper()
 	names := o.agent.Affected([]string{o.service.Name})
 	findings, err := o.agent.Investigate(t.Context(), "1", names, signals)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, goal := range goals {
+		if err := o.agent.Aim(t.Context(), &findings, names, goal); err != nil {
+			t.Fatal(err)
+		}
 	}
 	plan, err := o.agent.Plan("1", names, findings)
 	if err != nil {
@@ -370,5 +375,53 @@ directory %[1]s
 	o.recover(t, []event.Signal{{Kind: "entries.deleted", Service: "directory", Asset: "directory.ldif", Time: time.Now()}})
 	if got := mustRun(t, "", search...); !strings.Contains(got, "ou: fleet") {
 		t.Errorf("the directory that came back holds\n%s", got)
+	}
+}
+
+func TestDatabasesGoBackToTheNewestSnapshotThatIsNotLaterThanAChosenTime(t *testing.T) {
+	o := newOffice(t)
+	db, list := filepath.Join(o.home, "app.db"), filepath.Join(o.home, "list")
+	insert := func(what string) {
+		mustRun(t, "INSERT INTO t VALUES ('"+what+"');", "/usr/bin/sqlite3", db)
+		write(t, list, what)
+	}
+	mustRun(t, "CREATE TABLE t(a);", "/usr/bin/sqlite3", db)
+	o.declare(t, estate.Service{
+		Name:   "notes",
+		Assets: []estate.Asset{{Name: "app.db", Kind: "sqlite", Path: db}, {Name: "list", Kind: "command", Backup: []string{"cat", list}, Restore: []string{"tee", list}}},
+		Probes: []estate.Probe{{Name: "list", Kind: "files", Path: list}},
+	}, func() {})
+	insert("one")
+	o.protect(t)
+	noon := time.Now()
+	insert("two")
+	o.protect(t)
+	insert("three")
+
+	plan := o.recover(t, nil, Goal{To: asset.Target{Time: noon}, Name: "noon", FromCopy: true})
+	if want := []string{"restore notes/app.db to noon", "start notes", "load notes/list to noon", "probe notes"}; !slices.Equal(plan, want) {
+		t.Errorf("the plan is %q, want %q", plan, want)
+	}
+	content := func() string {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mustRun(t, "SELECT group_concat(a) FROM t;", "/usr/bin/sqlite3", db) + " " + string(text)
+	}
+	if got := content(); got != "one one" {
+		t.Errorf("at noon it was %q, want one one", got)
+	}
+	o.recover(t, nil, Goal{To: asset.Target{Latest: true}, Name: "latest"})
+	if got := content(); got != "one,two two" {
+		t.Errorf("the latest is %q, want one,two two", got)
+	}
+	for want, to := range map[string]asset.Target{
+		"bring notes/app.db back to then: there is no snapshot": {Time: noon.Add(-time.Hour)},
+		"has a database with such a state":                      {XID: 731},
+	} {
+		if err := o.agent.Aim(t.Context(), &Findings{}, []string{"notes"}, Goal{To: to, Name: "then"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error %v, want one with %q", to, err, want)
+		}
 	}
 }

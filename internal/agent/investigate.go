@@ -18,7 +18,7 @@ import (
 type Findings struct {
 	event.InvestigationFinished
 	Files map[string][]assess.Damaged // by service/asset: all of them, where the fact's lists are bounded
-	Goals map[string]Goal             // by service/asset: of clusters for which a person chose a state
+	Goals map[string]Goal             // by service/asset: of databases for which a person chose a state
 }
 
 // cleanPoint returns the point to bring a cluster back to, if it was damaged.

@@ -129,7 +129,7 @@ func (a *Agent) assetSteps(incident string, service *estate.Service, declared es
 		return nil, nil
 	}
 	if declared.Kind != "files" {
-		return a.databaseSteps(incident, service, declared, damage[0].LastClean.String())
+		return a.databaseSteps(incident, service, declared, f)
 	}
 	if aside := toQuarantine(damage); len(aside) > 0 {
 		steps = append(steps, recovery.Step{Name: "quarantine " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {

@@ -44,26 +44,33 @@ func (a *Agent) source(ctx context.Context, repository string, fromCopy bool) (*
 	return r, err
 }
 
-// Goal is the state that a person wants a cluster brought back to.
+// Goal is the state that a person wants databases brought back to.
 type Goal struct {
 	To       asset.Target
 	Name     string // what they called it
 	FromCopy bool   // and not from the repository itself
 }
 
-// Aim makes the plan bring every cluster of the named services back to a goal, whatever was found of it.
-func (a *Agent) Aim(f *Findings, services []string, goal Goal) error {
-	aimed := map[string]Goal{}
+// Aim makes the plan bring every database of the named services back to a goal, whatever was found of it: clusters to any, SQLite
+// databases and what commands dump to the newest snapshot that is not later, where the goal is a time or the latest state.
+func (a *Agent) Aim(ctx context.Context, f *Findings, services []string, goal Goal) error {
+	f.Goals = map[string]Goal{}
 	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
-		if declared.Kind == "postgres" {
-			aimed[assetKey(service.Name, declared.Name)] = goal
+		switch {
+		case declared.Kind == "postgres":
+		case declared.Kind != "files" && (goal.To.Latest || !goal.To.Time.IsZero()):
+			if err := a.aimDatabase(ctx, f, service, declared, goal); err != nil {
+				return err
+			}
+		default:
+			return nil
 		}
+		f.Goals[assetKey(service.Name, declared.Name)] = goal
 		return nil
 	})
-	if err == nil && len(aimed) == 0 {
-		err = fmt.Errorf("none of the services %s has a PostgreSQL cluster: only those have states of any moment", strings.Join(services, ", "))
+	if err == nil && len(f.Goals) == 0 {
+		err = fmt.Errorf("none of the services %s has a database with such a state: transactions and WAL positions are PostgreSQL's, and a tree of files has its snapshots", strings.Join(services, ", "))
 	}
-	f.Goals = aimed
 	return err
 }
 
