@@ -44,119 +44,148 @@ const transactionsBetween = 2000
 
 // step is one thing to do with a cluster.
 type step struct {
-	stage string
-	what  string // of a preparation
+	what    string // of a preparation
+	family  string // who does it; "" for what all need
+	program string // of what is measured, as the tables name it
+	kept    bool   // later stages build on it
 
-	row, program string // of what is measured
-	family       string // who does it; "" for what all need
-	kept         bool   // later stages build on it
+	stage, row string // of what is measured
 
 	run func(ctx context.Context) (outcome, error)
 }
 
 // plan lists what is to be done, in order: what the wanted stages need, with the programs that take part.
 func (s *session) plan(round int) []step {
-	base, rest, bar := baseBackup{s}, pgBackRest{s}, s.barman()
-	zstd, own := barman{s: s, name: "zstd", zstd: true}, kedge{s}
-
-	var steps []step
-	turns := []string{"pg_basebackup", "restic", "cp", "pgbackrest", "barman", "kedge"}
-	prepare := func(family, what string, run func(ctx context.Context) error) {
-		if family == "" || s.compares(family) {
-			steps = append(steps, step{what: what, family: family, run: func(ctx context.Context) (outcome, error) { return outcome{}, run(ctx) }})
-		}
-	}
-	// measured adds the works of one row, in turns: who begins changes from row to row and from round to round.
-	row := round
-	measured := func(list ...step) {
-		row++
-		turn := func(family string) int { return (slices.Index(turns, family) + row) % len(turns) }
-		slices.SortStableFunc(list, func(a, b step) int { return turn(a.family) - turn(b.family) })
-		for _, st := range list {
-			if s.compares(st.family) && (st.kept && s.needs(st.stage) || s.wants(st.stage)) {
-				steps = append(steps, st)
-			}
-		}
-	}
-	prepare("", "fill the cluster", s.fillCluster)
-	prepare("restic", "restic makes a repository", base.prepareRestic)
-	prepare("pgbackrest", "pgBackRest makes a repository", rest.prepare)
-	prepare("barman", "barman makes its directories and slot", bar.prepare)
-	prepare("kedge", "kedge makes a repository and its slot", own.prepare)
+	p := &planner{s: s, row: round}
+	base, rest, bar, own := baseBackup{s}, pgBackRest{s}, s.barman(), kedge{s}
+	p.prepare("", "fill the cluster", s.fillCluster)
+	p.prepare("restic", "restic makes a repository", base.prepareRestic)
+	p.prepare("pgbackrest", "pgBackRest makes a repository", rest.prepare)
+	p.prepare("barman", "barman makes its directories and slot", bar.prepare)
+	p.prepare("kedge", "kedge makes a repository and its slot", own.prepare)
 	if s.needs(stageFirst) {
-		measured(
-			step{stage: stageFirst, row: rowFirst, family: "pg_basebackup", program: namePlain, run: base.plain},
-			step{stage: stageFirst, row: rowFirst, family: "pg_basebackup", program: nameServerZstd, run: base.zstd},
-			step{stage: stageFirst, row: rowFirst, family: "restic", program: nameRestic, run: base.restic, kept: true},
-			step{stage: stageFirst, row: rowFirst, family: "pgbackrest", program: namePgBackRest, run: rest.backup("full"), kept: true},
-			step{stage: stageFirst, row: rowFirst, family: "barman", program: nameBarman, run: bar.backup, kept: true},
-			step{stage: stageFirst, row: rowFirst, family: "barman", program: nameBarmanZstd, run: zstd.backupOnce},
-			step{stage: stageFirst, row: rowFirst, family: "kedge", program: nameKedge, run: own.base, kept: true},
-		)
+		p.first(base, rest, bar, own)
 	}
 	if s.needs(stageSecond) {
-		prepare("", "run 2,000 transactions", func(ctx context.Context) error { return s.addTransactions(ctx, transactionsBetween) })
-		measured(
-			step{stage: stageSecond, row: rowSecond, family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
-			step{stage: stageSecond, row: rowSecond, family: "pgbackrest", program: namePgBackRest, run: rest.backup("full")},
-			step{stage: stageSecond, row: rowSecond, family: "kedge", program: nameKedge, run: own.base, kept: true},
-		)
-		prepare("", fmt.Sprintf("load the server for %v", s.opt.load), s.loadServer)
-		measured(
-			step{stage: stageSecond, row: rowLoad, family: "restic", program: nameRestic, run: base.restic, kept: true},
-			step{stage: stageSecond, row: rowLoad, family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
-			step{stage: stageSecond, row: rowLoad, family: "barman", program: nameBarman, run: bar.backup, kept: true},
-			step{stage: stageSecond, row: rowLoad, family: "kedge", program: nameKedge, run: own.base, kept: true},
-		)
+		p.second(base, rest, bar, own)
 	}
 	if s.wants(stageRestore) {
-		prepare("kedge", "kedge stores the WAL until now", own.catchUp)
-		prepare("pgbackrest", "pgBackRest stores the WAL until now", rest.catchUp)
-		prepare("barman", "barman stores the WAL until now", bar.catchUp)
-		measured(
-			step{stage: stageRestore, row: rowLatest, family: "restic", program: nameRestic, run: base.latest},
-			step{stage: stageRestore, row: rowLatest, family: "pgbackrest", program: nameRestore, run: rest.latest},
-			step{stage: stageRestore, row: rowLatest, family: "barman", program: nameBarman, run: bar.latest},
-			step{stage: stageRestore, row: rowLatest, family: "kedge", program: nameKedge, run: own.latest},
-		)
-		measured(
-			step{stage: stageRestore, row: rowMoment, family: "pgbackrest", program: nameRestore, run: rest.toMoment},
-			step{stage: stageRestore, row: rowMoment, family: "barman", program: nameBarman, run: bar.toMoment},
-			step{stage: stageRestore, row: rowMoment, family: "kedge", program: nameKedge, run: own.toMoment},
-		)
+		p.restore(base, rest, bar, own)
 	}
 	if s.wants(stageCommit) {
-		alone := func(ctx context.Context, load func(context.Context) (outcome, error)) (outcome, error) {
-			return load(ctx)
-		}
-		nothing := func(context.Context) error { return nil }
-		measured(
-			step{stage: stageCommit, row: rowCommit, family: "kedge", program: "nobody stores WAL", run: s.committing(nothing, alone)},
-			step{stage: stageCommit, row: rowCommit, family: "pgbackrest", program: namePush, run: s.committing(rest.catchUp, rest.archiving)},
-			step{stage: stageCommit, row: rowCommit, family: "barman", program: nameBarman, run: s.committing(bar.catchUp, bar.receiving)},
-			step{stage: stageCommit, row: rowCommit, family: "kedge", program: nameKedge, run: s.committing(own.catchUp, own.capturing)},
-		)
+		p.commit(rest, bar, own)
 	}
 	if s.wants(stageBacklog) {
-		prepare("kedge", "kedge stores the WAL until now", own.catchUp)
-		prepare("barman", "pg_receivewal makes its slot", bar.prepareReceive)
-		prepare("", fmt.Sprintf("make %d MiB of WAL", s.opt.backlog), s.prepareBacklog)
-		taken := func(take func(context.Context) (outcome, error)) func(context.Context) (outcome, error) {
-			return func(ctx context.Context) (outcome, error) {
-				out, err := take(ctx)
-				out.worked = s.backlogSize
-				return out, err
-			}
-		}
-		measured(
-			step{stage: stageBacklog, row: rowBacklog, family: "cp", program: "cp", run: taken(s.copyOut)},
-			step{stage: stageBacklog, row: rowBacklog, family: "pgbackrest", program: namePush, run: taken(rest.push)},
-			step{stage: stageBacklog, row: rowBacklog, family: "pgbackrest", program: namePushAsync, run: taken(rest.pushAsync)},
-			step{stage: stageBacklog, row: rowBacklog, family: "barman", program: "pg_receivewal", run: taken(bar.receive)},
-			step{stage: stageBacklog, row: rowBacklog, family: "kedge", program: nameKedge, run: taken(own.drain)},
-		)
+		p.backlog(rest, bar, own)
 	}
-	return steps
+	return p.steps
+}
+
+// planner collects steps.
+type planner struct {
+	s     *session
+	row   int // decides who begins
+	steps []step
+}
+
+// prepare adds what is not measured. family is who does it; "" for what all need.
+func (p *planner) prepare(family, what string, run func(ctx context.Context) error) {
+	if family == "" || p.s.compares(family) {
+		p.steps = append(p.steps, step{what: what, family: family, run: func(ctx context.Context) (outcome, error) { return outcome{}, run(ctx) }})
+	}
+}
+
+// measure adds the works of one row, in turns: who begins changes from row to row and from round to round.
+func (p *planner) measure(stage, row string, list ...step) {
+	p.row++
+	turns := append([]string{"kedge"}, familyNames()...)
+	turn := func(family string) int { return (slices.Index(turns, family) + p.row) % len(turns) }
+	slices.SortStableFunc(list, func(a, b step) int { return turn(a.family) - turn(b.family) })
+	for _, st := range list {
+		if p.s.compares(st.family) && (st.kept || p.s.wants(stage)) {
+			st.stage, st.row = stage, row
+			p.steps = append(p.steps, st)
+		}
+	}
+}
+
+func (p *planner) first(base baseBackup, rest pgBackRest, bar barman, own kedge) {
+	zstd := barman{s: p.s, name: "zstd", zstd: true}
+	p.measure(stageFirst, rowFirst,
+		step{family: "pg_basebackup", program: namePlain, run: base.plain},
+		step{family: "pg_basebackup", program: nameServerZstd, run: base.zstd},
+		step{family: "restic", program: nameRestic, run: base.restic, kept: true},
+		step{family: "pgbackrest", program: namePgBackRest, run: rest.backup("full"), kept: true},
+		step{family: "barman", program: nameBarman, run: bar.backup, kept: true},
+		step{family: "barman", program: nameBarmanZstd, run: zstd.backupOnce},
+		step{family: "kedge", program: nameKedge, run: own.base, kept: true},
+	)
+}
+
+func (p *planner) second(base baseBackup, rest pgBackRest, bar barman, own kedge) {
+	p.prepare("", "run 2,000 transactions", func(ctx context.Context) error { return p.s.addTransactions(ctx, transactionsBetween) })
+	p.measure(stageSecond, rowSecond,
+		step{family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
+		step{family: "pgbackrest", program: namePgBackRest, run: rest.backup("full")},
+		step{family: "kedge", program: nameKedge, run: own.base, kept: true},
+	)
+	p.prepare("", fmt.Sprintf("load the server for %v", p.s.opt.load), p.s.loadServer)
+	p.measure(stageSecond, rowLoad,
+		step{family: "restic", program: nameRestic, run: base.restic, kept: true},
+		step{family: "pgbackrest", program: nameIncremental, run: rest.backup("diff"), kept: true},
+		step{family: "barman", program: nameBarman, run: bar.backup, kept: true},
+		step{family: "kedge", program: nameKedge, run: own.base, kept: true},
+	)
+}
+
+func (p *planner) restore(base baseBackup, rest pgBackRest, bar barman, own kedge) {
+	p.prepare("kedge", "kedge stores the WAL until now", own.catchUp)
+	p.prepare("pgbackrest", "pgBackRest stores the WAL until now", rest.catchUp)
+	p.prepare("barman", "barman stores the WAL until now", bar.catchUp)
+	p.measure(stageRestore, rowLatest,
+		step{family: "restic", program: nameRestic, run: base.latest},
+		step{family: "pgbackrest", program: nameRestore, run: rest.latest},
+		step{family: "barman", program: nameBarman, run: bar.latest},
+		step{family: "kedge", program: nameKedge, run: own.latest},
+	)
+	p.measure(stageRestore, rowMoment,
+		step{family: "pgbackrest", program: nameRestore, run: rest.toMoment},
+		step{family: "barman", program: nameBarman, run: bar.toMoment},
+		step{family: "kedge", program: nameKedge, run: own.toMoment},
+	)
+}
+
+func (p *planner) commit(rest pgBackRest, bar barman, own kedge) {
+	alone := func(ctx context.Context, load func(context.Context) (outcome, error)) (outcome, error) {
+		return load(ctx)
+	}
+	nothing := func(context.Context) error { return nil }
+	p.measure(stageCommit, rowCommit,
+		step{family: "kedge", program: "nobody stores WAL", run: p.s.committing(nothing, alone)},
+		step{family: "pgbackrest", program: namePush, run: p.s.committing(rest.catchUp, rest.archiving)},
+		step{family: "barman", program: nameBarman, run: p.s.committing(bar.catchUp, bar.receiving)},
+		step{family: "kedge", program: nameKedge, run: p.s.committing(own.catchUp, own.capturing)},
+	)
+}
+
+func (p *planner) backlog(rest pgBackRest, bar barman, own kedge) {
+	p.prepare("kedge", "kedge stores the WAL until now", own.catchUp)
+	p.prepare("barman", "pg_receivewal makes its slot", bar.prepareReceive)
+	p.prepare("", fmt.Sprintf("make %d MiB of WAL", p.s.opt.backlog), p.s.prepareBacklog)
+	taken := func(take func(context.Context) (outcome, error)) func(context.Context) (outcome, error) {
+		return func(ctx context.Context) (outcome, error) {
+			out, err := take(ctx)
+			out.worked = p.s.backlogSize
+			return out, err
+		}
+	}
+	p.measure(stageBacklog, rowBacklog,
+		step{family: "cp", program: "cp", run: taken(p.s.copyOut)},
+		step{family: "pgbackrest", program: namePush, run: taken(rest.push)},
+		step{family: "pgbackrest", program: namePushAsync, run: taken(rest.pushAsync)},
+		step{family: "barman", program: "pg_receivewal", run: taken(bar.receive)},
+		step{family: "kedge", program: nameKedge, run: taken(own.drain)},
+	)
 }
 
 // needs tells whether a stage is wanted, or one that builds on it.

@@ -94,16 +94,18 @@ compared with the original's at that moment before its time counted.
 - Stored: bytes that the program's repository gained, with the WAL that a base backup itself brings.
 - kedge takes a base backup, streams and flushes, as `+"`kedge backup --estate`"+` does. pgBackRest runs two processes, zstd level 1,
   bundles and block incremental. barman streams. restic backs up a plain copy of pg_basebackup, which is part of its time.
-- All WAL was stored before each base backup. The load is pgbench's own transactions, four at a time, for %v. The backlog comes from
-  updates of every row. archive-push and cp are started segment by segment, as the server's archiver does.
+- A program had stored all WAL when its base backup began. The load is pgbench's own transactions, four at a time, for %v; barman
+  receives WAL meanwhile, the others store it afterwards. What a transaction takes is pgbench's average under such a load.
+- The backlog comes from updates of every row. archive-push and cp are started segment by segment, as the server's archiver does.
 - Servers: data checksums, fsync=%s, no autovacuum. Before each work: a checkpoint, all written to disk, memory touched.
 
 Differences under 30 %% on a shared machine mean nothing unless repeated rounds show them.
 
-%s, %s, %s, %d processors (%s), scale %d, backlog %d MiB, median of %d.
+%s, %s, %d processors (%s), scale %d, backlog %d MiB, median of %d.
 
-`, b.opt.load, fsync, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU(), measure.Processor(),
+`, b.opt.load, fsync, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU(), measure.Processor(),
 		b.opt.scale, b.opt.backlog, b.opt.rounds)
+	fmt.Fprintf(&text, "- kedge: as in this repository, built with %s\n", runtime.Version())
 	for _, version := range b.versions {
 		fmt.Fprintf(&text, "- %s\n", version)
 	}
