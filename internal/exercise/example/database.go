@@ -103,6 +103,7 @@ func (b *builder) gisis(reg register) (estate.Service, *cluster, error) {
 	})
 	imo := reg.shipNumber(0)
 	shipName := strings.Split(reg.ship(0), "\t")[1]
+	s.Watch.DatabaseLogs = []string{c.process.Log}
 	s.Probes = []estate.Probe{
 		{Name: "health", Kind: "http", URL: "http://" + web + "/health", Expect: "ok"},
 		{Name: "ship", Kind: "http", URL: fmt.Sprintf("http://%s/ships/%d", web, imo), Expect: shipName},
