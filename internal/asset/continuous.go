@@ -323,7 +323,9 @@ func (k *keeper) pending(ctx context.Context, took time.Duration) bool {
 		case <-late:
 			return true
 		case <-k.hurry:
-			return reached > 0
+			if reached > 0 {
+				return true
+			}
 		case <-changed:
 		}
 	}
