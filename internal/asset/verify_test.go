@@ -23,14 +23,24 @@ import (
 // register fills database app: a table of 3,000 rows, 3 indexes and one more that is no B-tree, and documents of which each is
 // stored compressed and out of line.
 const register = `
-GRANT pg_read_all_data TO kedge;
 CREATE TABLE ships (imo int PRIMARY KEY, name text NOT NULL, flag text);
 INSERT INTO ships SELECT g, 'ship ' || to_char(g, 'FM000000'), CASE WHEN g % 10 = 0 THEN 'CH' END FROM generate_series(1, 3000) g;
 CREATE INDEX ships_name ON ships (name);
 CREATE INDEX ships_flag ON ships (lower(flag)) WHERE flag IS NOT NULL;
 CREATE INDEX ships_words ON ships USING gin (to_tsvector('simple', name));
 CREATE TABLE documents (id int PRIMARY KEY, text text);
-INSERT INTO documents SELECT g, (SELECT string_agg(repeat(md5((g * 1000 + n)::text), 2), '') FROM generate_series(1, 200) n) FROM generate_series(1, 20) g;`
+INSERT INTO documents SELECT g, (SELECT string_agg(repeat(md5((g * 1000 + n)::text), 2), '') FROM generate_series(1, 200) n) FROM generate_series(1, 20) g;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO kedge;`
+
+// checksHeaps tells whether the cluster's version can check tables beside reading them.
+func checksHeaps(t *testing.T, c *postgrestest.Cluster) bool {
+	t.Helper()
+	version, err := majorVersion(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version >= 14
+}
 
 // verify examines a stopped cluster, which must be possible.
 func verify(t *testing.T, a estate.Asset) (event.StructureCheck, error) {
@@ -48,7 +58,10 @@ func verify(t *testing.T, a estate.Asset) (event.StructureCheck, error) {
 }
 
 func TestAHealthyClusterIsFoundWholeAndCountedExactly(t *testing.T) {
-	c := postgrestest.Start(t)
+	healthyClusterIsWhole(t, postgrestest.Start(t))
+}
+
+func healthyClusterIsWhole(t *testing.T, c *postgrestest.Cluster) {
 	c.Superuser(t, register)
 	c.Superuser(t, `
 DELETE FROM ships WHERE imo > 2990;
@@ -84,6 +97,11 @@ SELECT lo_from_bytea(0, convert_to(repeat('anchor', 10000), 'UTF8'))`)
 		Indexes: 3 + 1 + 2, Checksums: true,
 		Unchecked: []string{"indexes of kind gin, but for checksums"},
 		Bytes:     check.Bytes, Seconds: check.Seconds,
+	}
+	if !checksHeaps(t, c) {
+		check.Unchecked = slices.DeleteFunc(check.Unchecked, func(what string) bool {
+			return strings.HasPrefix(what, "tables, but for reading them: amcheck cannot before PostgreSQL 14 (")
+		})
 	}
 	if fmt.Sprint(check) != fmt.Sprint(want) {
 		t.Errorf("counted\n%+v, want\n%+v", check, want)
@@ -210,8 +228,9 @@ func overwrite(t *testing.T, file, text string, after int, by string) {
 	}
 }
 
-func TestDamageIsNamed(t *testing.T) {
-	c := postgrestest.Start(t)
+func TestDamageIsNamed(t *testing.T) { damageIsNamed(t, postgrestest.Start(t)) }
+
+func damageIsNamed(t *testing.T, c *postgrestest.Cluster) {
 	c.Superuser(t, register)
 	// As somebody left them who once had to save what could be saved.
 	c.Superuser(t, "ALTER DATABASE app SET zero_damaged_pages = on; ALTER DATABASE app SET ignore_checksum_failure = on")
@@ -251,7 +270,7 @@ func TestDamageIsNamed(t *testing.T) {
 				// The first chunk of the first value is the last on its page: 1,996 bytes after some 36 of headers.
 				overwrite(t, file("toast"), "", 8192-1996+20, strings.Repeat("\xff", 200))
 			},
-			want: []string{"database app, table public.documents: compressed pglz data is corrupt"}, count: 1,
+			want: []string{"database app, table public.documents: compressed "}, count: 1,
 		},
 		"a table without its file": {
 			damage: func(t *testing.T, file func(string) string) {
@@ -275,6 +294,9 @@ func TestDamageIsNamed(t *testing.T) {
 			want:      []string{"database app, index public.ships_words: block"}, count: 1,
 		},
 	} {
+		if strings.Contains(name, "not as the table says") && !checksHeaps(t, c) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			a := d.copyTo(t, test.checksums)
 			test.damage(t, func(name string) string { return filepath.Join(a.Data, d.files[name]) })

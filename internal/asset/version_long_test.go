@@ -33,9 +33,11 @@ func TestEveryVersionIsCapturedReadAndBroughtBack(t *testing.T) {
 				"a dump goes to the newest": func(t *testing.T, c *postgrestest.Cluster) {
 					logicalDumpComesBack(t, c, postgrestest.StartVersion(t, filepath.Dir(versions[len(versions)-1])))
 				},
-				"TLS is spoken":              capturedByTLS,
-				"tablespaces come back":      tablespacesComeBack,
-				"a later tablespace is safe": laterTablespaceIsSafe,
+				"TLS is spoken":               capturedByTLS,
+				"a whole cluster is found so": healthyClusterIsWhole,
+				"damage is named":             damageIsNamed,
+				"tablespaces come back":       tablespacesComeBack,
+				"a later tablespace is safe":  laterTablespaceIsSafe,
 			} {
 				t.Run(name, func(t *testing.T) { story(t, postgrestest.StartVersion(t, bin)) })
 			}
