@@ -117,16 +117,20 @@ func (c *clusterSource) Sessions(ctx context.Context, p *profile.Profile, wanted
 // profileCluster keeps what a cluster looks like beside the base backup that was just taken. A role that may only replicate sees nothing:
 // that is no reason not to have a backup, and the profile says what it lacks.
 func (a *Agent) profileCluster(ctx context.Context, service *estate.Service, declared estate.Asset) error {
-	p, err := asset.ReadProfile(ctx, declared, asset.ProfileOptions{})
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return err
+	}
+	previous, err := asset.NewestProfile(ctx, r, service.Name, declared.Name)
+	if err != nil {
+		return err
+	}
+	p, err := asset.ReadProfile(ctx, declared, asset.ProfileOptions{Previous: previous})
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
 		p = asset.UnseenProfile(err)
-	}
-	r, err := a.repository(ctx, service.Repository)
-	if err != nil {
-		return err
 	}
 	_, err = asset.StoreProfile(ctx, r, service.Repository, service.Name, declared, p)
 	return err

@@ -70,6 +70,22 @@ func EachProfile(ctx context.Context, r *repo.Repository, service, name string, 
 	return nil
 }
 
+// NewestProfile returns the newest profile of a cluster that a repository holds, nil if it holds none.
+func NewestProfile(ctx context.Context, r *repo.Repository, service, name string) (*profile.Profile, error) {
+	sn, err := snapshot.Find(ctx, r, "latest", snapshot.Filter{Tags: [][]string{{Tag(service, name), tagProfile}}})
+	if errors.Is(err, snapshot.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := loadProfile(ctx, r, sn)
+	if err != nil {
+		return nil, fmt.Errorf("read profile of %s/%s in snapshot %s: %w", service, name, sn.ID.Short(), err)
+	}
+	return &p, nil
+}
+
 func loadProfile(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot) (profile.Profile, error) {
 	node, err := snapshot.Lookup(ctx, r, sn.Tree, sn.Paths[0])
 	if err != nil {

@@ -116,6 +116,7 @@ services:
       document_root: /srv/web/html
       pages: ["http://127.0.0.1:8080/"]
       access_logs: [/srv/web/log/access.log]
+      database_logs: [/srv/pg/log/*.csv]
 `
 
 func mustParse(t *testing.T, text string) *Estate {
@@ -202,6 +203,8 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 		{"relative path", "state: /var/lib/kedge", "state: var/lib/kedge", "var/lib", `state must be an absolute path`},
 		{"path with dots", "paths: [/srv/web]", "paths: [/srv/../web]", "/srv/../web", `paths must be an absolute path`},
 		{"relative program", "argv: [nginx,", "argv: [bin/nginx,", "bin/nginx", `argv must be an absolute path`},
+		{"relative server log", "[/srv/pg/log/*.csv]", "[log/*.csv]", "log/*.csv", `database_logs must be an absolute path`},
+		{"server log that is no pattern", "[/srv/pg/log/*.csv]", "[\"/srv/pg/log/[.csv\"]", "\"/srv/pg", `database_logs: "/srv/pg/log/[.csv" is no pattern`},
 		{"unknown asset kind", "kind: files\n        paths", "kind: file\n        paths", "file\n", `kind is "file"`},
 		{"unknown probe kind", "kind: tcp", "kind: udp", "udp", `kind is "udp"`},
 		{"no paths", "        paths: [/srv/web]\n", "", "name: tree", "paths is missing"},
@@ -221,6 +224,7 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 		{"command without a way back", "        restore: [mariadb, --port=3306]\n", "", "name: ledger.sql", "restore is missing"},
 		{"command without output", "backup: [mariadb-dump, --single-transaction, --databases, ledger]", "backup: []", "[]", "backup is missing"},
 		{"relative backup program", "backup: [/usr/sbin/slapcat]", "backup: [sbin/slapcat]", "sbin/slapcat", "backup must be an absolute path"},
+		{"password in an argument", "restore: [mariadb, --port=3306]", "restore: [mariadb, --password=x]", "--password=x", "restore must not hold a password"},
 		{"create without data", "        data: /var/lib/mysql\n", "", "[mariadb-install-db", "create needs data"},
 		{"command's bad variable", "env: [TZ=UTC]\n        timeout: 2h", "env: [=UTC]\n        timeout: 2h", "=UTC]", `"=UTC" is not of the form`},
 		{"command's negative timeout", "timeout: 2h", "timeout: -2h", "-2h", "timeout is negative"},

@@ -148,12 +148,10 @@ func (j *Judge) pace(h *history, window time.Duration) (pace float64, peak int, 
 
 // suspect is a table in which many small transactions altered unusually many rows.
 type suspect struct {
-	first        mark
-	rows         int
-	transactions int
-	window       time.Duration
-	threshold    int
-	usual        float64 // rows a minute
+	first     mark
+	window    time.Duration
+	threshold int
+	usual     float64 // rows a minute
 }
 
 // suspect weighs the rows that were altered in a table lately.
@@ -178,13 +176,12 @@ func (j *Judge) suspect(name string) {
 		// It began where work was no busier than usual, or where there was none for a while.
 		for from > 0 && h.minutes[from].at-h.minutes[from-1].at <= int64(apart/time.Minute) && float64(h.minutes[from-1].altered) > peakRatio*60*pace && !h.minutes[from-1].learnt && !h.minutes[from-1].odd {
 			from--
-			rows, transactions = rows+h.minutes[from].altered, transactions+h.minutes[from].transactions
 		}
 		for i := from; i < len(h.minutes); i++ {
 			h.minutes[i].odd = true
 		}
 		h.raised, h.raisedAt = rows, j.newest
-		j.suspects[name] = suspect{h.minutes[from].first, rows, transactions, window, threshold, 60 * pace}
+		j.suspects[name] = suspect{h.minutes[from].first, window, threshold, 60 * pace}
 		return
 	}
 }
@@ -210,4 +207,18 @@ func (h *history) within(since time.Time) (rows, transactions, from int) {
 		rows, transactions = rows+h.minutes[from].altered, transactions+h.minutes[from].transactions
 	}
 	return rows, transactions, from
+}
+
+// goOn counts what small transactions altered from the minute in which first committed until now, and takes none of it for usual.
+func (h *history) goOn(first mark) (rows, transactions int) {
+	for i := range h.minutes {
+		m := &h.minutes[i]
+		if m.learnt || m.at < first.commit.Unix()/60 {
+			continue
+		}
+		m.odd = true
+		rows, transactions = rows+m.altered, transactions+m.transactions
+	}
+	h.raised = max(h.raised, rows)
+	return rows, transactions
 }

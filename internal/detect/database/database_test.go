@@ -225,6 +225,49 @@ func TestThousandsOfRowsChangedOneByOneAreNoticedAtTheNextLook(t *testing.T) {
 	}
 }
 
+func TestALateLookSeesWhatAnEarlyOneWouldHave(t *testing.T) {
+	s := newServer()
+	d := watched(t, s)
+	first := s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+	for range 1500 {
+		s.write(1)
+		s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+	}
+	s.write(30_000) // ten minutes
+	s.read = 0      // all at once
+	about1(t, one(t, detectAll(t, d), "rows.covert"), first)
+}
+
+func TestRowsThatBecameAlikeAreNoticedWithoutAnyHistory(t *testing.T) {
+	for name, value := range map[string]string{"a foreign value": "Tuvalu", "one that is frequent": "Panama"} {
+		s := newServer()
+		d := New("gisis", "database", s, NewJudge("gisis", "database"))
+		d.now = func() time.Time { return s.clock }
+		if err := d.Learn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		first := s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+		for range 1500 {
+			s.write(1)
+			s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+		}
+		s.table("public.ships").Written = []profile.Column{text("name", 20, ""), text("flag", 6, value)}
+		s.table("public.inspections").Written = []profile.Column{text("port", 10, "")}
+		signals := detectAll(t, d)
+		if value == "Panama" {
+			if len(signals) != 0 {
+				t.Errorf("%s raised %+v", name, signals)
+			}
+			continue
+		}
+		got := one(t, signals, "rows.covert")
+		about1(t, got, first)
+		if got.Strength != 0.6 {
+			t.Errorf("strength %v", got.Strength)
+		}
+	}
+}
+
 func TestASlowCovertChangeIsNoticedToo(t *testing.T) {
 	s := newServer()
 	d := watched(t, s)

@@ -127,14 +127,27 @@ func (j *Judge) Learn(transactions []Transaction) error {
 // Transactions judges transactions that committed since the last call, each by those before it.
 func (j *Judge) Transactions(transactions []Transaction) ([]event.Signal, error) {
 	var signals []event.Signal
-	touched := map[string]bool{}
+	touched := map[string]bool{} // tables in which rows were altered since they were weighed
+	weigh := func() {
+		for _, name := range slices.Sorted(maps.Keys(touched)) {
+			j.suspect(name)
+		}
+		clear(touched)
+	}
 	for _, t := range transactions {
+		before := j.newest
 		at, fresh, err := j.fresh(t)
 		if err != nil {
 			return signals, err
 		}
 		if !fresh {
 			continue
+		}
+		// A look that comes late sees each minute as if it had come in time.
+		if j.newest.Unix()/60 != before.Unix()/60 {
+			j.newest, before = before, j.newest
+			weigh()
+			j.newest = before
 		}
 		j.note(t, at)
 		if s := j.mass(t, at); s != nil {
@@ -143,14 +156,12 @@ func (j *Judge) Transactions(transactions []Transaction) ([]event.Signal, error)
 		}
 		for name, c := range t.Tables {
 			j.follow(name, c, markOf(t, at), t.Children)
-			touched[name] = touched[name] || c.altered() > 0
+			if c.altered() > 0 {
+				touched[name] = true
+			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(touched)) {
-		if touched[name] {
-			j.suspect(name)
-		}
-	}
+	weigh()
 	return signals, nil
 }
 

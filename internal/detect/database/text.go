@@ -106,22 +106,30 @@ func (j *Judge) covert(before, now *profile.Database) []event.Signal {
 			odd = rewritten(old, t, h.written)
 		}
 		altered := h.since.altered()
-		// What is written may look new for a good reason: without an unusual number it takes having seen what usually is written.
-		alone := len(odd) > 0 && h.written != nil && altered >= max(minRows/2, int(minPart*float64(t.Rows))) && 2*h.since.Update >= h.since.Insert
+		// What is written may look new for a good reason: without an unusual number it takes more rows if it is not known how it usually looks.
+		least := max(minRows/2, int(minPart*float64(t.Rows)))
+		if h.written == nil {
+			least = max(minRows, min(covertRows, int(covertShare*float64(t.Rows))))
+		}
+		alone := len(odd) > 0 && altered >= least && 2*h.since.Update >= h.since.Insert
+		known := h.written != nil
+		if t.Written != nil && !(known && alone) {
+			h.written = t.Written
+		}
 		if !suspected && !alone {
-			if t.Written != nil {
-				h.written = t.Written
-			}
 			continue
 		}
 		delete(j.suspects, name)
-		signals = append(signals, j.covertSignal(name, t, h, suspect, suspected, odd))
+		signals = append(signals, j.covertSignal(name, t, h, suspect, suspected, known, odd))
 	}
 	return signals
 }
 
-func (j *Judge) covertSignal(name string, t *profile.Table, h *history, found suspect, suspected bool, odd map[string]string) event.Signal {
-	strength, m := 0.7, h.first
+func (j *Judge) covertSignal(name string, t *profile.Table, h *history, found suspect, suspected, known bool, odd map[string]string) event.Signal {
+	strength, m := 0.6, h.first
+	if known {
+		strength = 0.7
+	}
 	if suspected {
 		strength, m = 0.5, found.first
 		if len(odd) > 0 {
@@ -131,7 +139,7 @@ func (j *Judge) covertSignal(name string, t *profile.Table, h *history, found su
 	s := j.signal(kindCovert, "T1565.001", name, strength, m)
 	s.Evidence["rows"], s.Evidence["transactions"], s.Evidence["table_rows"] = h.since.altered(), h.transactions, t.Rows
 	if suspected {
-		s.Evidence["rows"], s.Evidence["transactions"] = found.rows, found.transactions
+		s.Evidence["rows"], s.Evidence["transactions"] = h.goOn(found.first)
 		s.Evidence["window_seconds"], s.Evidence["threshold"], s.Evidence["usual_rows_per_minute"] = found.window.Seconds(), found.threshold, math.Round(found.usual)
 	}
 	if len(odd) > 0 {
@@ -221,7 +229,7 @@ func (j *Judge) Profile(p *profile.Profile) []event.Signal {
 func (j *Judge) Suspects() []event.Signal {
 	var signals []event.Signal
 	for _, name := range slices.Sorted(maps.Keys(j.suspects)) {
-		signals = append(signals, j.covertSignal(name, &profile.Table{}, j.history(name), j.suspects[name], true, nil))
+		signals = append(signals, j.covertSignal(name, &profile.Table{}, j.history(name), j.suspects[name], true, false, nil))
 	}
 	clear(j.suspects)
 	return signals
