@@ -44,6 +44,8 @@ type examiner struct {
 	database  string // one that accepts connections
 	superuser string // empty: none may log in
 	plain     string // a role that may
+
+	lastWords string // the end of its log, once it was stopped
 }
 
 // account is a user of the system.
@@ -250,6 +252,7 @@ func (x *examiner) stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.lastWords = process.LogEnd(spec)
 	return os.RemoveAll(filepath.Dir(spec.Log))
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 const (
@@ -83,7 +84,11 @@ func (v *verification) run(ctx context.Context, a estate.Asset) error {
 		return err
 	}
 	err = v.examine(ctx, x)
-	if stopErr := x.stop(ctx); err == nil {
+	stopErr := x.stop(ctx)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w%s", err, x.lastWords)
+	}
+	if err == nil {
 		err = stopErr
 	}
 	if err == nil && v.result.Checksums {
@@ -165,7 +170,7 @@ feed:
 
 // found notes damage.
 func (v *verification) found(where, what string) {
-	text := strings.ToValidUTF8(where+": "+what, "?")
+	text := wording.Plain(where + ": " + what)
 	if len(text) > maxFinding {
 		text = strings.ToValidUTF8(text[:maxFinding], "") + "…"
 	}
@@ -184,7 +189,7 @@ func (v *verification) found(where, what string) {
 func (v *verification) skip(n int, why string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.unchecked[strings.ToValidUTF8(why, "?")] += n
+	v.unchecked[wording.Plain(why)] += n
 }
 
 // settle brings what workers noted as they came to it into an order.

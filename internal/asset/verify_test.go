@@ -234,9 +234,10 @@ func damageIsNamed(t *testing.T, c *postgrestest.Cluster) {
 	c.Superuser(t, register)
 	// As somebody left them who once had to save what could be saved.
 	c.Superuser(t, "ALTER DATABASE app SET zero_damaged_pages = on; ALTER DATABASE app SET ignore_checksum_failure = on")
+	c.Superuser(t, "CREATE TABLE hostile AS SELECT 'anchor'::text AS what; CREATE INDEX \"\x1b[2J\" ON hostile (what)")
 	d := damagedCluster{Cluster: c, files: map[string]string{}}
 	for name, of := range map[string]string{
-		"ships": "'ships'", "ships_name": "'ships_name'", "ships_words": "'ships_words'", "documents": "'documents'",
+		"ships": "'ships'", "hostile": "'hostile'", "ships_name": "'ships_name'", "ships_words": "'ships_words'", "documents": "'documents'",
 		"toast": "(SELECT reltoastrelid FROM pg_class WHERE relname = 'documents')",
 	} {
 		d.files[name] = connect(t, c).one("SELECT pg_relation_filepath(" + of + ")")
@@ -279,6 +280,10 @@ func damageIsNamed(t *testing.T, c *postgrestest.Cluster) {
 				}
 			},
 			want: []string{"database app, table public.documents: could not open file"}, count: -1,
+		},
+		"an index whose name would take over a terminal": {
+			damage: func(t *testing.T, file func(string) string) { overwrite(t, file("hostile"), "anchor", 0, "chains") },
+			want:   []string{`index public."\x1b[2J": `}, count: 1,
 		},
 		"a flipped bit in a table": {
 			checksums: true,
@@ -460,8 +465,12 @@ func TestAServerThatBreaksDownIsAFinding(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if err == nil || !strings.Contains(err.Error(), "the server broke off while it checked database app, index public.slow_slow_idx") {
-		t.Errorf("error %v", err)
+	for _, want := range []string{
+		"the server broke off while it checked database app, index public.slow_slow_idx", "was terminated by signal 11",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
 
