@@ -52,12 +52,18 @@ type Captured struct {
 	Snapshot *snapshot.Snapshot
 }
 
-// CaptureOptions say how to capture files. The zero value is right.
+// CaptureOptions say how to capture. The zero value is right.
 type CaptureOptions struct {
 	Observers []archive.Observer
 	Tags      []string // added to the asset's own
 	Host      string   // what the snapshot says it is of; empty: this machine's name
 	Progress  func(archive.Progress)
+}
+
+// archive are the options that a snapshot of the asset is made with.
+func (opt CaptureOptions) archive(service string, a estate.Asset, tags ...string) archive.Options {
+	tags = append(append([]string{Tag(service, a.Name)}, tags...), opt.Tags...)
+	return archive.Options{Host: opt.Host, Tags: tags, Observers: opt.Observers, Progress: opt.Progress}
 }
 
 // CaptureFiles archives the asset's paths without what it excludes, under a shared lock. Files that could not be read are counted in
@@ -66,10 +72,9 @@ func CaptureFiles(ctx context.Context, r *repo.Repository, repository, service s
 	if a.Kind != "files" {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: its kind is %q, want files", service, a.Name, a.Kind)
 	}
-	captured, err := capture(ctx, r, repository, a.Paths, archive.Options{
-		Host: opt.Host, Tags: append([]string{Tag(service, a.Name)}, opt.Tags...),
-		Exclude: below(a.Exclude), Observers: opt.Observers, Progress: opt.Progress,
-	})
+	into := opt.archive(service, a)
+	into.Exclude = below(a.Exclude)
+	captured, err := capture(ctx, r, repository, a.Paths, into)
 	if err != nil {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: %w", service, a.Name, err)
 	}

@@ -31,12 +31,11 @@ func CaptureCommand(ctx context.Context, r *repo.Repository, repository, service
 		return Captured{}, fmt.Errorf("capture asset %s/%s: its kind is %q, want command", service, a.Name, a.Kind)
 	}
 	path := DumpPath(service, a.Name)
-	captured, err := capture(ctx, r, repository, []string{path}, archive.Options{
-		Host: opt.Host, Tags: append([]string{Tag(service, a.Name)}, opt.Tags...), Observers: opt.Observers, Progress: opt.Progress,
-		Entries: func(ctx context.Context, add func(archive.Entry) error) error {
-			return addOutput(ctx, add, path, commandOf(a, a.Backup))
-		},
-	})
+	into := opt.archive(service, a)
+	into.Entries = func(ctx context.Context, add func(archive.Entry) error) error {
+		return addOutput(ctx, add, path, commandOf(a, a.Backup))
+	}
+	captured, err := capture(ctx, r, repository, []string{path}, into)
 	if err != nil {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: %w", service, a.Name, err)
 	}

@@ -41,17 +41,16 @@ func CaptureLogical(ctx context.Context, r *repo.Repository, repository, service
 		return Captured{}, err
 	}
 	top := DumpPath(service, a.Name)
-	return capture(ctx, r, repository, []string{top}, archive.Options{
-		Host: opt.Host, Tags: append([]string{Tag(service, a.Name), tagLogical}, opt.Tags...), Progress: opt.Progress,
-		Entries: func(ctx context.Context, add func(archive.Entry) error) error {
-			for _, database := range databases {
-				if err := addOutput(ctx, add, top+"/"+url.PathEscape(database)+".dump", d.dump(database)); err != nil {
-					return remedied(err)
-				}
+	into := opt.archive(service, a, tagLogical)
+	into.Entries = func(ctx context.Context, add func(archive.Entry) error) error {
+		for _, database := range databases {
+			if err := addOutput(ctx, add, top+"/"+url.PathEscape(database)+".dump", d.dump(database)); err != nil {
+				return remedied(err)
 			}
-			return remedied(addOutput(ctx, add, top+"/globals.sql", d.globals()))
-		},
-	})
+		}
+		return remedied(addOutput(ctx, add, top+"/globals.sql", d.globals()))
+	}
+	return capture(ctx, r, repository, []string{top}, into)
 }
 
 // dumper runs PostgreSQL's dump programs on one cluster.

@@ -73,12 +73,11 @@ func CaptureSQLite(ctx context.Context, r *repo.Repository, repository, service 
 	if err := checkDatabase(ctx, duplicate, immutable); err != nil {
 		return Captured{}, fmt.Errorf("check the copy of %s: %w", a.Path, err)
 	}
-	return capture(ctx, r, repository, []string{a.Path}, archive.Options{
-		Host: opt.Host, Tags: append([]string{Tag(service, a.Name)}, opt.Tags...), Observers: opt.Observers, Progress: opt.Progress,
-		Entries: func(_ context.Context, add func(archive.Entry) error) error {
-			return addDatabase(add, above, a.Path, duplicate)
-		},
-	})
+	into := opt.archive(service, a)
+	into.Entries = func(_ context.Context, add func(archive.Entry) error) error {
+		return addDatabase(add, above, a.Path, duplicate)
+	}
+	return capture(ctx, r, repository, []string{a.Path}, into)
 }
 
 // standing describes the directories above a database and, last, the database itself.

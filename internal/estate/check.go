@@ -209,6 +209,13 @@ func (c *checker) commands(p path, a Asset) {
 			c.add(p.to("create"), "create needs data: the directory that it makes")
 		}
 	}
+	for name, argv := range map[string][]string{"backup": a.Backup, "restore": a.Restore, "create": a.Create} {
+		for i, text := range argv {
+			if passwordPattern.MatchString(text) {
+				c.add(p.to(name, i), "%s must not hold a password, which all users of the machine could read: name a file that does, such as --defaults-extra-file of MariaDB", name)
+			}
+		}
+	}
 	c.absoluteIfSet(p.to("data"), a.Data)
 	c.env(p.to("env"), a.Env)
 	c.notNegative(p.to("timeout"), a.Timeout)
