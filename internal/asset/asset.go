@@ -1,9 +1,10 @@
-// Package asset captures what a service cannot live without, and brings it back: file trees, and PostgreSQL clusters by their
-// own replication protocol.
+// Package asset captures what a service cannot live without, and brings it back: file trees, PostgreSQL clusters by their
+// own replication protocol and as dumps, SQLite databases by their backup interface, and what commands write and read.
 //
 // It promises that a capture which did not get everything says so, that a base backup is archived only after every file of
 // it was compared with the server's own manifest, that a Flush which returned holds every transaction that had committed when it
-// was called, and that a restore which could not reach its target fails instead of bringing back another state.
+// was called, that a command which failed leaves no snapshot, and that a restore which could not reach its target fails instead of bringing
+// back another state.
 // Snapshots are found again by their tags alone, so that an estate's history can be read without its spools.
 package asset
 
