@@ -28,6 +28,9 @@ const (
 	stepPages = 1024
 	// busyMillis is how long a database that another holds locked is waited for.
 	busyMillis = 10_000
+	// databaseCut is how many bytes a chunk of a database has: a multiple of every page size, so that a page which changed costs this much
+	// and no more.
+	databaseCut = 128 << 10
 	// immutable opens a database that no one else has open, without making files beside it.
 	immutable = "immutable=1"
 )
@@ -123,7 +126,7 @@ func addDatabase(add func(archive.Entry) error, above []fs.FileInfo, path, dupli
 		at = filepath.Join(at, info.Name())
 		entry := archive.Entry{Path: at, Mode: info.Mode(), ModTime: info.ModTime(), UID: owner.Uid, GID: owner.Gid}
 		if at == path {
-			entry.Content = content
+			entry.Content, entry.Cut = content, databaseCut
 		}
 		if err := add(entry); err != nil {
 			return err

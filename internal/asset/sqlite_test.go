@@ -200,17 +200,25 @@ func TestSQLiteIsCapturedAsItWasAtOneMomentWhileAnotherWrites(t *testing.T) {
 	}
 }
 
-func TestUnchangedSQLiteCostsNothingAgain(t *testing.T) {
-	a := accounts(t, "DELETE", 3000)
+func TestSQLiteCostsAgainWhatChangedAlone(t *testing.T) {
+	a := accounts(t, "DELETE", 6000)
 	r, spool := newRepository(t), t.TempDir()
-	for range 2 {
+	added := func() int {
 		captured, err := CaptureSQLite(t.Context(), r, "main", "office", a, spool, CaptureOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := captured.Snapshot.Summary; captured.Snapshot.Parent != nil && s.DataBlobs != 0 {
-			t.Errorf("a second capture of the same stored %d blobs", s.DataBlobs)
-		}
+		return captured.Snapshot.Summary.DataBlobs
+	}
+	if first := added(); first < 40 {
+		t.Errorf("the first capture stored %d blobs of 128 KiB, the database has 6 MB", first)
+	}
+	if again := added(); again != 0 {
+		t.Errorf("a second capture of the same stored %d blobs", again)
+	}
+	ask(t, a.Path, "UPDATE ballast SET b = zeroblob(1000) WHERE rowid IN (100, 3000);")
+	if changed := added(); changed > 3 {
+		t.Errorf("two changed rows cost %d blobs; want one for each and one for the header", changed)
 	}
 }
 
