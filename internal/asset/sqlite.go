@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -62,9 +63,11 @@ func CaptureSQLite(ctx context.Context, r *repo.Repository, repository, service 
 	if err != nil {
 		return Captured{}, err
 	}
-	if err := os.MkdirAll(spool, 0o700); err != nil {
-		return Captured{}, fmt.Errorf("make spool: %w", err)
+	unlock, err := lockSpool(spool)
+	if err != nil {
+		return Captured{}, err
 	}
+	defer unlock()
 	duplicate := filepath.Join(spool, "database")
 	defer func() { err = errors.Join(err, removeDatabase(duplicate)) }()
 	if err := removeDatabase(duplicate); err != nil { // of a run that was killed
@@ -81,6 +84,25 @@ func CaptureSQLite(ctx context.Context, r *repo.Repository, repository, service 
 		return addDatabase(add, above, a.Path, duplicate)
 	}
 	return capture(ctx, r, repository, []string{a.Path}, into)
+}
+
+// lockSpool makes a directory that one process works in at a time.
+func lockSpool(spool string) (unlock func(), err error) {
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return nil, fmt.Errorf("make spool: %w", err)
+	}
+	dir, err := os.Open(spool)
+	if err != nil {
+		return nil, fmt.Errorf("lock spool: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = errors.New("another kedge captures the asset at this moment")
+		}
+		return nil, fmt.Errorf("lock spool %s: %w", spool, err)
+	}
+	return func() { dir.Close() }, nil
 }
 
 // standing describes the directories above a database and, last, the database itself.

@@ -222,7 +222,7 @@ func TestSQLiteCostsAgainWhatChangedAlone(t *testing.T) {
 	}
 }
 
-func TestDamagedSQLiteIsNotStored(t *testing.T) {
+func TestSQLiteThatCannotBeCopiedWholeIsNotStored(t *testing.T) {
 	r := newRepository(t)
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, path string)
@@ -286,6 +286,15 @@ func TestDamagedSQLiteIsNotStored(t *testing.T) {
 			mustHoldNoSnapshot(t, r)
 		})
 	}
+	spool := t.TempDir()
+	unlock, err := lockSpool(spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CaptureSQLite(t.Context(), r, "main", "office", accounts(t, "DELETE", 100), spool, CaptureOptions{}); err == nil || !strings.Contains(err.Error(), "another kedge") {
+		t.Errorf("beside another capture: %v", err)
+	}
+	unlock()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := CaptureSQLite(ctx, r, "main", "office", accounts(t, "DELETE", 100), t.TempDir(), CaptureOptions{}); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
