@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -40,6 +42,10 @@ func newForgetCommand(term *terminal) *cobra.Command {
 Rules of hours, days, weeks, months and years keep the newest snapshot of each that has any;
 a rule that runs out of snapshots keeps the oldest one too. What only the removed snapshots
 held is freed by "kedge prune", or at once with --prune.
+
+Snapshots of a PostgreSQL cluster's WAL stay, whatever the policy says, as long as a base backup
+stays that needs them. To thin out the many that an agent makes, without losing a moment, use
+--tag kedge:wal --keep-last 1 --prune.
 
 A policy that would leave nothing of a group is refused. To remove all snapshots of a host, tag
 or path, name it and add --unsafe-allow-remove-all. A snapshot that cannot be read is removed if it
@@ -150,7 +156,11 @@ func runForget(ctx context.Context, term *terminal, flags *forgetFlags, args []s
 			return fmt.Errorf("forget: %w; nothing was removed", err)
 		}
 		if len(args) == 0 {
-			if list, err = flags.applyPolicy(term, by, list); err != nil {
+			needed, err := flags.neededWAL(ctx, r, by, list)
+			if err != nil {
+				return fmt.Errorf("forget: %w; nothing was removed", err)
+			}
+			if list, err = flags.applyPolicy(term, by, list, needed); err != nil {
 				return err
 			}
 		}
@@ -185,8 +195,27 @@ func chosenToForget(ctx context.Context, term *terminal, r *repo.Repository, arg
 	return append(list, damaged...), err
 }
 
+// neededWAL returns the snapshots of WAL that are needed by what the policy leaves.
+func (f *forgetFlags) neededWAL(ctx context.Context, r *repo.Repository, by snapshot.GroupBy, list []*snapshot.Snapshot) (map[blob.ID]bool, error) {
+	if !slices.ContainsFunc(list, asset.IsWAL) || f.removeAll {
+		return nil, nil
+	}
+	all, err := snapshot.List(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	removed := map[blob.ID]bool{}
+	for _, g := range by.Groups(list) {
+		_, remove := f.policy.Apply(g.Snapshots, time.Now())
+		for _, sn := range remove {
+			removed[sn.ID] = true
+		}
+	}
+	return asset.NeededWAL(all, func(sn *snapshot.Snapshot) bool { return removed[sn.ID] }), nil
+}
+
 // applyPolicy prints what the policy does to each group, and returns the snapshots to remove.
-func (f *forgetFlags) applyPolicy(term *terminal, by snapshot.GroupBy, list []*snapshot.Snapshot) ([]*snapshot.Snapshot, error) {
+func (f *forgetFlags) applyPolicy(term *terminal, by snapshot.GroupBy, list []*snapshot.Snapshot, needed map[blob.ID]bool) ([]*snapshot.Snapshot, error) {
 	if !f.policy.Empty() {
 		term.printf("Applying Policy: %v", f.policy)
 	}
@@ -195,6 +224,13 @@ func (f *forgetFlags) applyPolicy(term *terminal, by snapshot.GroupBy, list []*s
 	now := time.Now()
 	for _, g := range by.Groups(list) {
 		keep, remove := f.policy.Apply(g.Snapshots, now)
+		remove = slices.DeleteFunc(remove, func(sn *snapshot.Snapshot) bool {
+			if needed[sn.ID] {
+				keep = append(keep, snapshot.Reason{Snapshot: sn, Matches: []string{"needed by base backup"}})
+			}
+			return needed[sn.ID]
+		})
+		slices.SortStableFunc(keep, func(a, b snapshot.Reason) int { return b.Snapshot.Time.Compare(a.Snapshot.Time) })
 		if len(keep) == 0 && !f.removeAll {
 			return nil, fmt.Errorf("forget: the policy would leave none of the %d snapshots for %s, so nothing was removed; "+
 				"add another --keep rule, or name what is to go with --host, --tag or --path and --unsafe-allow-remove-all", len(remove), wording.Plain(g.Key.String()))

@@ -250,3 +250,41 @@ func stopService(t *testing.T, estateFile string) {
 		t.Error(err)
 	}
 }
+
+func TestAPolicyDoesNotForgetTheWALThatABaseBackupNeeds(t *testing.T) {
+	cluster := postgrestest.Start(t)
+	cluster.Superuser(t, "create table ships as select n from generate_series(1, 1000) n; grant select on ships to kedge")
+	estateFile, repository, password := postgresEstate(t, cluster)
+	if out, status := kedgeCommand(t, "init", "-r", repository, "-p", password); status != 0 {
+		t.Fatalf("init: %s", out)
+	}
+	moments := make([]string, 3)
+	for i := range moments {
+		for range 33 { // WAL from before a base backup is dropped by the directory, of 16 segments
+			cluster.Superuser(t, "create table if not exists filler (n int); insert into filler values (1); select pg_switch_wal()")
+		}
+		if out, status := kedgeCommand(t, "backup", "--estate", estateFile); status != 0 {
+			t.Fatalf("backup: %s", out)
+		}
+		moments[i] = query(t, cluster, "select clock_timestamp()::text")
+		cluster.Superuser(t, "insert into ships values (0)")
+	}
+	if out, status := kedgeCommand(t, "forget", "-r", repository, "-p", password, "--tag", "kedge:wal", "--keep-last", "1", "--prune"); status != 0 || !strings.Contains(out, "needed by base backup") {
+		t.Fatalf("forget: exit status %d: %s", status, out)
+	}
+	for i, moment := range moments[:2] {
+		target := filepath.Join(t.TempDir(), "restored")
+		if out, status := kedgeCommand(t, "restore", "--estate", estateFile, "register/database", "--target", target, "--to", moment); status != 0 {
+			t.Fatalf("restore to %s: exit status %d: %s", moment, status, out)
+		}
+		restored := cluster.Open(t, target)
+		restored.Superuser(t, "do $$ begin while pg_is_in_recovery() loop perform pg_sleep(0.05); end loop; end $$")
+		if got := query(t, restored, "select count(*)::text from ships where n = 0"); got != strconv.Itoa(i) {
+			t.Errorf("at the moment %d there are %s ships of number 0", i, got)
+		}
+		restored.Stop()
+	}
+	if out, status := kedgeCommand(t, "check", "-r", repository, "-p", password, "--read-data"); status != 0 {
+		t.Errorf("check: %s", out)
+	}
+}

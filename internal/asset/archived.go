@@ -44,6 +44,7 @@ type archivedWAL struct {
 	size   uint64             // of a segment, bytes
 	from   pglogrepl.LSN      // all from the beginning of a segment
 	end    pglogrepl.LSN      // up to here is stored, of open's timeline and those that it came from
+	since  pglogrepl.LSN      // where the newest base backup begins that end is beyond; 0: there is none
 
 	open    segment                   // the one that end is in
 	pieces  []walPart                 // of open, finished
@@ -93,6 +94,9 @@ func readArchived(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot
 	}
 	if err == nil {
 		a.from, err = parseLSN(tagValue(sn, tagStart))
+	}
+	if since := tagValue(sn, tagSince); err == nil && since != "" {
+		a.since, err = parseLSN(since)
 	}
 	if err != nil {
 		return a, fmt.Errorf("its tags do not say what it holds: %w", err)
@@ -184,10 +188,10 @@ func (a archivedWAL) clone() archivedWAL {
 }
 
 // drop lets the directories go that hold nothing from before on.
-func (a *archivedWAL) drop(before pglogrepl.LSN, timeline uint32) {
+func (a *archivedWAL) drop(before pglogrepl.LSN) {
 	for name := range a.groups {
 		first, ok := parseSegment(name, a.size)
-		if ok && first.timeline <= timeline && pglogrepl.LSN((first.number+walGroup)*a.size) <= before {
+		if ok && pglogrepl.LSN((first.number+walGroup)*a.size) <= before {
 			delete(a.groups, name)
 		}
 	}

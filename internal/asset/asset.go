@@ -26,15 +26,16 @@ func Tag(service, asset string) string { return tagAsset + service + "/" + asset
 
 // The tags of snapshots. Those with a value end in "=".
 const (
-	tagAsset    = "kedge:asset="    // SERVICE/ASSET
-	tagBase     = "kedge:base"      // a PostgreSQL base backup
-	tagWAL      = "kedge:wal"       // PostgreSQL's WAL
-	tagLogical  = "kedge:logical"   // dumps of a PostgreSQL cluster's databases
-	tagProfile  = "kedge:profile"   // what a PostgreSQL cluster looked like
-	tagSystem   = "kedge:system="   // of base and WAL: the cluster's system identifier
-	tagTimeline = "kedge:timeline=" // of base and WAL
-	tagStart    = "kedge:start="    // of base: WAL position from which it must be replayed
-	tagEnd      = "kedge:end="      // of base: up to where it must be replayed; of WAL: up to where it goes
+	tagAsset    = "kedge:asset="      // SERVICE/ASSET
+	tagBase     = "kedge:base"        // a PostgreSQL base backup
+	tagWAL      = "kedge:wal"         // PostgreSQL's WAL
+	tagLogical  = "kedge:logical"     // dumps of a PostgreSQL cluster's databases
+	tagProfile  = "kedge:profile"     // what a PostgreSQL cluster looked like
+	tagSystem   = "kedge:system="     // of base and WAL: the cluster's system identifier
+	tagTimeline = "kedge:timeline="   // of base and WAL
+	tagStart    = "kedge:start="      // of base: WAL position from which it must be replayed; of WAL: from where it goes
+	tagSince    = "kedge:base-start=" // of WAL: where the newest base backup begins that it goes beyond
+	tagEnd      = "kedge:end="        // of base: up to where it must be replayed; of WAL: up to where it goes
 )
 
 // tagValue returns what follows prefix in the snapshot's tag that begins with it, "" if none does.

@@ -101,9 +101,8 @@ func (p *Postgres) storeLocked(ctx context.Context, r *repo.Repository, reposito
 		now = newest.Time.Add(time.Microsecond) // the order of snapshots is that of their times
 	}
 	u := &walUpload{archivedWAL: p.archived.clone(), dir: p.walDir(), now: now, base: base}
-	// What is older than the newest base goes once a snapshot holds all up to there: that one stays for older bases.
-	if u.newest != nil && base.start != 0 && u.end >= base.start {
-		u.drop(base.start, uint32(base.timeline))
+	if u.since != 0 {
+		u.drop(u.since) // the snapshot before holds all up to there: it stays for older base backups
 	}
 	timeline, reached := p.progress.where()
 	sn, err := describeWAL(now, path.Join("/", p.name, "wal"))
@@ -128,6 +127,12 @@ func (p *Postgres) storeLocked(ctx context.Context, r *repo.Repository, reposito
 	sn.Tags = []string{
 		tagAsset + p.name, tagSystem + system, tagWAL, fmt.Sprintf("%s%d", tagTimeline, u.open.timeline),
 		tagStart + u.from.String(), tagEnd + u.end.String(),
+	}
+	if base.start != 0 && base.start <= u.end {
+		u.since = base.start
+	}
+	if u.since != 0 {
+		sn.Tags = append(sn.Tags, tagSince+u.since.String())
 	}
 	sn.Summary = &u.summary
 	if u.newest != nil {

@@ -146,7 +146,7 @@ func (p *Postgres) fetchBase(ctx context.Context, add func(archive.Entry) error)
 	if _, err := p.identify(ctx, conn); err != nil {
 		return baseInfo{}, err
 	}
-	if _, err := p.ensureSlot(ctx, conn); err != nil {
+	if _, _, err := p.ensureSlot(ctx, conn); err != nil {
 		return baseInfo{}, err
 	}
 	return receiveBase(ctx, conn, p.data, "kedge "+p.name, add)

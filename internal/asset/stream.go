@@ -84,13 +84,14 @@ func (p *Postgres) streamOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.slotStart, err = p.ensureSlot(ctx, conn); err != nil {
+	var slotMade bool
+	if p.slotStart, slotMade, err = p.ensureSlot(ctx, conn); err != nil {
 		return err
 	}
 	if err := p.saveHistory(ctx, conn, system.Timeline); err != nil {
 		return err
 	}
-	timeline, start, err := p.startPosition(system)
+	timeline, start, err := p.startPosition(system, slotMade)
 	if err != nil {
 		return err
 	}
@@ -240,14 +241,14 @@ func (p *Postgres) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segme
 // holdsCommits tells whether commits on the server wait until the repository has them.
 func (p *Postgres) holdsCommits() bool { return p.synchronous || p.awaited.Load() }
 
-// ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it. A slot
-// that the server has given up on is made anew.
-func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.LSN, error) {
+// ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it, and whether it is
+// new. A slot that the server has given up on is made anew.
+func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (start pglogrepl.LSN, isNew bool, err error) {
 	p.slotting.Lock()
 	defer p.slotting.Unlock()
 	made, err := p.makeSlot(ctx, conn)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	row, err := p.readSlot(ctx, conn)
 	if err == nil && row[0] == "physical" && row[1] == "" {
@@ -260,13 +261,14 @@ func (p *Postgres) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (pglogre
 		}
 	}
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	p.slotsMade += made
 	if row[0] != "physical" {
-		return 0, fmt.Errorf("replication slot %s is %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], p.slot)
+		return 0, false, fmt.Errorf("replication slot %s is %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], p.slot)
 	}
-	return parseLSN(row[1])
+	start, err = parseLSN(row[1])
+	return start, made > 0, err
 }
 
 // makeSlot returns how many slots it made: none if there was one.
@@ -296,9 +298,9 @@ func (p *Postgres) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []str
 	return queryRow(ctx, ordinary, `SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '`+p.slot+`'`, 2)
 }
 
-// startPosition returns where to go on: at the beginning of the newest segment of the spool; on the next timeline, once all of the one
-// before is there; in an empty spool where the slot begins.
-func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult) (timeline int32, start pglogrepl.LSN, err error) {
+// startPosition returns where to go on: at the beginning of the newest segment of the spool, or later if the slot says that all of that was
+// received; on the next timeline, once all of the one before is there; in an empty spool where the slot begins.
+func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult, slotMade bool) (timeline int32, start pglogrepl.LSN, err error) {
 	segments, held, err := listSegments(p.walDir())
 	if err != nil {
 		return 0, 0, err
@@ -307,7 +309,8 @@ func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult) (timelin
 		return 0, 0, fmt.Errorf("%w: its WAL segments have %d bytes, the spool's %d", errOtherCluster, p.segmentSize, held)
 	}
 	at := segment{uint32(system.Timeline), uint64(p.slotStart) / p.segmentSize}
-	if n := len(segments); n > 0 {
+	// The server need not have what is before the slot.
+	if n := len(segments); n > 0 && (slotMade || segments[n-1].timeline != at.timeline || segments[n-1].number > at.number) {
 		at = segments[n-1]
 	}
 	if compareSegments(at, p.skipTo) < 0 {
