@@ -31,22 +31,23 @@ const (
 	maxVerdict = 5
 )
 
-// VerifyPostgres examines a cluster's data directory, a.Data, that no server runs on: one that RestorePostgres filled, which it makes recover
-// first, or one that was shut down. a.Bin names PostgreSQL's programs, and a.Connect a role that exists in the cluster and a
-// database; neither its host nor a password is used.
+// VerifyPostgres examines a cluster's data directory, a.Data, that no server runs on: one that RestorePostgres filled, which it
+// makes recover first, or one that was shut down. a.Bin names PostgreSQL's programs, and a.Connect a role that exists in the
+// cluster and a database; neither its host nor a password is used.
 //
-// It starts a server of its own there, as the account that owns the files, without a network where the kernel lets, on a socket that only
-// kedge reaches, with settings that let the server forgive nothing. In every database, of the system's catalogs too, it
+// It starts a server of its own there, as the account that owns the files, without a network where the kernel lets, on a socket
+// that only kedge reaches, with settings that let the server forgive nothing. In every database, of the system's catalogs too, it
 //
-//   - compares every B-tree index with its table and within itself (amcheck's bt_index_parent_check with heapallindexed and rootdescend),
-//   - checks every table and its TOAST table block by block (verify_heapam, from PostgreSQL 14),
+//   - compares every B-tree index with its table and within itself (amcheck's bt_index_parent_check, heapallindexed and
+//     rootdescend),
+//   - checks every table and its TOAST table block by block (amcheck's verify_heapam, from PostgreSQL 14),
 //   - reads every row of every table, materialized view and sequence, and every large object, to the last out-of-line value,
 //
 // and, once the server was shut down, compares every page's checksum, where the cluster has checksums (pg_checksums).
 //
-// The error is nil if nothing damaged was found; damage is in the result as well. What could not be checked, because amcheck is not
-// installed or no tool knows such an index, is in the result's Unchecked and no error. Row, index and table data that is whole in
-// structure but false is not noticed: that is for probes. The libraries that the cluster preloads are not, so that one whose WAL needs them can be
+// The error is nil if nothing damaged was found; damage is in the result as well. What could not be checked, because amcheck is
+// not installed or no tool knows such an index, is in the result's Unchecked and no error. Data that is whole in structure and
+// false is not noticed: that is for probes. The libraries that the cluster preloads are not loaded: one whose WAL needs them can be
 // examined only after its own server has recovered it.
 //
 // The cluster is left shut down, on a new timeline if it recovered, with no extension or function added. When ctx

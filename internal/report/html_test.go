@@ -172,3 +172,13 @@ func TestJSONHasListsAndNeverNullForThem(t *testing.T) {
 }
 
 func asList(v any) []any { l, _ := v.([]any); return l }
+
+func TestPagesTellWhatADrillCheckedOfADatabase(t *testing.T) {
+	for name, page := range pages(t, story()) {
+		for _, want := range []string{"213,442 rows in 6 tables and 10 indexes of 5 databases checked", "NOT checked: indexes of kind gin"} {
+			if !strings.Contains(string(page), want) {
+				t.Errorf("page %s does not say %q", name, want)
+			}
+		}
+	}
+}
