@@ -15,6 +15,7 @@ import (
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/profile"
 	"github.com/kedge-project/kedge/internal/serverlog"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // Assessment is the history of services' assets. Each series is a TreeSeries or a ClusterSeries, in the estate's order.
@@ -83,6 +84,9 @@ func (a *Agent) Assess(ctx context.Context, services []string) (Assessment, erro
 	return result, err
 }
 
+// maxAssessed is how many profiles of a cluster are judged: three weeks of them, one an hour.
+const maxAssessed = 500
+
 // assessCluster judges a cluster's profiles and captured WAL.
 func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, declared estate.Asset) (ClusterSeries, error) {
 	series := ClusterSeries{Service: service.Name, Asset: declared.Name, Kind: declared.Kind, Snapshots: []ClusterSnapshot{}}
@@ -92,7 +96,7 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 	}
 	names := asset.Names{}
 	var profiles []asset.StoredProfile
-	err = asset.EachProfile(ctx, r, service.Name, declared.Name, func(p asset.StoredProfile) error {
+	older, err := asset.EachProfile(ctx, r, service.Name, declared.Name, maxAssessed, func(p asset.StoredProfile) error {
 		if len(p.Databases) > 0 { // else it saw nothing
 			profiles = append(profiles, p)
 			names.Add(p.Profile)
@@ -102,6 +106,9 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 	})
 	if err != nil || len(profiles) == 0 {
 		return series, err
+	}
+	if older > 0 {
+		series.LeftOut = append(series.LeftOut, profile.LeftOut{What: wording.Number(int64(older), "older profile"), Reason: fmt.Sprintf("the newest %d are judged", maxAssessed)})
 	}
 	dir, err := os.MkdirTemp("", "kedge-assess-")
 	if err != nil {

@@ -153,6 +153,9 @@ func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declare
 	return nil
 }
 
+// maxRemembered is how many stored profiles say what is usual: a week of them, one an hour.
+const maxRemembered = 168
+
 // newDetector makes the detector of a cluster whose WAL is being streamed. It knows what stored profiles say.
 func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declared estate.Asset, postgres *asset.Postgres) (*database.Detector, error) {
 	reader, err := asset.ReadTransactions(declared.Bin, postgres.WAL(), "")
@@ -168,7 +171,7 @@ func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declar
 		names: asset.Names{}, unknown: map[asset.Relation]bool{},
 	}
 	judge := database.NewJudge(service.Name, declared.Name)
-	err = asset.EachProfile(ctx, r, service.Name, declared.Name, func(p asset.StoredProfile) error {
+	_, err = asset.EachProfile(ctx, r, service.Name, declared.Name, maxRemembered, func(p asset.StoredProfile) error {
 		judge.Remember(p.Profile)
 		if len(p.Databases) > 0 {
 			judge.Resume(p.Profile)

@@ -37,12 +37,12 @@ func (a *Agent) Shut(ctx context.Context, incident string, order []string) error
 	return nil
 }
 
-// hitServices lists the services that signals name, each once, in the order of their signals.
+// hitServices lists the services that signals name, each once, in the order of their signals. What every deployment raises hits none.
 func hitServices(signals []event.Signal) []string {
 	var hit []string
 	seen := map[string]bool{}
 	for _, s := range signals {
-		if !seen[s.Service] {
+		if !seen[s.Service] && s.Strength >= counted {
 			seen[s.Service] = true
 			hit = append(hit, s.Service)
 		}
@@ -101,24 +101,27 @@ func (a *Agent) OpenIncident(ctx context.Context, incident string, signals []eve
 }
 
 // attackStrength is the strength from which one signal alone is taken for an attack; two kinds of signals that belong
-// together are one too, whatever their strength.
+// together are one too, but for those that every deployment raises.
 const attackStrength = 0.9
 
 // Classify says whether an incident's signals are an attack or a fault.
 func Classify(signals []event.Signal) event.IncidentClassified {
 	var techniques []string
-	kinds := map[string]bool{}
+	kinds, counting := map[string]bool{}, map[string]bool{}
 	strongest := 0.0
 	for _, s := range signals {
 		if !kinds[s.Technique] {
 			kinds[s.Technique] = true
 			techniques = append(techniques, s.Technique)
 		}
+		if s.Strength >= counted {
+			counting[s.Technique] = true
+		}
 		strongest = max(strongest, s.Strength)
 	}
 	c := event.IncidentClassified{Class: "fault", Techniques: techniques}
 	c.Reason = fmt.Sprintf("%d techniques seen, the strongest signal at %.2f", len(techniques), strongest)
-	if len(techniques) >= 2 || strongest >= attackStrength {
+	if len(counting) >= 2 || strongest >= attackStrength {
 		c.Class = "attack"
 	}
 	return c

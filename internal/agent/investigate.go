@@ -143,7 +143,8 @@ func (a *Agent) addCluster(ctx context.Context, f *Findings, service *estate.Ser
 }
 
 const (
-	// counted is the strength from which a signal moves the last clean point of a cluster: what every deployment raises is weaker.
+	// counted is the strength from which a signal makes an incident, and moves the last clean point of a cluster: what every deployment raises
+	// is weaker.
 	counted = 0.5
 	// together is how long before the first such signal a weaker one belongs to it: an intruder's function before an intruder's change.
 	together = time.Hour

@@ -80,7 +80,8 @@ func TestTheLastCleanPointIsBeforeAllThatTheIntruderDidAndNotBeforeLastWeeksDepl
 func TestOneWeakSignalIsAFaultAndTwoTechniquesAreAnAttack(t *testing.T) {
 	weak := event.Signal{Technique: "T1491.002", Strength: 0.5}
 	strong := event.Signal{Technique: "T1486", Strength: 0.99}
-	other := event.Signal{Technique: "T1189", Strength: 0.4}
+	other := event.Signal{Technique: "T1189", Strength: 0.5}
+	deployed := event.Signal{Technique: "T1505.001", Service: "gisis", Strength: 0.3}
 	for _, c := range []struct {
 		name    string
 		signals []event.Signal
@@ -90,10 +91,14 @@ func TestOneWeakSignalIsAFaultAndTwoTechniquesAreAnAttack(t *testing.T) {
 		{"the same technique twice", []event.Signal{weak, weak}, "fault"},
 		{"one strong signal", []event.Signal{strong}, "attack"},
 		{"two weak techniques", []event.Signal{weak, other}, "attack"},
+		{"a deployment that changes many rows", []event.Signal{deployed, weak}, "fault"},
 		{"nothing", nil, "fault"},
 	} {
 		if got := Classify(c.signals).Class; got != c.want {
 			t.Errorf("%s: classified as %s, want %s", c.name, got, c.want)
 		}
+	}
+	if hit := hitServices([]event.Signal{deployed}); len(hit) != 0 {
+		t.Errorf("a deployment would shut %q", hit)
 	}
 }

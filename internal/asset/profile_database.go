@@ -115,7 +115,7 @@ func (p *profiler) tables(ctx context.Context, conn *pgconn.PgConn, database str
 SELECT c.oid, n.nspname || '.' || c.relname, format('%%I.%%I', n.nspname, c.relname), coalesce(pg_relation_filenode(c.oid), 0), coalesce(pg_relation_filenode(c.reltoastrelid), 0),
        greatest(0, CASE WHEN coalesce(s.n_live_tup, 0) > 0 THEN s.n_live_tup ELSE c.reltuples END)::bigint, coalesce(pg_total_relation_size(c.oid), 0),
        coalesce(s.n_tup_ins, 0), coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0), c.relrowsecurity,
-       coalesce(pg_relation_size(c.oid), 0), coalesce(pg_table_size(c.oid), 0)
+       coalesce(pg_relation_size(c.oid), 0), coalesce(pg_table_size(c.oid), 0), c.relispartition
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname <> 'pg_catalog' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_toast'
  ORDER BY 2 LIMIT %d`, profile.MaxTables+1))
@@ -132,7 +132,7 @@ SELECT c.oid, n.nspname || '.' || c.relname, format('%%I.%%I', n.nspname, c.reln
 		}
 		list[i] = lookedAt{relation: row[2], main: parseInt(row[11]), heap: parseInt(row[12]), Table: profile.Table{
 			Name: row[1], File: file, Toast: toast, Rows: parseInt(row[5]), Bytes: parseInt(row[6]),
-			Inserted: parseInt(row[7]), Updated: parseInt(row[8]), Deleted: parseInt(row[9]), RowSecurity: row[10] == "t",
+			Inserted: parseInt(row[7]), Updated: parseInt(row[8]), Deleted: parseInt(row[9]), RowSecurity: row[10] == "t", Partition: row[13] == "t",
 		}}
 		at[row[0]] = i
 	}

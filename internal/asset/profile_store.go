@@ -49,30 +49,35 @@ type StoredProfile struct {
 	Snapshot *snapshot.Snapshot
 }
 
-// EachProfile calls fn for the profiles of a cluster that a repository holds, the oldest first, until fn fails.
-func EachProfile(ctx context.Context, r *repo.Repository, service, name string, fn func(StoredProfile) error) error {
+// EachProfile calls fn for the newest profiles of a cluster that a repository holds, at most so many, the oldest of them first, until fn
+// fails. It returns how many older ones there are.
+func EachProfile(ctx context.Context, r *repo.Repository, service, name string, most int, fn func(StoredProfile) error) (older int, err error) {
 	all, err := snapshot.List(ctx, r)
 	if err != nil {
-		return fmt.Errorf("list profiles of %s/%s: %w", service, name, err)
+		return 0, fmt.Errorf("list profiles of %s/%s: %w", service, name, err)
 	}
-	for _, sn := range all {
-		if !slices.Contains(sn.Tags, Tag(service, name)) || !slices.Contains(sn.Tags, tagProfile) || len(sn.Paths) != 1 {
-			continue
-		}
+	filter := profileFilter(service, name)
+	all = slices.DeleteFunc(all, func(sn *snapshot.Snapshot) bool { return !filter.Match(sn) || len(sn.Paths) != 1 })
+	older = max(0, len(all)-most)
+	for _, sn := range all[older:] {
 		p, err := loadProfile(ctx, r, sn)
 		if err != nil {
-			return fmt.Errorf("read profile of %s/%s in snapshot %s: %w", service, name, sn.ID.Short(), err)
+			return older, fmt.Errorf("read profile of %s/%s in snapshot %s: %w", service, name, sn.ID.Short(), err)
 		}
 		if err := fn(StoredProfile{p, sn}); err != nil {
-			return err
+			return older, err
 		}
 	}
-	return nil
+	return older, nil
+}
+
+func profileFilter(service, name string) snapshot.Filter {
+	return snapshot.Filter{Tags: [][]string{{Tag(service, name), tagProfile}}}
 }
 
 // NewestProfile returns the newest profile of a cluster that a repository holds, nil if it holds none.
 func NewestProfile(ctx context.Context, r *repo.Repository, service, name string) (*profile.Profile, error) {
-	sn, err := snapshot.Find(ctx, r, "latest", snapshot.Filter{Tags: [][]string{{Tag(service, name), tagProfile}}})
+	sn, err := snapshot.Find(ctx, r, "latest", profileFilter(service, name))
 	if errors.Is(err, snapshot.ErrNotFound) {
 		return nil, nil
 	}
@@ -105,7 +110,7 @@ func loadProfile(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot)
 var ErrNoWAL = errors.New("the repository holds no WAL without a gap since one of its base backups")
 
 // maxBatch is how many segments of captured WAL stand on the disk at once while they are read.
-const maxBatch = 8
+const maxBatch = 4
 
 // EachTransaction calls fn for the transactions that the captured WAL of a cluster holds, in the order in which they committed: those
 // since the newest base backup that ended before position from, or since the oldest that the WAL goes on from. It brings segments

@@ -160,12 +160,18 @@ func TestProfilesAndTransactionsAreReadBackFromTheRepository(t *testing.T) {
 	}
 
 	var got []string
-	err := EachProfile(t.Context(), r, "gisis", "database", func(p StoredProfile) error {
+	older, err := EachProfile(t.Context(), r, "gisis", "database", 2, func(p StoredProfile) error {
 		got = append(got, p.LSN)
 		return nil
 	})
-	if err != nil || strings.Join(got, " ") != strings.Join(positions, " ") {
-		t.Errorf("profiles at %q (%v), want %q", got, err, positions)
+	if err != nil || strings.Join(got, " ") != strings.Join(positions[1:], " ") || older != 1 {
+		t.Errorf("profiles at %q and %d older (%v), want those at %q and one", got, older, err, positions[1:])
+	}
+	if newest, err := NewestProfile(t.Context(), r, "gisis", "database"); err != nil || newest.LSN != positions[2] {
+		t.Errorf("the newest profile is %+v (%v)", newest, err)
+	}
+	if none, err := NewestProfile(t.Context(), r, "another", "database"); err != nil || none != nil {
+		t.Errorf("a cluster without profiles has %+v (%v)", none, err)
 	}
 	names, err := RelationNames(t.Context(), c.Connect, c.PasswordFile)
 	if err != nil {

@@ -5,9 +5,40 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 )
+
+func TestWALThatEndsWithASegmentIsReadAtOnce(t *testing.T) {
+	c := postgrestest.Start(t)
+	p := open(t, c)
+	stop := stream(t, p)
+	s := connect(t, c)
+	s.do("CREATE TABLE ships (imo int)")
+	c.Superuser(t, "SELECT pg_switch_wal()")
+	s.do("INSERT INTO ships VALUES (1)")
+	catchUp(t, p)
+	stop()
+	segments, size, err := listSegments(p.WAL())
+	if err != nil || len(segments) < 2 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	if err := os.Remove(filepath.Join(p.WAL(), segments[len(segments)-1].name(size))); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := ReadTransactions(c.Bin, p.WAL(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if got, err := reader.Next(t.Context()); err != nil || len(got) == 0 {
+		t.Errorf("%d transactions, %v", len(got), err)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("it took %v: pg_waldump waited for the next segment", took)
+	}
+}
 
 func TestWALThatIsGoneBeforeItWasReadIsToldOnce(t *testing.T) {
 	c := postgrestest.Start(t)

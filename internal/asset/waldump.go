@@ -59,7 +59,11 @@ func (d dump) each(ctx context.Context, fn func(record) error) (last pglogrepl.L
 	if d.managers == nil {
 		d.managers = []string{"Heap", "Heap2", "Transaction", "XLOG"}
 	}
-	arguments := []string{"--path=" + d.wal, fmt.Sprintf("--timeline=%d", d.newest.timeline), "--start=" + d.start.String()}
+	// Without an end pg_waldump waits five seconds for a segment that is not there yet.
+	arguments := []string{
+		"--path=" + d.wal, fmt.Sprintf("--timeline=%d", d.newest.timeline), "--start=" + d.start.String(),
+		"--end=" + pglogrepl.LSN((d.newest.number+1)*d.size).String(),
+	}
 	choosy, err := d.choosy()
 	if err != nil {
 		return 0, err

@@ -95,6 +95,8 @@ type Table struct {
 	Inserted int64 `json:"inserted"`
 	Updated  int64 `json:"updated"`
 	Deleted  int64 `json:"deleted"`
+	// Partition says that it is a part of another table.
+	Partition bool `json:"partition,omitempty"`
 	// RowSecurity says that policies restrict who sees which rows.
 	RowSecurity bool     `json:"row_security,omitempty"`
 	Columns     []Column `json:"columns,omitempty"` // those that hold text

@@ -50,6 +50,7 @@ type history struct {
 
 	raised   int // rows that were raised last
 	raisedAt time.Time
+	emptied  bool // it was emptied or dropped, and that was raised
 }
 
 // change is what one transaction did to a table.

@@ -169,14 +169,14 @@ func (d *Detector) look(ctx context.Context) ([]event.Signal, error) {
 	if err != nil {
 		return signals, err
 	}
-	material := d.material(&p)
+	material, busy := d.material(&p), d.judge.busy()
 	signals = append(signals, d.judge.Profile(&p)...)
 	more, err := d.judge.Transactions(later)
 	signals = append(signals, more...)
 	if err != nil {
 		return signals, err
 	}
-	if age := d.now().Sub(d.stored); age >= storeEvery || age >= storeAtMost && (material || len(signals) > 0) {
+	if age := d.now().Sub(d.stored); age >= storeEvery && (busy || material) || age >= storeAtMost && (material || len(signals) > 0) {
 		if err := d.source.Store(ctx, p); err != nil {
 			return signals, fmt.Errorf("keep what %s/%s looks like: %w", d.service, d.asset, err)
 		}

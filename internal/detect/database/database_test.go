@@ -552,3 +552,28 @@ func FuzzParseLSN(f *testing.F) {
 	f.Add("/")
 	f.Fuzz(func(t *testing.T, s string) { parseLSN(s) })
 }
+
+func TestEmptiedStagingTablesAndDroppedPartitionsAreNoAlarm(t *testing.T) {
+	s := newServer()
+	s.now.Databases[0].Tables = append(s.now.Databases[0].Tables, profile.Table{Name: "public.log_2020", File: 104, Rows: 500_000, Bytes: 90 << 20, Partition: true})
+	d := watched(t, s)
+	s.change("pg_class", Counts{Delete: 1})
+	s.now.Databases[0].Tables = s.now.Databases[0].Tables[:3]
+	s.write(3100)
+	if got := one(t, detectAll(t, d), "rows.altered"); got.Strength >= 0.5 {
+		t.Errorf("a dropped partition is %+v", got)
+	}
+	// A table that is emptied again and again is raised once.
+	ships := *s.table("public.ships")
+	for i := range 3 {
+		s.change("pg_class", Counts{Update: 1})
+		*s.table("public.ships") = profile.Table{Name: "public.ships", File: uint32(400 + i)}
+		s.write(3100)
+		if signals := detectAll(t, d); len(signals) != 1 && i == 0 || len(signals) != 0 && i > 0 {
+			t.Errorf("emptied for the %d. time raised %+v", i+1, signals)
+		}
+		*s.table("public.ships") = ships
+		s.write(3100)
+		detectAll(t, d)
+	}
+}

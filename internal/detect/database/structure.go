@@ -246,8 +246,16 @@ func (j *Judge) lost(before, now *profile.Database) []event.Signal {
 		t := now.Table(old.Name)
 		switch {
 		case old.Rows >= minRows && (t == nil || t.File != old.File && t.Rows < old.Rows/2 && t.Bytes < old.Bytes/2):
-			names = append(names, now.Name+"."+old.Name)
-			rows += old.Rows
+			name := now.Name + "." + old.Name
+			h := j.history(name)
+			if h.emptied {
+				continue // as staging tables are
+			}
+			h.emptied = true
+			names = append(names, name)
+			if !old.Partition { // old ones are dropped as new ones come
+				rows += old.Rows
+			}
 		case t != nil && old.RowSecurity && !t.RowSecurity:
 			opened = append(opened, now.Name+"."+old.Name)
 		}
