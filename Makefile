@@ -7,7 +7,7 @@
 # make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
-TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3
 FUZZTIME ?= 30s
 GO ?= go
 
@@ -20,7 +20,7 @@ exercise: packages build
 	bin/kedge exercise $(EXERCISE_FLAGS)
 
 test: test-packages
-	$(GO) test ./...
+	$(GO) test -timeout 20m ./...
 
 test-long: test-packages
 	$(GO) test -race -count=1 -timeout 40m ./...
