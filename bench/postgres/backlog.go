@@ -89,12 +89,20 @@ func marked(dir, mark string) (names []string, err error) {
 	return names, err
 }
 
+// makeRoom removes what only restores needed.
+func (s *session) makeRoom(context.Context) error {
+	err := errors.Join(os.RemoveAll(baseBackup{s}.repository()), os.RemoveAll(filepath.Join(pgBackRest{s}.repository(), "backup")))
+	copies, globbing := filepath.Glob(filepath.Join(s.barman().home(), "*", "base", "*", "data"))
+	err = errors.Join(err, globbing)
+	for _, dir := range copies {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
 // prepareBacklog makes the WAL that waits.
 func (s *session) prepareBacklog(ctx context.Context) error {
-	// What only restores needed makes room.
-	err := errors.Join(os.RemoveAll(baseBackup{s}.repository()), os.RemoveAll(s.barman().home()),
-		os.RemoveAll(filepath.Join(pgBackRest{s}.repository(), "backup")), s.forgetMarks())
-	if err != nil {
+	if err := errors.Join(os.RemoveAll(s.barman().home()), s.forgetMarks()); err != nil { // barman is not needed any more
 		return err
 	}
 	if _, err := s.server.askOne(ctx, "SELECT 1 FROM (SELECT pg_switch_wal()) AS switched"); err != nil {

@@ -101,8 +101,8 @@ func (opt options) check() error {
 			}
 		}
 	}
-	if opt.scale < 1 || opt.rounds < 1 || opt.backlog < 1 || opt.load < time.Second {
-		return errors.New("-scale, -rounds and -backlog are at least 1, -load a second")
+	if opt.scale < 1 || opt.rounds < 1 || opt.backlog < 1 || opt.load < 2*time.Second {
+		return errors.New("-scale, -rounds and -backlog are at least 1, -load two seconds")
 	}
 	return nil
 }

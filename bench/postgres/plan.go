@@ -72,6 +72,9 @@ func (s *session) plan(round int) []step {
 	if s.wants(stageRestore) {
 		p.restore(base, rest, bar, own)
 	}
+	if s.wants(stageCommit) || s.wants(stageBacklog) {
+		p.prepare("", "make room", s.makeRoom)
+	}
 	if s.wants(stageCommit) {
 		p.commit(rest, bar, own)
 	}

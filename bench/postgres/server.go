@@ -98,8 +98,8 @@ func (s *session) start(data, sockets string, options ...string) (*server, error
 		return nil, err
 	}
 	defer out.Close()
-	// It ends in its own order, by stop: it must outlive a context that others need it to end in.
-	cmd := s.command(context.WithoutCancel(context.Background()), argv...)
+	// stop ends it: what else ends with the run's context needs it until then.
+	cmd := s.command(context.Background(), argv...)
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -113,7 +113,7 @@ func (s *session) start(data, sockets string, options ...string) (*server, error
 	return sv, nil
 }
 
-// stop shuts the server down. at once leaves it to recover when it is started again.
+// stop shuts the server down. atOnce leaves it to recover when it is started again.
 func (sv *server) stop(atOnce bool) {
 	if sv == nil {
 		return

@@ -246,28 +246,9 @@ func (sv *server) check(ctx context.Context, wanted state, moment time.Time) err
 	return nil
 }
 
-// loadServer loads the server and notes a moment in the middle, and what the server held then and holds in the end.
-func (s *session) loadServer(ctx context.Context) error {
-	begin, err := s.server.askOne(ctx, "SELECT clock_timestamp()")
-	if err != nil {
-		return err
-	}
+// loadServer loads the server, notes a moment in the middle, and what the server held then and holds in the end.
+func (s *session) loadServer(ctx context.Context) (err error) {
 	if err := s.loadReceived(ctx); err != nil {
-		return err
-	}
-	// The longest time without a commit, about the middle: what belongs to the state before it is beyond doubt.
-	text, err := s.server.askOne(ctx, fmt.Sprintf(`WITH commits AS (
-	SELECT pg_xact_commit_timestamp(xmin) AS at FROM pgbench_history
-), pauses AS (
-	SELECT at, lead(at) OVER (ORDER BY at) - at AS long FROM commits
-	WHERE at BETWEEN timestamptz '%[1]s' + 0.4 * (clock_timestamp() - timestamptz '%[1]s')
-		AND timestamptz '%[1]s' + 0.6 * (clock_timestamp() - timestamptz '%[1]s')
-)
-SELECT at + long / 2 FROM pauses WHERE long IS NOT NULL ORDER BY long DESC LIMIT 1`, begin))
-	if err != nil {
-		return fmt.Errorf("find a moment in the load: %w", err)
-	}
-	if s.moment, err = parseStamp(text); err != nil {
 		return err
 	}
 	if s.atMoment, err = s.server.stateAt(ctx, s.moment); err != nil {
@@ -280,10 +261,7 @@ SELECT at + long / 2 FROM pauses WHERE long IS NOT NULL ORDER BY long DESC LIMIT
 // loadReceived loads the server. barman receives the WAL meanwhile: it chooses what leads to a moment by the times of its files.
 // The others store it afterwards.
 func (s *session) loadReceived(ctx context.Context) error {
-	load := func() error {
-		_, err := s.load(ctx, s.opt.load)
-		return err
-	}
+	load := func() error { return s.loadTwice(ctx) }
 	if !s.compares("barman") || s.broken["barman"] != nil {
 		return load()
 	}
@@ -297,6 +275,22 @@ func (s *session) loadReceived(ctx context.Context) error {
 		return load()
 	}
 	return loaded
+}
+
+// loadTwice loads the server in two halves. Nothing commits at the moment between, so that what belongs to it is beyond doubt.
+func (s *session) loadTwice(ctx context.Context) error {
+	if _, err := s.load(ctx, s.opt.load/2); err != nil {
+		return err
+	}
+	text, err := s.server.askOne(ctx, "SELECT clock_timestamp()")
+	if err != nil {
+		return err
+	}
+	if s.moment, err = parseStamp(text); err != nil {
+		return err
+	}
+	_, err = s.load(ctx, s.opt.load/2)
+	return err
 }
 
 // fillCluster makes the cluster that all work is done on.

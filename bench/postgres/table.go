@@ -94,8 +94,9 @@ compared with the original's at that moment before its time counted.
 - Stored: bytes that the program's repository gained, with the WAL that a base backup itself brings.
 - kedge takes a base backup, streams and flushes, as `+"`kedge backup --estate`"+` does. pgBackRest runs two processes, zstd level 1,
   bundles and block incremental. barman streams. restic backs up a plain copy of pg_basebackup, which is part of its time.
-- A program had stored all WAL when its base backup began. The load is pgbench's own transactions, four at a time, for %v; barman
-  receives WAL meanwhile, the others store it afterwards. What a transaction takes is pgbench's average under such a load.
+- A program had stored all WAL when its base backup began. The load is pgbench's own transactions, four at a time, for %v, with a
+  short pause in the middle, which is the moment to restore to; barman receives WAL meanwhile, the others store it afterwards.
+  What a transaction takes is pgbench's average under such a load.
 - The backlog comes from updates of every row. archive-push and cp are started segment by segment, as the server's archiver does.
 - Servers: data checksums, fsync=%s, no autovacuum. Before each work: a checkpoint, all written to disk, memory touched.
 
