@@ -264,7 +264,7 @@ func damageIsNamed(t *testing.T, c *postgrestest.Cluster) {
 				// its own length (1) with one to fill (access/htup_details.h).
 				overwrite(t, file("ships"), ship, -1-4-6, "\x04")
 			},
-			want: []string{"database app, table public.ships: block 2, line pointer 136: number of attributes 4 exceeds maximum expected for table 3"}, count: 1,
+			want: []string{"database app, table public.ships: block 2, line pointer 136: number of attributes 4 exceeds maximum "}, count: 1,
 		},
 		"a stored value that cannot be unpacked": {
 			damage: func(t *testing.T, file func(string) string) {
