@@ -298,8 +298,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// eachRecord calls fn for every line of out that is a record of interest. With whole, out holds all records, of which each
-// must name the one before it: names that users choose stand in some, with line breaks that could pass for a record.
+// eachRecord calls fn for every line of out that is a record of interest. Each must name the one before it, if whole says that out holds
+// all records, else that or a later one: names that users choose stand in some, with line breaks that could pass for a record.
 func eachRecord(out io.Reader, whole bool, fn func(record) error) error {
 	rd := bufio.NewReaderSize(out, 64<<10)
 	var line []byte
@@ -315,8 +315,8 @@ func eachRecord(out io.Reader, whole bool, fn func(record) error) error {
 		}
 		if len(line) > 0 {
 			r, problem := parseRecord(string(bytes.TrimRight(line, "\r\n")))
-			if problem == nil && whole && r.lsn != 0 {
-				if before != 0 && r.prev != before {
+			if problem == nil && r.lsn != 0 {
+				if r.prev < before || whole && before != 0 && r.prev != before {
 					return fmt.Errorf("read pg_waldump: the record after %s is said to be at %s, after %s", before, r.lsn, r.prev)
 				}
 				before = r.lsn
