@@ -40,6 +40,44 @@ func TestWALThatEndsWithASegmentIsReadAtOnce(t *testing.T) {
 	}
 }
 
+func TestWALThatIsCutInTheFirstRecordOfASegmentIsReadUpToThere(t *testing.T) {
+	c := postgrestest.Start(t)
+	p := open(t, c)
+	stop := stream(t, p)
+	s := connect(t, c)
+	s.do("CREATE TABLE notes (text text)")
+	c.Superuser(t, "SELECT pg_switch_wal()")
+	// The first record after the switch is longer than a page: a message of 30 kB.
+	c.Superuser(t, "SELECT pg_logical_emit_message(false, 'test', repeat('x', 30000))")
+	s.do("INSERT INTO notes VALUES ('committed, and so flushed')")
+	catchUp(t, p)
+	stop()
+	segments, size, err := listSegments(p.WAL())
+	if err != nil || len(segments) < 2 {
+		t.Fatalf("%d segments, %v", len(segments), err)
+	}
+	newest := filepath.Join(p.WAL(), segments[len(segments)-1].name(size))
+	short := make([]byte, size)
+	whole, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []int{walPage, 2 * walPage, walPage + 100} {
+		clear(short)
+		copy(short, whole[:cut])
+		if err := os.WriteFile(newest, short, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := ReadTransactions(c.Bin, p.WAL(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := reader.Next(t.Context()); err != nil || len(got) == 0 {
+			t.Errorf("cut after %d bytes: %d transactions, %v", cut, len(got), err)
+		}
+	}
+}
+
 func TestWALThatIsGoneBeforeItWasReadIsToldOnce(t *testing.T) {
 	c := postgrestest.Start(t)
 	p := open(t, c)

@@ -134,6 +134,12 @@ func (d dump) judge(complaint string, end pglogrepl.LSN) (last pglogrepl.LSN, er
 		return 0, err
 	}
 	next := d.after(last, length)
+	if switched, err := d.switched(last); err != nil {
+		return 0, err
+	} else if switched { // WAL goes on in the next segment
+		next = pglogrepl.LSN((uint64(last)/d.size + 1) * d.size)
+		next += pglogrepl.LSN(d.header(uint64(next)))
+	}
 	if next >= end {
 		return last, nil
 	}
@@ -232,6 +238,21 @@ func (d dump) header(position uint64) uint64 {
 		return 40
 	}
 	return 24
+}
+
+// switched tells whether the record at a position is one after which the rest of its segment is empty.
+//
+// Source: PostgreSQL's access/xlogrecord.h: XLogRecord; catalog/pg_control.h: XLOG_SWITCH.
+func (d dump) switched(at pglogrepl.LSN) (bool, error) {
+	const infoAt, xlogSwitch = 16, 0x40
+	if uint64(at)%walPage > walPage-infoAt-2 {
+		return false, nil // its head goes on in the next page
+	}
+	var kind [2]byte // information and resource manager
+	if err := d.readAt(kind[:], at+infoAt); err != nil {
+		return false, err
+	}
+	return kind[0]&0xf0 == xlogSwitch && kind[1] == 0, nil
 }
 
 func (d dump) uint32At(at pglogrepl.LSN) (uint32, error) {
