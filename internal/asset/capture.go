@@ -97,6 +97,9 @@ func (p *Postgres) storeLocked(ctx context.Context, r *repo.Repository, reposito
 	if err != nil {
 		return Captured{}, err
 	}
+	if now.IsZero() {
+		now = begin // the stream never caught up yet: nothing better is known
+	}
 	if newest := p.archived.newest; newest != nil && !now.After(newest.Time) {
 		now = newest.Time.Add(time.Microsecond) // the order of snapshots is that of their times
 	}

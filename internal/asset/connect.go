@@ -20,6 +20,7 @@ const (
 	codeNoPrivilege          = "42501"
 	codeNotSupported         = "0A000" // a command that this version does not know, or a check that it cannot do
 	codeUndefinedFile        = "58P01" // a WAL segment that the server no longer has
+	codeInUse                = "55006" // a slot that somebody streams from
 	codeDuplicateObject      = "42710"
 	codeNotInState           = "55000" // a slot that the server gave up on
 )

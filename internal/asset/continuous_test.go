@@ -380,6 +380,20 @@ END $$`)
 	holds(t, c, r, Target{Latest: true}, "2")
 }
 
+func TestASecondProcessIsToldThatTheClusterIsCapturedAlready(t *testing.T) {
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	stream(t, p)
+	catchUp(t, p)
+	second := open(t, c)
+	if err := second.Stream(t.Context()); err == nil || !strings.Contains(err.Error(), "another kedge captures this cluster") {
+		t.Errorf("a second process streams: %v", err)
+	}
+	if _, err := second.Flush(t.Context(), r, "main"); err == nil {
+		t.Error("a flush of what was never streamed went well")
+	}
+}
+
 func TestAnotherPasswordIsToldAndTakenUp(t *testing.T) {
 	c := postgrestest.Start(t)
 	p, r := open(t, c), newRepository(t)

@@ -97,7 +97,8 @@ func (p *progress) change() <-chan struct{} {
 	return p.changed
 }
 
-func (p *progress) resume() { p.fail(nil, false) }
+// resume notes that the stream is tried again: what was wrong may be so still.
+func (p *progress) resume() { p.fail(p.failure(), false) }
 
 func (p *progress) fail(err error, lasting bool) {
 	p.mu.Lock()

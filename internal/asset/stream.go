@@ -30,7 +30,8 @@ const (
 var ErrGap = errors.New("the server no longer has the WAL that comes next: take a new base backup, then stream again")
 
 // Stream receives WAL into the spool until ctx ends, which is no error. It connects again when the connection is lost, and returns
-// what no waiting mends: a refused password, a missing privilege, another cluster behind the address, a gap (ErrGap). Only one
+// what no waiting mends: a refused password, a missing privilege, another cluster behind the address, a slot that another process
+// streams from, a gap (ErrGap). Only one
 // Stream runs at a time. It may run beside Base and Flush.
 func (p *Postgres) Stream(ctx context.Context) error {
 	if !p.streaming.TryLock() {
@@ -45,12 +46,18 @@ func (p *Postgres) Stream(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		_, reached := p.progress.where()
+		// A connection that was lost may hold the slot for a while; who never had one is not the only one that streams.
+		taken := code(err) == codeInUse && reached == 0
+		if taken {
+			err = fmt.Errorf("%w (another kedge captures this cluster, or the server has not noticed yet that the last one ended: then try again in a minute)", err)
+		}
 		err = fmt.Errorf("stream WAL of %s: %w", p.name, err)
-		p.progress.fail(err, lasting(err))
-		if lasting(err) {
+		p.progress.fail(err, taken || lasting(err))
+		if taken || lasting(err) {
 			return err
 		}
-		if _, now := p.progress.where(); now > before {
+		if reached > before {
 			backoff = minBackoff
 		}
 		select {
