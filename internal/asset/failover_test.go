@@ -107,3 +107,39 @@ func TestFailOverToAServerThatHasForgottenIsHealed(t *testing.T) {
 	holds(t, second, r, Target{Latest: true}, "3")
 	holds(t, second, r, Target{LSN: told.Gap.FromLSN, Before: true}, "1")
 }
+
+func TestRestOfATimelineComesFromTheNewPrimary(t *testing.T) {
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	s := connect(t, c)
+	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c.Superuser(t, "ALTER SYSTEM SET wal_keep_size = '256MB'") // of the standby too
+	second := standby(t, c)
+	k := keep(t, p, r, KeepOptions{})
+	k.base(0)
+	s.do("INSERT INTO log VALUES (1)")
+	k.stored(s)
+	k.stop()
+	// While kedge is away the old primary goes on for some segments, which the standby gets.
+	for _, n := range []string{"2", "3", "4"} {
+		c.Superuser(t, "INSERT INTO log VALUES ("+n+"); SELECT pg_switch_wal()")
+	}
+	s.do("INSERT INTO log VALUES (5)")
+	second.Superuser(t, "DO $$ BEGIN WHILE (SELECT count(*) FROM log) < 5 LOOP PERFORM pg_sleep(0.01); END LOOP; END $$")
+	c.Kill(t)
+	promote(t, c, second)
+
+	again, err := OpenPostgres(t.Context(), "gisis", declare(second), p.spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = keep(t, again, r, KeepOptions{})
+	s = connect(t, second)
+	s.do("INSERT INTO log VALUES (6)")
+	k.stored(s)
+	k.stop()
+	if slices.ContainsFunc(k.news, func(n News) bool { return n.Gap != nil || n.Base != nil }) {
+		t.Errorf("a base backup was taken where the new primary had all: %+v", k.news)
+	}
+	holds(t, second, r, Target{Latest: true}, "6")
+}
