@@ -1,11 +1,14 @@
 package asset
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 )
@@ -389,5 +392,53 @@ func TestLinksThatLeadToNoTablespaceAreNotSetAside(t *testing.T) {
 	}
 	if got, err := TablespaceLocations(filepath.Join(dir, "absent")); err != nil || len(got) > 0 {
 		t.Errorf("of no data directory: %q, %v", got, err)
+	}
+}
+
+func TestARestoreThatEndsHalfWayLeavesItsPlacesEmpty(t *testing.T) {
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	stream(t, p)
+	fast := makeTablespace(t, c, "fastspace")
+	connect(t, c).do("CREATE TABLE ships TABLESPACE fastspace AS SELECT generate_series(1, 100) AS imo")
+	base(t, p, r)
+	flush(t, p, r)
+	dir := t.TempDir()
+	place := Place{Data: filepath.Join(dir, "data"), Moved: map[string]string{fast: filepath.Join(dir, "fast")}}
+
+	// Ended when the tablespace has come and the data directory has not.
+	ctx, cancel := context.WithCancel(t.Context())
+	restored := make(chan error, 1)
+	go func() {
+		_, err := RestorePostgres(ctx, r, "gisis", declare(c), place, Target{Latest: true})
+		restored <- err
+	}()
+	var err error
+	begun := false
+	for tick := time.NewTicker(time.Millisecond); ; {
+		select {
+		case err = <-restored:
+			tick.Stop()
+		case <-tick.C:
+			files, _ := filepath.Glob(filepath.Join(dir, "fast", "PG_*", "*", "*"))
+			if len(files) > 0 && !begun {
+				begun = true
+				cancel()
+			}
+			continue
+		}
+		break
+	}
+	cancel()
+	if !begun || !errors.Is(err, context.Canceled) {
+		t.Fatalf("the restore was to be ended half way: begun is %v, %v", begun, err)
+	}
+	for _, dir := range []string{place.Data, filepath.Join(dir, "fast")} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s holds %v, %v", dir, left, err)
+		}
+	}
+	if _, err := RestorePostgres(t.Context(), r, "gisis", declare(c), place, Target{Latest: true}); err != nil {
+		t.Errorf("the next restore: %v", err)
 	}
 }
