@@ -40,6 +40,7 @@ services:
         data: /var/lib/postgresql/15/main
         bin: /usr/lib/postgresql/15/bin
         logical: true
+        synchronous: true
       - name: sessions
         kind: sqlite
         path: /var/lib/gisis/sessions.db
@@ -229,6 +230,7 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 		{"command's bad variable", "env: [TZ=UTC]\n        timeout: 2h", "env: [=UTC]\n        timeout: 2h", "=UTC]", `"=UTC" is not of the form`},
 		{"command's negative timeout", "timeout: 2h", "timeout: -2h", "-2h", "timeout is negative"},
 		{"logical dump of files", "paths: [/srv/web]", "paths: [/srv/web]\n        logical: true", "true\n        exclude", `logical means nothing for an asset of kind "files"`},
+		{"synchronous files", "paths: [/srv/web]", "paths: [/srv/web]\n        synchronous: true", "true\n        exclude", `synchronous means nothing for an asset of kind "files"`},
 		{"backup of a sqlite asset", "path: /var/lib/gisis/sessions.db", "path: /var/lib/gisis/sessions.db\n        backup: [cat]", "[cat]", `backup means nothing for an asset of kind "sqlite"`},
 		{"bin of a command", "offline: true", "bin: /bin", "/bin\n    proc", `bin means nothing for an asset of kind "command"`},
 		{"relocated file in a command's data", "stop_signal: SIGINT", "relocate: [/var/lib/mysql/my.cnf]", "/var/lib/mysql/my.cnf", "/var/lib/mysql/my.cnf is in no asset of service \"gisis\""},
