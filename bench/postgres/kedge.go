@@ -19,6 +19,7 @@ import (
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
 // kedge runs as a process of its own, this program started with the word "kedge": it makes the calls that the agent makes for
@@ -50,7 +51,7 @@ func (k kedge) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = k.s.output(ctx, k.argv("drain", end.String())...)
+	_, err = k.s.output(ctx, k.argv("flush", end.String())...)
 	return err
 }
 
@@ -118,21 +119,33 @@ func runKedge(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return streaming(ctx, postgres, func(ctx context.Context) error {
-		switch flags.Arg(0) {
-		case "base":
+	switch flags.Arg(0) {
+	case "flush":
+		end, err := pglogrepl.ParseLSN(flags.Arg(1))
+		if err != nil {
+			return err
+		}
+		return streaming(ctx, postgres, func(ctx context.Context) error { return flushTo(ctx, postgres, r, end) })
+	case "base":
+		return streaming(ctx, postgres, func(ctx context.Context) error {
 			if _, err := postgres.Base(ctx, r, kedgeService); err != nil {
 				return err
 			}
 			_, err := postgres.Flush(ctx, r, kedgeService)
 			return err
-		case "drain":
-			return flushTo(ctx, postgres, r, flags.Arg(1))
-		case "capture":
-			return capture(ctx, postgres, r)
+		})
+	case "drain":
+		end, err := pglogrepl.ParseLSN(flags.Arg(1))
+		if err != nil {
+			return err
 		}
-		return fmt.Errorf("kedge does not know %q", flags.Arg(0))
-	})
+		return keep(ctx, postgres, r, end)
+	case "capture":
+		ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+		defer stop()
+		return keep(ctx, postgres, r, 0)
+	}
+	return fmt.Errorf("kedge does not know %q", flags.Arg(0))
 }
 
 func kedgeRestore(ctx context.Context, r *repo.Repository, declared estate.Asset, data, moment string) error {
@@ -166,50 +179,48 @@ func streaming(ctx context.Context, postgres *asset.Postgres, work func(ctx cont
 	return errors.Join(err, <-ended)
 }
 
-// flushTo stores WAL until what is stored reaches to an LSN.
-func flushTo(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end string) error {
-	wanted, err := pglogrepl.ParseLSN(end)
-	if err != nil {
-		return err
-	}
+// flushTo stores WAL until what is stored reaches to end.
+func flushTo(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end pglogrepl.LSN) error {
 	for {
 		captured, err := postgres.Flush(ctx, r, kedgeService)
 		if err != nil {
 			return err
 		}
-		for _, tag := range captured.Snapshot.Tags {
-			text, ok := strings.CutPrefix(tag, "kedge:end=")
-			if !ok {
-				continue
-			}
-			reached, err := pglogrepl.ParseLSN(text)
-			if err != nil {
-				return err
-			}
-			if reached >= wanted {
-				return nil
-			}
+		if reached, err := storedTo(captured.Snapshot); err != nil || reached >= end {
+			return err
 		}
 	}
 }
 
-// flushInterval is the agent's.
-const flushInterval = 10 * time.Second
-
-// capture stores WAL as the agent does, until it is told to end.
-func capture(ctx context.Context, postgres *asset.Postgres, r *repo.Repository) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
-	defer stop()
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
-	for {
-		if _, err := postgres.Flush(ctx, r, kedgeService); err != nil && ctx.Err() == nil {
-			return err
+// keep captures WAL as kedge agent does, until ctx ends or what is stored reaches to end; 0 is never reached.
+func keep(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end pglogrepl.LSN) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	done := errors.New("all is stored")
+	err := postgres.Keep(ctx, r, kedgeService, asset.KeepOptions{BaseInterval: 24 * time.Hour, Tell: func(n asset.News) {
+		switch {
+		case n.Err != nil:
+			stop(n.Err)
+		case n.WAL != nil && end != 0:
+			if reached, err := storedTo(n.WAL.Snapshot); err != nil {
+				stop(err)
+			} else if reached >= end {
+				stop(done)
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+	}})
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, done) && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+// storedTo is up to where a snapshot of WAL goes.
+func storedTo(sn *snapshot.Snapshot) (pglogrepl.LSN, error) {
+	for _, tag := range sn.Tags {
+		if text, ok := strings.CutPrefix(tag, "kedge:end="); ok {
+			return pglogrepl.ParseLSN(text)
 		}
 	}
+	return 0, fmt.Errorf("snapshot %s does not say up to where it goes", sn.ID.Short())
 }
