@@ -4,6 +4,7 @@
 # make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, and 200 kills
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
+# make bench-postgres  capture and recovery of PostgreSQL against pg_basebackup, pgBackRest, barman and restic: 40 GB of disk
 # make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
@@ -11,7 +12,7 @@ TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client op
 FUZZTIME ?= 30s
 GO ?= go
 
-.PHONY: build exercise test test-long lint fuzz bench microbench packages test-packages clean
+.PHONY: build exercise test test-long lint fuzz bench bench-postgres microbench packages test-packages clean
 
 build:
 	$(GO) build -trimpath -o bin/kedge ./cmd/kedge
@@ -39,6 +40,10 @@ fuzz:
 bench: build
 	@scripts/install-packages restic
 	$(GO) run ./bench -write bench/README.md $(BENCH_FLAGS)
+
+bench-postgres:
+	@scripts/install-packages postgresql pgbackrest barman restic
+	$(GO) run ./bench/postgres -write bench/postgres/README.md $(BENCH_FLAGS)
 
 microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
