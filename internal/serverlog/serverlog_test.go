@@ -74,7 +74,7 @@ func TestTheSessionOfATransactionIsFoundWhateverThePrefix(t *testing.T) {
 func TestNobodyIsNamedWhoseLineMayBeForged(t *testing.T) {
 	for what, lines := range map[string][]string{
 		"a user named like the rest of the prefix": {
-			`2026-11-25 21:50:04.120 UTC [66] user=owner db=gisis client=10.0.0.1 xid=812  db=postgres client=203.0.113.9 xid=0 FATAL:  password authentication failed for user "owner db=gisis client=10.0.0.1 xid=812 "`},
+			`2026-11-25 21:50:04.120 UTC [66] user=owner db=gisis client=10.0.0.1 xid=812 LOG:  x db=postgres client=203.0.113.9 xid=0 FATAL:  password authentication failed for user "owner db=gisis client=10.0.0.1 xid=812 LOG:  x"`},
 		"another century's transaction of that number": {
 			`2025-11-25 21:50:04.120 UTC [66] user=owner db=gisis client=10.0.0.1 xid=812 LOG:  duration: 1 ms  statement: UPDATE ships`},
 		"two sessions at the time": {

@@ -221,6 +221,16 @@ func TestThousandsOfRowsChangedOneByOneAreNoticedAtTheNextLook(t *testing.T) {
 			if again := detectAll(t, d); len(again) != 0 {
 				t.Errorf("raised again: %+v", again)
 			}
+			// What goes on is raised again when it has doubled.
+			s.table("public.ships").Written = nil
+			for _, rows := range []int{1500, 5500} {
+				for range rows {
+					s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+				}
+				if more := detectAll(t, d); (len(more) != 0) != (rows == 5500) {
+					t.Errorf("%d more rows raised %+v", rows, more)
+				}
+			}
 		})
 	}
 }
@@ -266,6 +276,59 @@ func TestRowsThatBecameAlikeAreNoticedWithoutAnyHistory(t *testing.T) {
 			t.Errorf("strength %v", got.Strength)
 		}
 	}
+}
+
+func TestWhatIsWrittenIsHeldAgainstWhatUsuallyIs(t *testing.T) {
+	plain, odd := []profile.Column{text("name", 20, ""), text("flag", 6, "Panama")}, []profile.Column{text("name", 20, ""), text("flag", 6, "Tuvalu")}
+	for _, c := range []struct {
+		name            string
+		usually         []profile.Column
+		updates, insert int
+		now             []profile.Column
+		strength        float64 // 0: quiet
+	}{
+		{"another look than usual", plain, 700, 0, odd, 0.7},
+		{"the look that it usually has", odd, 700, 0, odd, 0},
+		{"few rows, and nothing is known of them", nil, 700, 0, odd, 0},
+		{"many rows, and nothing is known of them", nil, 1200, 0, odd, 0.6},
+		{"new rows of another look", nil, 1200, 5000, odd, 0},
+	} {
+		s := newServer()
+		d := watched(t, s)
+		// What is done in an hour or so is no unusual number here.
+		d.judge.history("app.public.ships").peak = 100_000
+		d.judge.history("app.public.ships").written = c.usually
+		for range c.updates {
+			s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+		}
+		if c.insert > 0 {
+			s.commit(map[string]Counts{"app.public.ships": {Insert: c.insert}})
+		}
+		s.table("public.ships").Written = c.now
+		s.write(3100)
+		signals := detectAll(t, d)
+		if c.strength == 0 {
+			if len(signals) != 0 {
+				t.Errorf("%s raised %+v", c.name, signals)
+			}
+			continue
+		}
+		if got := one(t, signals, "rows.covert"); got.Strength != c.strength {
+			t.Errorf("%s: strength %v, want %v", c.name, got.Strength, c.strength)
+		}
+	}
+}
+
+func TestABatchDoesNotHideWhatIsDoneOneByOne(t *testing.T) {
+	s := newServer()
+	s.commit(map[string]Counts{"app.public.ships": {Update: 4000}})
+	d := watched(t, s)
+	first := s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+	for range 3000 {
+		s.write(1)
+		s.commit(map[string]Counts{"app.public.ships": {Update: 1}})
+	}
+	about1(t, one(t, detectAll(t, d), "rows.covert"), first)
 }
 
 func TestASlowCovertChangeIsNoticedToo(t *testing.T) {

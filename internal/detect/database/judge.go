@@ -165,6 +165,66 @@ func (j *Judge) Transactions(transactions []Transaction) ([]event.Signal, error)
 	return signals, nil
 }
 
+// Profile judges a profile by the one before and by the transactions given since, which are all those that committed before it. It fills in
+// what the log says of each table. The first profile is taken as it is.
+func (j *Judge) Profile(p *profile.Profile) []event.Signal {
+	var signals []event.Signal
+	if before := j.before; before != nil {
+		signals = j.roles(before, p)
+		for i := range p.Databases {
+			now := &p.Databases[i]
+			old := before.Database(now.Name)
+			if old == nil {
+				continue // it is new, or could not be seen then
+			}
+			signals = append(signals, j.routines(old, now)...)
+			signals = append(signals, j.lost(old, now)...)
+			signals = append(signals, j.scripts(old, now)...)
+			signals = append(signals, j.covert(old, now)...)
+		}
+	}
+	signals = append(signals, j.Suspects()...)
+	j.turn(p)
+	return signals
+}
+
+// Suspects returns signals about tables in which unusually many rows were altered and of which no profile says more: they count by the
+// number alone.
+func (j *Judge) Suspects() []event.Signal {
+	var signals []event.Signal
+	for _, name := range slices.Sorted(maps.Keys(j.suspects)) {
+		signals = append(signals, j.covertSignal(name, &profile.Table{}, j.history(name), j.suspects[name], true, false, nil))
+	}
+	clear(j.suspects)
+	return signals
+}
+
+// turn makes p the profile that the next one is judged by.
+func (j *Judge) turn(p *profile.Profile) {
+	seconds := j.until.Sub(j.begin).Seconds() + j.seconds
+	if j.before != nil {
+		seconds = p.Time.Sub(j.before.Time).Seconds()
+	}
+	for i := range p.Databases {
+		d := &p.Databases[i]
+		for k := range d.Tables {
+			h := j.tables[about(d, &d.Tables[k])]
+			if h == nil || h.transactions == 0 {
+				continue
+			}
+			d.Tables[k].Log = &profile.Log{
+				Seconds: seconds, Transactions: int64(h.transactions), Insert: int64(h.since.Insert), Update: int64(h.since.Update),
+				Delete: int64(h.since.Delete), Largest: int64(h.large), Busiest: int64(h.busiest),
+			}
+		}
+	}
+	for _, h := range j.tables {
+		h.since, h.transactions, h.changes = Counts{}, 0, nil
+		h.first, h.wrote, h.busiest, h.large = mark{}, mark{}, 0, 0
+	}
+	j.structure, j.before = nil, p
+}
+
 // fresh notes a transaction; false, if it was seen before.
 func (j *Judge) fresh(t Transaction) (at uint64, fresh bool, err error) {
 	at, err = parseLSN(t.LSN)
