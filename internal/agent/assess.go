@@ -73,7 +73,7 @@ func (a *Agent) Assess(ctx context.Context, services []string) (Assessment, erro
 			}
 			result.Series = append(result.Series, TreeSeries{service.Name, declared.Name, declared.Kind, series})
 		case "postgres":
-			series, err := a.assessCluster(ctx, service, declared)
+			series, err := a.assessCluster(ctx, service, declared, maxAssessed)
 			if err != nil {
 				return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
 			}
@@ -84,11 +84,15 @@ func (a *Agent) Assess(ctx context.Context, services []string) (Assessment, erro
 	return result, err
 }
 
-// maxAssessed is how many profiles of a cluster are judged: three weeks of them, one an hour.
-const maxAssessed = 500
+const (
+	// maxAssessed is how many profiles of a cluster are judged: three weeks of them, one an hour.
+	maxAssessed = 500
+	// maxInvestigated is how many are, with the WAL since, while a recovery waits: a day of them.
+	maxInvestigated = 25
+)
 
-// assessCluster judges a cluster's profiles and captured WAL.
-func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, declared estate.Asset) (ClusterSeries, error) {
+// assessCluster judges a cluster's newest profiles, at most so many, and the WAL that was captured since the first of them.
+func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, declared estate.Asset, most int) (ClusterSeries, error) {
 	series := ClusterSeries{Service: service.Name, Asset: declared.Name, Kind: declared.Kind, Snapshots: []ClusterSnapshot{}}
 	r, _, err := a.copyOf(ctx, service.Repository)
 	if err != nil {
@@ -96,7 +100,7 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 	}
 	names := asset.Names{}
 	var profiles []asset.StoredProfile
-	older, err := asset.EachProfile(ctx, r, service.Name, declared.Name, maxAssessed, func(p asset.StoredProfile) error {
+	older, err := asset.EachProfile(ctx, r, service.Name, declared.Name, most, func(p asset.StoredProfile) error {
 		if len(p.Databases) > 0 { // else it saw nothing
 			profiles = append(profiles, p)
 			names.Add(p.Profile)
@@ -108,7 +112,7 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 		return series, err
 	}
 	if older > 0 {
-		series.LeftOut = append(series.LeftOut, profile.LeftOut{What: wording.Number(int64(older), "older profile"), Reason: fmt.Sprintf("the newest %d are judged", maxAssessed)})
+		series.LeftOut = append(series.LeftOut, profile.LeftOut{What: wording.Number(int64(older), "older profile"), Reason: fmt.Sprintf("the newest %d are judged", most)})
 	}
 	dir, err := os.MkdirTemp("", "kedge-assess-")
 	if err != nil {

@@ -360,3 +360,18 @@ func TestARunningAgentWatchesWhatItKeeps(t *testing.T) {
 	}
 	t.Error("the signal is not on the record")
 }
+
+func TestARoleThatMayOnlyReplicateHasItsBackupAndIsToldWhatIsNotSeen(t *testing.T) {
+	r := newRegister(t)
+	r.cluster.Superuser(t, "ALTER DATABASE app OWNER TO postgres")
+	r.cluster.Superuser(t, "REVOKE CONNECT ON DATABASE app FROM PUBLIC")
+	r.protect()
+	result, err := r.agent.Assess(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := result.Series[0].(ClusterSeries)
+	if len(series.Snapshots) != 1 || series.FirstBad != nil || len(series.LeftOut) != 1 || series.LeftOut[0].What != "the cluster" || !strings.Contains(series.LeftOut[0].Reason, "let role kedge connect") {
+		t.Errorf("a cluster that may not be looked at any more is assessed as %+v", series)
+	}
+}

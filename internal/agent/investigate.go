@@ -126,11 +126,11 @@ func (f *Findings) addTree(service *estate.Service, declared estate.Asset, serie
 	}
 }
 
-// addCluster takes the first bad transaction from the signals about a cluster; if none counts, from the history of the cluster.
+// addCluster takes the first bad transaction from the signals about a cluster; if none counts, from its history of the last day or so.
 func (a *Agent) addCluster(ctx context.Context, f *Findings, service *estate.Service, declared estate.Asset, signals []event.Signal) error {
 	point, bad := lastCleanPoint(service.Name, declared.Name, signals)
 	if !bad {
-		series, err := a.assessCluster(ctx, service, declared)
+		series, err := a.assessCluster(ctx, service, declared, maxInvestigated)
 		if err != nil {
 			return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
 		}

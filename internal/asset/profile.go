@@ -79,7 +79,11 @@ func ReadProfile(ctx context.Context, a estate.Asset, opt ProfileOptions) (profi
 
 // UnseenProfile is what stands for the profile of a cluster that could not be looked at.
 func UnseenProfile(why error) profile.Profile {
-	return profile.Profile{Version: profile.Version, Time: time.Now().UTC(), LSN: "0/0", LeftOut: []profile.LeftOut{{What: "the cluster", Reason: reason(why)}}}
+	text := why.Error()
+	return profile.Profile{
+		Version: profile.Version, Time: time.Now().UTC(), LSN: "0/0",
+		LeftOut: []profile.LeftOut{{What: "the cluster", Reason: text[:min(len(text), maxReason)]}},
+	}
 }
 
 // maxReason bounds why something was left out, in bytes, and maxLeftOut how much is told of.
