@@ -375,3 +375,28 @@ func TestARoleThatMayOnlyReplicateHasItsBackupAndIsToldWhatIsNotSeen(t *testing.
 		t.Errorf("a cluster that may not be looked at any more is assessed as %+v", series)
 	}
 }
+
+func TestACovertChangeIsNoticedRightAfterTheFirstBackup(t *testing.T) {
+	r := newRegister(t)
+	w, err := r.agent.NewWatch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.work(1400) // 700 of 9,000 inspections, which nobody is known to close
+	if signals := r.cycle(w); len(signals) != 0 {
+		t.Fatalf("ordinary work raised %+v", signals)
+	}
+	intruder := r.connect("app")
+	var first string
+	for i := range 700 {
+		r.work(1)
+		xid := r.do(intruder, fmt.Sprintf("UPDATE ships SET flag = 'Tuvalu' WHERE imo = %d", 7+2*i)+returningXID)
+		if i == 0 {
+			first = xid
+		}
+	}
+	signals := r.cycle(w)
+	if kinds(signals) != "rows.covert" || signals[0].Subject != "app.public.ships" || signals[0].Evidence["xid"] != r.number(first) {
+		t.Errorf("raised %+v, want one about transaction %s", signals, first)
+	}
+}

@@ -50,6 +50,7 @@ type history struct {
 
 	raised   int // rows that were raised last
 	raisedAt time.Time
+	doubted  int  // rows that were altered when that was no reason to raise it, but to look
 	emptied  bool // it was emptied or dropped, and that was raised
 }
 
@@ -166,13 +167,17 @@ func (j *Judge) suspect(name string) {
 	}
 	for _, window := range windows() {
 		pace, peak, known := j.pace(h, window)
-		if window.Seconds() > trusted*known {
-			return
-		}
 		threshold := j.threshold(name, h, pace, peak, window)
 		rows, transactions, from := h.within(j.newest.Add(-window))
 		if rows < threshold || transactions < many {
 			continue
+		}
+		if window.Seconds() > trusted*known {
+			// Too little is known to call it unusual: what the rows look like tells more. That is looked at again when they have doubled.
+			if rows >= 2*h.doubted {
+				h.doubted, j.doubt = rows, true
+			}
+			return
 		}
 		// It began where work was no busier than usual, or where there was none for a while.
 		for from > 0 && h.minutes[from].at-h.minutes[from-1].at <= int64(apart/time.Minute) && float64(h.minutes[from-1].altered) > peakRatio*60*pace && !h.minutes[from-1].learnt && !h.minutes[from-1].odd {

@@ -128,7 +128,7 @@ func (d *Detector) Detect(ctx context.Context) ([]event.Signal, error) {
 
 // due tells whether the cluster should be looked at.
 func (j *Judge) due(now time.Time) bool {
-	if j.before == nil || len(j.suspects) > 0 || j.restructured() {
+	if j.before == nil || len(j.suspects) > 0 || j.doubt || j.restructured() {
 		return true
 	}
 	since := now.Sub(j.before.Time)

@@ -278,6 +278,25 @@ func TestRowsThatBecameAlikeAreNoticedWithoutAnyHistory(t *testing.T) {
 	}
 }
 
+func TestWithoutHistoryALookIsTakenWhenManyRowsChangedAndNotAtEachLook(t *testing.T) {
+	s := newServer()
+	d := New("gisis", "database", s, NewJudge("gisis", "database"))
+	d.now = func() time.Time { return s.clock }
+	if err := d.Learn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.pace = 10 * time.Millisecond
+	for range 2 * 1500 { // half a minute, a look at every commit
+		s.write(1)
+		if signals := detectAll(t, d); len(signals) != 0 {
+			t.Fatalf("ordinary work raised %+v", signals)
+		}
+	}
+	if s.asked < 2 || s.asked > 8 {
+		t.Errorf("%d profiles were taken in half a minute, want few", s.asked)
+	}
+}
+
 func TestWhatIsWrittenIsHeldAgainstWhatUsuallyIs(t *testing.T) {
 	plain, odd := []profile.Column{text("name", 20, ""), text("flag", 6, "Panama")}, []profile.Column{text("name", 20, ""), text("flag", 6, "Tuvalu")}
 	for _, c := range []struct {

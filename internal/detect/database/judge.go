@@ -62,6 +62,7 @@ type Judge struct {
 	before    *profile.Profile // the newest that was judged
 	structure []structural     // since then
 	suspects  map[string]suspect
+	doubt     bool // a table should be looked at
 }
 
 // structural is a transaction that changed roles or code.
@@ -222,7 +223,7 @@ func (j *Judge) turn(p *profile.Profile) {
 		h.since, h.transactions, h.changes = Counts{}, 0, nil
 		h.first, h.wrote, h.busiest, h.large = mark{}, mark{}, 0, 0
 	}
-	j.structure, j.before = nil, p
+	j.structure, j.before, j.doubt = nil, p, false
 }
 
 // fresh notes a transaction; false, if it was seen before.
