@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 )
 
@@ -431,9 +432,13 @@ func (k *keeper) lookAtSlot(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if s.status != "reserved" || s.lag > k.opt.MaxLag {
-		k.fails(partSlot, fmt.Errorf("the server keeps much WAL for slot %s, which is %s: see why it is not stored, before the server's disk is full or it drops what was not stored (pg_replication_slots tells how much)", k.slot, s.status))
-	} else {
+	const remedy = "see why it is not stored, before the server's disk is full or it drops what was not stored (pg_replication_slots tells how much)"
+	switch {
+	case s.lag > k.opt.MaxLag:
+		k.fails(partSlot, fmt.Errorf("the server keeps more than %s of WAL for slot %s: %s", wording.Size(k.opt.MaxLag), k.slot, remedy))
+	case s.status != "reserved":
+		k.fails(partSlot, fmt.Errorf("the server calls the WAL that it keeps for slot %s %s, beyond its max_wal_size: %s", k.slot, s.status, remedy))
+	default:
 		k.works(partSlot)
 	}
 	k.awaited.Store(s.waits)

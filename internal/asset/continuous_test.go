@@ -388,6 +388,45 @@ END $$`)
 	holds(t, c, r, Target{Latest: true}, "2")
 }
 
+func TestWALThatTheServerKeepsTooLongIsTold(t *testing.T) {
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	base(t, p, r) // makes the slot; nobody streams
+	var told []News
+	k := &keeper{Postgres: p, r: r, opt: KeepOptions{MaxLag: 40 << 20, Tell: func(n News) { told = append(told, n) }}, said: map[string]string{}}
+	k.lookAtSlot(t.Context())
+	if len(told) > 0 {
+		t.Errorf("of a slot that is well was told: %+v", told)
+	}
+	for range 3 {
+		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
+	}
+	k.lookAtSlot(t.Context())
+	k.lookAtSlot(t.Context())
+	if len(told) != 1 || told[0].Err == nil || !strings.Contains(told[0].Err.Error(), "of WAL for slot kedge_gisis_database") {
+		t.Fatalf("of 48 MiB more where 40 are allowed was told: %+v", told)
+	}
+	stream(t, p)
+	flush(t, p, r)
+	for s := connect(t, c); s.one("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) < 1e6 FROM pg_replication_slots") != "t"; {
+	}
+	k.lookAtSlot(t.Context())
+	if len(told) != 2 || told[1].Well != partSlot {
+		t.Errorf("when all was stored was told: %+v", told)
+	}
+}
+
+func TestStandbysAreFoundInTheSettingThatNamesThem(t *testing.T) {
+	for setting, want := range map[string]bool{
+		"": false, "kedge_a_b": true, "*": true, "other": false, "kedge_a_bc": false,
+		"FIRST 1 (other, kedge_a_b)": true, `ANY 2 ("KEDGE_A_B",x)`: true, "2 (x, y)": false,
+	} {
+		if got := namesStandby(setting, "kedge_a_b"); got != want {
+			t.Errorf("%q: %v, want %v", setting, got, want)
+		}
+	}
+}
+
 func TestASecondProcessIsToldThatTheClusterIsCapturedAlready(t *testing.T) {
 	c := postgrestest.Start(t)
 	p, r := open(t, c), newRepository(t)
