@@ -1,7 +1,7 @@
 # make exercise   the whole story on real services: attacked, contained, recovered, proven
 # make test       all tests
 # make lint       gofmt, go vet, staticcheck
-# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, and 200 kills
+# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, 200 kills, every PostgreSQL
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
 # make bench-postgres  capture and recovery of PostgreSQL against pg_basebackup, pgBackRest, barman and restic: 40 GB of disk
@@ -10,6 +10,8 @@
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
 TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3
 FUZZTIME ?= 30s
+# POSTGRES_VERSIONS is where other versions of PostgreSQL are unpacked; other users must get through to it.
+POSTGRES_VERSIONS ?= $(or $(TMPDIR),/tmp)/kedge-postgres-versions
 GO ?= go
 
 .PHONY: build exercise test test-long lint fuzz bench bench-postgres microbench packages test-packages clean
@@ -26,7 +28,9 @@ test: test-packages
 test-long: test-packages
 	$(GO) test -race -count=1 -timeout 40m ./...
 	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted|EachCallToStorage' -v ./cmd/kedge
-	$(GO) test -tags long -count=1 -timeout 30m -run 'TestKilled' -v ./cmd/kedge
+	$(GO) test -tags long -count=1 -timeout 30m -run 'TestKilled|Lost' -v ./cmd/kedge
+	scripts/postgres-versions $(POSTGRES_VERSIONS)
+	KEDGE_TEST_POSTGRES=$(POSTGRES_VERSIONS) $(GO) test -tags long -count=1 -timeout 30m -run 'EveryVersion' -v ./internal/asset
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
