@@ -224,7 +224,7 @@ type commitFound struct {
 func (in search) commit(ctx context.Context, match func(record) bool) (*commitFound, error) {
 	var found *commitFound
 	stop := errors.New("found")
-	err := in.each(ctx, nil, func(timeline uint32, newest bool, r record) error {
+	err := in.each(ctx, []string{"Transaction"}, func(timeline uint32, newest bool, r record) error {
 		if r.kind != recordCommit || !match(r) {
 			return nil
 		}
