@@ -133,7 +133,7 @@ func TestAPasswordIsAskedForAtATerminal(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("a repository was made though the two passwords differ")
 	}
-	atTerminal(t, "init", "-r", dir).answer("new repository: ", "", "", "").ends(1)
+	atTerminal(t, "init", "-r", dir).answer("new repository: ", "").ends(1)
 	atTerminal(t, "init", "-r", dir).answer("new repository: ", "horse", "again: ", "horse").ends(0, "horse")
 	atTerminal(t, "snapshots", "-r", dir).answer("password for repository: ", "horse").ends(0, "horse")
 
