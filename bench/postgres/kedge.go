@@ -197,7 +197,7 @@ func keep(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	done := errors.New("all is stored")
-	err := postgres.Keep(ctx, r, kedgeService, asset.KeepOptions{BaseInterval: 24 * time.Hour, Tell: func(n asset.News) {
+	err := postgres.Keep(ctx, r, kedgeService, asset.KeepOptions{BaseInterval: 24 * time.Hour, MaxLag: 1 << 40, Tell: func(n asset.News) {
 		switch {
 		case n.Err != nil:
 			stop(n.Err)
