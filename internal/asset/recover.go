@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -231,27 +232,47 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		}
 	}
 	in := search{bin: bin, wal: walDir, size: chain.size, from: base.start, timeline: uint32(base.timeline)}
-	settings, end, err := settle(ctx, in, base, at, to, &restored)
+	listed, err := loadTablespaceMap(ctx, r, base.snapshot)
+	if err != nil {
+		return Restored{}, err
+	}
+	var filled Restored
+	var settings []string
+	var spaces []tablespace
+	work, working := errgroup.WithContext(ctx)
+	// A base backup that all goes to one place comes back while the WAL is read, unless that may call for another one.
+	early := len(listed) == 0 && (to.XID == 0 || at != 0)
+	if early {
+		work.Go(func() error { return filled.fill(working, r, base.snapshot, place.Data, nil) })
+	}
+	work.Go(func() (err error) {
+		var end pglogrepl.LSN
+		if settings, end, err = settle(working, in, base, at, to, &restored); err == nil {
+			spaces, err = place.find(working, listed, in, end)
+		}
+		return err
+	})
+	err = work.Wait()
 	if errors.Is(err, errOlderBase) {
 		return Restored{}, pass("holds transaction %d already, or it never committed", to.XID)
 	}
 	if err != nil {
 		return Restored{}, err
 	}
-	spaces, err := place.find(ctx, r, base.snapshot, in, end)
-	if err != nil {
-		return Restored{}, err
-	}
 	if err := place.claim(spaces); err != nil {
 		return Restored{}, err
 	}
-	err = restored.fill(ctx, r, base.snapshot, place.Data, spaces)
+	if !early {
+		err = filled.fill(ctx, r, base.snapshot, place.Data, spaces)
+	}
 	if err == nil {
 		err = prepare(place.Data, spaces, settings)
 	}
 	if err != nil {
 		return Restored{}, errors.Join(err, emptyAll(spaces))
 	}
+	restored.Files += filled.Files
+	restored.Bytes += filled.Bytes
 	return restored, nil
 }
 

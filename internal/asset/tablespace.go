@@ -227,12 +227,8 @@ func (in search) tablespaces(ctx context.Context, end pglogrepl.LSN) ([]tablespa
 	return spaces, err
 }
 
-// find decides where the tablespaces of a base backup go, and those that are made when its WAL is replayed.
-func (p Place) find(ctx context.Context, r *repo.Repository, base *snapshot.Snapshot, in search, end pglogrepl.LSN) ([]tablespace, error) {
-	listed, err := loadTablespaceMap(ctx, r, base)
-	if err != nil {
-		return nil, err
-	}
+// find decides where the listed tablespaces of a base backup go, and those that are made when its WAL is replayed up to end.
+func (p Place) find(ctx context.Context, listed []tablespace, in search, end pglogrepl.LSN) ([]tablespace, error) {
 	made, err := in.tablespaces(ctx, end)
 	if err != nil {
 		return nil, err
