@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/assess"
@@ -102,14 +103,36 @@ func (a *Agent) plan(incident string, services []string, f Findings) (recovery.P
 		}
 		plan.Steps = append(append(append(plan.Steps, start), after...), ask)
 	}
+	evidenceFirst(plan.Steps)
 	return plan, nil
 }
+
+// evidenceFirst lets nothing be restored before all that the adversary left was put aside: steps run side by side.
+func evidenceFirst(steps []recovery.Step) {
+	var aside []string
+	for _, s := range steps {
+		if strings.HasPrefix(s.Name, stepQuarantine) {
+			aside = append(aside, s.Name)
+		}
+	}
+	for i := range steps {
+		if strings.HasPrefix(steps[i].Name, stepRestore) {
+			steps[i].Needs = append(steps[i].Needs, aside...)
+		}
+	}
+}
+
+// What the names of steps begin with.
+const (
+	stepQuarantine = "quarantine "
+	stepRestore    = "restore "
+)
 
 // assetSteps are what must happen to one asset before its service may start, and what can happen only when it was.
 func (a *Agent) assetSteps(incident string, service *estate.Service, declared estate.Asset, f Findings) (steps, after []recovery.Step) {
 	key := assetKey(service.Name, declared.Name)
 	if declared.Kind == "postgres" {
-		name := "restore " + key
+		name := stepRestore + key
 		goal, chosen := f.Goals[key]
 		if chosen {
 			name += " to " + goal.Name
@@ -132,12 +155,12 @@ func (a *Agent) assetSteps(incident string, service *estate.Service, declared es
 		return a.databaseSteps(incident, service, declared, f)
 	}
 	if aside := toQuarantine(damage); len(aside) > 0 {
-		steps = append(steps, recovery.Step{Name: "quarantine " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+		steps = append(steps, recovery.Step{Name: stepQuarantine + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
 			return a.putAside(ctx, incident, service, declared, aside)
 		}})
 	}
 	if versions := lastClean(damage); len(versions) > 0 {
-		steps = append(steps, recovery.Step{Name: "restore " + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
+		steps = append(steps, recovery.Step{Name: stepRestore + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
 			return a.restoreFiles(ctx, service, versions)
 		}})
 	}
