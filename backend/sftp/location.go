@@ -3,6 +3,7 @@ package sftp
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path"
 	"strconv"
@@ -46,6 +47,14 @@ func parse(s string) (loc Location, err error) {
 			return loc, fmt.Errorf("the %s is not valid", what)
 		}
 	}
+	if loc.Dir != "" {
+		loc.Dir = path.Clean(loc.Dir) // before it is judged: "./~" is written "~" afterwards
+	}
+	if strings.Contains(loc.Host, ":") {
+		if _, err := netip.ParseAddr(loc.Host); err != nil {
+			return loc, errors.New("the host is not valid: one with colons is an IPv6 address")
+		}
+	}
 	switch {
 	case loc.Host == "":
 		return loc, errors.New("no host is named")
@@ -56,7 +65,6 @@ func parse(s string) (loc Location, err error) {
 	case strings.ContainsRune(loc.Dir, 0):
 		return loc, errors.New("the directory is not valid")
 	}
-	loc.Dir = path.Clean(loc.Dir)
 	return loc, nil
 }
 

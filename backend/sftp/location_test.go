@@ -75,7 +75,7 @@ func TestTheHostIsAnArgumentOfSSHAndNothingMore(t *testing.T) {
 // for an option.
 func FuzzLocation(f *testing.F) {
 	for _, s := range []string{
-		"sftp:user@host:/srv/repo", "sftp:u@d@h:a:b", "sftp://u%40d@[::1]:22//srv", "sftp://u%3ax@h/a%3fb", "sftp://[fe80::1%25eth0]/x",
+		"sftp:user@host:/srv/repo", "sftp:u@d@h:a:b", "sftp://u%40d@[::1]:22//srv", "sftp://u%3ax@h/a%3fb", "sftp://[fe80::1%25eth0]/x", "sftp:p:.///~a", "sftp://::/00",
 	} {
 		f.Add(s)
 	}
