@@ -101,7 +101,7 @@ func readArchived(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot
 	if err != nil {
 		return a, fmt.Errorf("its tags do not say what it holds: %w", err)
 	}
-	top, err := walTree(ctx, r, sn)
+	top, err := loadDirectory(ctx, r, sn)
 	if err != nil {
 		return a, err
 	}
@@ -144,18 +144,6 @@ func readArchived(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot
 		delete(a.groups, n.Name)
 	}
 	return a, nil
-}
-
-// walTree returns the directory of a snapshot of WAL.
-func walTree(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot) (*snapshot.Tree, error) {
-	dir, err := snapshot.Lookup(ctx, r, sn.Tree, sn.Paths[0])
-	if err != nil {
-		return nil, err
-	}
-	if dir.Subtree == nil {
-		return nil, fmt.Errorf("%s is no directory", sn.Paths[0])
-	}
-	return snapshot.LoadTree(ctx, r, *dir.Subtree)
 }
 
 // knownPieces returns the finished pieces among the content of a segment of which length bytes are stored, and what follows

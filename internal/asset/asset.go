@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
@@ -115,4 +116,29 @@ func capture(ctx context.Context, r *repo.Repository, repository string, paths [
 			Unreadable: len(result.Unreadable),
 		},
 	}, nil
+}
+
+// loadDirectory returns the one directory that a snapshot is of.
+func loadDirectory(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot) (*snapshot.Tree, error) {
+	dir, err := snapshot.Lookup(ctx, r, sn.Tree, sn.Paths[0])
+	if err != nil {
+		return nil, err
+	}
+	if dir.Subtree == nil {
+		return nil, fmt.Errorf("%s is no directory", sn.Paths[0])
+	}
+	return snapshot.LoadTree(ctx, r, *dir.Subtree)
+}
+
+// loadContent returns what a small file holds; the caller has looked at its size.
+func loadContent(ctx context.Context, r *repo.Repository, n *snapshot.Node) ([]byte, error) {
+	var text []byte
+	for _, id := range n.Content {
+		part, err := r.LoadBlob(ctx, blob.Handle{ID: id, Type: blob.Data}, nil)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", n.Name, err)
+		}
+		text = append(text, part...)
+	}
+	return text, nil
 }

@@ -158,13 +158,9 @@ func loadBranches(ctx context.Context, r *repo.Repository, n *snapshot.Node) ([]
 	if n.Size > maxHistory {
 		return nil, fmt.Errorf("%s has %d bytes, which are too many", n.Name, n.Size)
 	}
-	var text []byte
-	for _, id := range n.Content {
-		part, err := r.LoadBlob(ctx, blob.Handle{ID: id, Type: blob.Data}, nil)
-		if err != nil {
-			return nil, err
-		}
-		text = append(text, part...)
+	text, err := loadContent(ctx, r, n)
+	if err != nil {
+		return nil, err
 	}
 	branches, err := parseBranches(string(text))
 	if err != nil {

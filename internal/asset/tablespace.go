@@ -16,7 +16,6 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
-	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -183,32 +182,20 @@ func parseTablespaceMap(text []byte) ([]tablespace, error) {
 
 // loadTablespaceMap returns the tablespaces of a base backup.
 func loadTablespaceMap(ctx context.Context, r *repo.Repository, base *snapshot.Snapshot) ([]tablespace, error) {
-	name := path.Join(base.Paths[0], tablespaceMap)
-	dir, err := snapshot.Lookup(ctx, r, base.Tree, base.Paths[0])
+	tree, err := loadDirectory(ctx, r, base)
 	if err != nil {
-		return nil, err
-	}
-	if dir.Subtree == nil {
-		return nil, fmt.Errorf("snapshot %s: %s is no directory", base.ID.Short(), base.Paths[0])
-	}
-	tree, err := snapshot.LoadTree(ctx, r, *dir.Subtree)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("snapshot %s: %w", base.ID.Short(), err)
 	}
 	for _, n := range tree.Nodes {
 		if n.Name != tablespaceMap {
 			continue
 		}
 		if n.Type != snapshot.File || n.Size > maxTablespaceMap {
-			return nil, fmt.Errorf("snapshot %s: %s is not what a server makes", base.ID.Short(), name)
+			return nil, fmt.Errorf("snapshot %s: %s is not what a server makes", base.ID.Short(), path.Join(base.Paths[0], tablespaceMap))
 		}
-		var text []byte
-		for _, id := range n.Content {
-			part, err := r.LoadBlob(ctx, blob.Handle{ID: id, Type: blob.Data}, nil)
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", name, err)
-			}
-			text = append(text, part...)
+		text, err := loadContent(ctx, r, n)
+		if err != nil {
+			return nil, err
 		}
 		return parseTablespaceMap(text)
 	}
