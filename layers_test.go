@@ -14,12 +14,12 @@ const module = "github.com/kedge-project/kedge"
 // layers is the table of ARCHITECTURE.md: every package stands in one layer and imports only lower ones.
 // Within a layer nothing imports a sibling, unless siblings names it.
 var layers = [][]string{
-	0: {"blob", "internal/offheap", "internal/hashpair", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
+	0: {"blob", "internal/offheap", "internal/lanehash", "internal/estate", "internal/event", "internal/wording", "internal/restictest"},
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
 		"backend/fault", "backend/limit", "backend/retry", "backend/sftp",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
-		"snapshot", "internal/pattern", "internal/process", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal",
+		"snapshot", "internal/pattern", "internal/process", "internal/browser", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal",
 	},
 	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount"},
 	3: {
@@ -55,6 +55,7 @@ var siblings = map[string][]string{
 	"repo/internal/pack":  {"repo/internal/crypto"},
 	"repo/internal/index": {"repo/internal/pack"},
 	"snapshot":            {"backend", "repo"},
+	"internal/browser":    {"internal/process"},
 	"internal/report":     {"internal/timeline"},
 	"internal/exercise": {
 		"internal/agent", "internal/vault", "internal/exercise/example", "internal/exercise/attack",
