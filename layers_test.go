@@ -19,7 +19,7 @@ var layers = [][]string{
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
 		"backend/fault", "backend/limit", "backend/retry", "backend/sftp",
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
-		"snapshot", "internal/pattern", "internal/process", "internal/browser", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal",
+		"snapshot", "internal/pattern", "internal/process", "internal/browser", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal", "internal/fileevent",
 	},
 	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount"},
 	3: {
