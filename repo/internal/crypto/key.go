@@ -1,5 +1,5 @@
 // Package crypto seals and opens everything in a repository: AES-256 in counter mode under a Poly1305-AES
-// authenticator. It promises that bytes which were changed are never returned as plain.
+// authenticator. It promises that bytes which were changed are never returned as plain, by all but Peek.
 //
 // Sources: restic repository format, "Keys, Encryption and MAC"; D. J. Bernstein, "The Poly1305-AES
 // message-authentication code", 2005.
