@@ -155,6 +155,12 @@ func (c *checker) service(p path, s *Service, repositories, taken map[string]str
 	for i, page := range s.Watch.Pages {
 		c.url(p.to("watch", "pages", i), page)
 	}
+	for i, dir := range s.Watch.Canaries {
+		c.absolute(p.to("watch", "canaries", i), dir)
+		if !s.keepsTree(dir) {
+			c.add(p.to("watch", "canaries", i), "canaries: %s is in no asset of kind files of service %q, and is not watched", dir, s.Name)
+		}
+	}
 	for i, log := range s.Watch.AccessLogs {
 		c.absolute(p.to("watch", "access_logs", i), log)
 	}
@@ -254,6 +260,13 @@ func (s *Service) keeps(name string) bool {
 		}
 	}
 	return false
+}
+
+// keepsTree reports whether a file asset of the service holds the directory.
+func (s *Service) keepsTree(dir string) bool {
+	return slices.ContainsFunc(s.Assets, func(a Asset) bool {
+		return a.Kind == "files" && Below(dir, a.Paths) && !Below(dir, s.Excluded(a))
+	})
 }
 
 func (c *checker) probe(p path, probe Probe) {

@@ -176,6 +176,11 @@ type Watch struct {
 	AccessLogs   []string `yaml:"access_logs,omitempty"`   // combined format
 	// DatabaseLogs are PostgreSQL's own logs, or patterns such as /var/log/postgresql/postgresql-15-main.log*, to tell who did what.
 	DatabaseLogs []string `yaml:"database_logs,omitempty"`
+	// Canaries are directories in the service's file assets in which kedge watch keeps files of its own, which nobody has reason to touch.
+	Canaries []string `yaml:"canaries,omitempty"`
+	// Freeze lets kedge watch stop, reversibly, whoever is seen to damage the service's files; a process of the service itself too, which then
+	// answers no more until kedge watch thaw.
+	Freeze bool `yaml:"freeze,omitempty"`
 }
 
 // Below tells whether path is one of the paths, or lies below one. All are absolute.

@@ -116,6 +116,10 @@ func decodeFact(kind Kind, data []byte) (Fact, error) {
 		return decodeAs[ProofFinished](data)
 	case KindNoticePublished:
 		return decodeAs[NoticePublished](data)
+	case KindProcessFrozen:
+		return decodeAs[ProcessFrozen](data)
+	case KindProcessThawed:
+		return decodeAs[ProcessThawed](data)
 	}
 	return nil, ErrUnknownKind
 }

@@ -29,6 +29,8 @@ var facts = []event.Fact{
 	event.RecoveryStepDone{Step: "start gisis", OK: true},
 	event.ProofFinished{OK: true, RowsLost: 17},
 	event.NoticePublished{Stage: "resolved", Title: "t", Text: "x"},
+	event.ProcessFrozen{PID: 7, Executable: "/usr/bin/x", User: "www-data", Processes: 2, Way: "cgroup", Reason: "r"},
+	event.ProcessThawed{PID: 7, Executable: "/usr/bin/x", Processes: 2},
 }
 
 func TestEveryKindOfFactComesBackAsItWasWritten(t *testing.T) {

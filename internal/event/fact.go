@@ -20,6 +20,8 @@ const (
 	KindRecoveryStepDone      Kind = "recovery.step"
 	KindProofFinished         Kind = "proof.finished"
 	KindNoticePublished       Kind = "notice.published"
+	KindProcessFrozen         Kind = "process.frozen"
+	KindProcessThawed         Kind = "process.thawed"
 )
 
 // SnapshotTaken: an asset was captured to a repository.
@@ -233,6 +235,24 @@ type NoticePublished struct {
 	Text  string `json:"text"`
 }
 
+// ProcessFrozen: a process that was damaging files was stopped where it stood, with all that works with it. It is neither ended nor
+// has it lost anything: it goes on once it is thawed.
+type ProcessFrozen struct {
+	PID        int    `json:"pid"`
+	Executable string `json:"executable,omitempty"`
+	User       string `json:"user,omitempty"`
+	Processes  int    `json:"processes"` // how many were frozen, it included
+	Way        string `json:"way"`       // "cgroup", "cgroup v1" or "SIGSTOP"
+	Reason     string `json:"reason"`
+}
+
+// ProcessThawed: a frozen process was let go on.
+type ProcessThawed struct {
+	PID        int    `json:"pid"`
+	Executable string `json:"executable,omitempty"`
+	Processes  int    `json:"processes"`
+}
+
 func (SnapshotTaken) Kind() Kind         { return KindSnapshotTaken }
 func (WALGap) Kind() Kind                { return KindWALGap }
 func (CopyVerified) Kind() Kind          { return KindCopyVerified }
@@ -249,3 +269,5 @@ func (RecoveryPlanned) Kind() Kind       { return KindRecoveryPlanned }
 func (RecoveryStepDone) Kind() Kind      { return KindRecoveryStepDone }
 func (ProofFinished) Kind() Kind         { return KindProofFinished }
 func (NoticePublished) Kind() Kind       { return KindNoticePublished }
+func (ProcessFrozen) Kind() Kind         { return KindProcessFrozen }
+func (ProcessThawed) Kind() Kind         { return KindProcessThawed }

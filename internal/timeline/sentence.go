@@ -39,6 +39,14 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 			Severity: Warning,
 			Detail:   strings.Join(f.Actions, "; "),
 		}
+	case event.ProcessFrozen:
+		return Entry{
+			What:     fmt.Sprintf("A process was frozen: %s, %s.", about, f.Reason),
+			Severity: Warning,
+			Detail:   fmt.Sprintf("%s of %s (PID %d), %s by %s; kedge watch thaw lets it go on.", f.Executable, f.User, f.PID, wording.Number(int64(f.Processes), "process"), f.Way),
+		}
+	case event.ProcessThawed:
+		return Entry{What: fmt.Sprintf("A frozen process was let go on: %s.", about), Severity: Info, Detail: fmt.Sprintf("%s (PID %d)", f.Executable, f.PID)}
 	case event.ServiceReopened:
 		return serviceReopened(f, about)
 	case event.EvidencePreserved:
