@@ -38,6 +38,13 @@ var signatures = []signature{
 	{0, "wOFF", "woff", nil}, {0, "wOF2", "woff", nil}, {0, "\x00asm", "wasm", nil}, {0, "\xca\xfe\xba\xbe", "class", nil},
 	{0, "PACK", "gitpack", nil}, {0, "\xfftOc", "gitindex", nil}, {0, "DIRC", "gitindex", nil}, {0, "\xed\xab\xee\xdb", "rpm", nil},
 	{0, "\xde\x12\x04\x95", "mo", nil}, {0, "\x95\x04\x12\xde", "mo", nil}, {0, "\x1aE\xdf\xa3", "matroska", nil},
+	{0, "PAR1", "parquet", nil}, {0, "\x89HDF\r\n\x1a\n", "hdf", nil}, {0, "\x93NUMPY", "npy", nil}, {0, "ARROW1", "arrow", nil}, {0, "Obj\x01", "avro", nil},
+	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil},
+	{0, "MSCF", "cab", nil}, {0, "8BPS", "psd", nil}, {0, "hsqs", "squashfs", nil}, {0, "dex\n", "dex", nil}, {0, "bplist00", "plist", nil}, {0, "Cr24", "crx", nil},
+	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
+	{18, "\x05\x20", "pgpages", postgresHeader}, {24, "\x00\x08", "innodb", innodbHeader},
+	{0, "$ANSIBLE_VAULT;", Encrypted, nil}, {0, "\x00GITCRYPT\x00", Encrypted, nil}, {0, "-----BEGIN PKCS7", Encrypted, nil}, {0, "-----BEGIN CMS", Encrypted, nil},
+	{0, "\x30", Encrypted, envelopedData}, {0, "", Encrypted, openPGP},
 	{0, "age-encryption.org/", Encrypted, nil}, {0, "-----BEGIN AGE ENCRYPTED", Encrypted, nil}, {0, "Salted__", Encrypted, nil},
 	{0, "-----BEGIN PGP MESSAGE", Encrypted, nil}, {0, "LUKS\xba\xbe", Encrypted, nil}, {0, "\x03\xd9\xa2\x9a", Encrypted, nil},
 }
@@ -68,6 +75,58 @@ func reservedZero(head []byte) bool {
 	return len(head) >= 10 && string(head[6:10]) == "\x00\x00\x00\x00"
 }
 
+// compiledPython: the flags after the magic are few.
+func compiledPython(head []byte) bool {
+	return len(head) >= 16 && head[4] <= 3 && string(head[5:8]) == "\x00\x00\x00"
+}
+
+// envelopedData: CMS names what it holds in its first bytes, OID 1.2.840.113549.1.7.3 (RFC 5652).
+func envelopedData(head []byte) bool {
+	return bytes.Contains(head[:min(len(head), 24)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"))
+}
+
+// openPGP: a message begins with packets of session keys, and goes on with one of encrypted data (RFC 9580).
+func openPGP(head []byte) bool {
+	for n := range 8 {
+		tag, length, rest := packet(head)
+		switch {
+		case n > 0 && (tag == 18 || tag == 20 || tag == 9):
+			return true
+		case tag == 1 && length >= 12 && length <= 2048 && len(rest) > 0 && (rest[0] == 3 || rest[0] == 6):
+		case tag == 3 && length >= 4 && length <= 256 && len(rest) > 0 && rest[0] >= 4 && rest[0] <= 6:
+		default:
+			return false
+		}
+		head = rest[min(length, len(rest)):]
+	}
+	return false
+}
+
+// packet reads an OpenPGP packet's header; tag is 0 if there is none.
+func packet(b []byte) (tag, length int, rest []byte) {
+	if len(b) < 6 || b[0]&0x80 == 0 {
+		return 0, 0, nil
+	}
+	if b[0]&0x40 != 0 {
+		tag = int(b[0] & 0x3f)
+		switch {
+		case b[1] < 192:
+			return tag, int(b[1]), b[2:]
+		case b[1] < 224:
+			return tag, (int(b[1])-192)<<8 + int(b[2]) + 192, b[3:]
+		}
+		return tag, 1 << 30, b[2:]
+	}
+	tag = int(b[0] >> 2 & 0xf)
+	switch b[0] & 3 {
+	case 0:
+		return tag, int(b[1]), b[2:]
+	case 1:
+		return tag, int(b[1])<<8 | int(b[2]), b[3:]
+	}
+	return tag, 1 << 30, b[min(5, len(b)):]
+}
+
 // Bit rates in kbit/s and sample rates in Hz of layer III, by the index in the frame's header (ISO/IEC 11172-3, 13818-3).
 var (
 	mp3Rates  = [2][15]int{{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}, {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}}
@@ -94,7 +153,7 @@ func secondFrame(head []byte) bool {
 // packed formats are close to noise inside by nature.
 func (f Format) packed() bool {
 	switch f {
-	case "ole", "sqlite", "elf", "exe", "tar", "ar", "riff", "bmp", "ico", "ttf", "otf", "wasm", "class", "mo", "gitindex", Text:
+	case "pgpages", "innodb", "npy", "hdf", "disk", "plist", "pyc", "dex", "psd", "parquet", "arrow", "avro", "ole", "sqlite", "elf", "exe", "tar", "ar", "riff", "bmp", "ico", "ttf", "otf", "wasm", "class", "mo", "gitindex", Text:
 		return false
 	}
 	return true

@@ -8,6 +8,17 @@ const (
 	Structured   = "was structured"   // the former content began with something that was no noise
 	BesideNote   = "beside a note"    // a ransom note stands in its directory; not of Judge's making
 	Renamed      = "renamed"          // a file of the former name is gone, and something was appended to its name
+	Unparseable  = "cannot be read"   // it says by its first bytes what it is, and its content contradicts them
+	Interleaved  = "parts kept"       // what is new stands between what was kept at its place
+	SameLength   = "same length"      // all is different, and not one byte longer or shorter
+)
+
+// What else than noise content can become; each counts as Noise does.
+const (
+	Encoded     = "encoded noise" // noise written in letters, as base64
+	Overwritten = "overwritten"   // one value, or a short pattern, again and again
+	Keyed       = "keyed"         // the same short key laid over the content again and again
+	Scrambled   = "scrambled"     // nothing of it reads as what it was
 )
 
 // Former is what is known of a file's content before it changed. The zero value knows nothing.
@@ -47,13 +58,21 @@ type Finding struct {
 	Features []string
 	Entropy  float64
 	Chi2     float64
+	Open     bool // encrypted by a tool that says so, or under a name that does: its owner's doing unless something else says otherwise
+	Locked   bool // an archive that asks for a password
 }
 
-// Encrypted tells whether the file was made unreadable: it is noise, and at least one thing more speaks against it.
-func (f Finding) Encrypted() bool { return len(f.Features) >= 2 && f.Features[0] == Noise }
+// Encrypted tells whether the file was made unreadable: what it became speaks against it, and at least one thing more. What was
+// encrypted openly does not count.
+func (f Finding) Encrypted() bool { return f.Noise() && len(f.Features) >= 2 && !f.Open }
 
-// Noise tells whether the file is at least noise where it should not be known to be.
-func (f Finding) Noise() bool { return len(f.Features) > 0 && f.Features[0] == Noise }
+// Noise tells whether the file became at least what unreadable files are.
+func (f Finding) Noise() bool {
+	return len(f.Features) > 0 && (f.Features[0] == Noise || f.Features[0] == Encoded || f.Overwritten() || f.Features[0] == Keyed || f.Features[0] == Scrambled)
+}
+
+// Overwritten tells whether the content was destroyed rather than encrypted.
+func (f Finding) Overwritten() bool { return len(f.Features) > 0 && f.Features[0] == Overwritten }
 
 // Judge tells whether a file that holds what sample shows was encrypted by somebody else than its owner. name
 // is the name it had when its content was good; renamed says that it stands elsewhere now.

@@ -1,6 +1,7 @@
 package content
 
 import (
+	"bytes"
 	"hash/fnv"
 	"io"
 	"maps"
@@ -25,12 +26,35 @@ const (
 // Page is what a visitor's browser would take from an HTML page: what it shows, how it is built, what it loads.
 type Page struct {
 	Title    string         `json:"title"`
-	Words    int            `json:"words"`    // of visible text
-	Shingles []uint64       `json:"shingles"` // hashes of each three words in a row, sorted, no duplicates
-	Tags     map[string]int `json:"tags"`     // how often each element occurs
-	Refs     []Ref          `json:"refs"`     // what it loads from or sends to somewhere else, sorted, no duplicates
-	Hidden   int            `json:"hidden"`   // scripts that hide what they do
-	Claims   bool           `json:"claims"`   // says that somebody took it over
+	Words    int            `json:"words"`         // of visible text
+	Shingles []uint64       `json:"shingles"`      // hashes of each three words in a row, sorted, no duplicates
+	Tags     map[string]int `json:"tags"`          // how often each element occurs
+	Refs     []Ref          `json:"refs"`          // what it loads from or sends to somewhere else, sorted, no duplicates
+	Hidden   int            `json:"hidden"`        // scripts that hide what they do
+	Claims   bool           `json:"claims"`        // says that somebody took it over
+	Cut      bool           `json:"cut,omitempty"` // longer than MaxPage: what follows was not looked at
+
+	// What follows is for the comparison with a release that somebody approved.
+
+	Code    []Code   `json:"code,omitempty"`    // scripts that stand in it, no duplicates
+	Sources []Source `json:"sources,omitempty"` // scripts and style sheets that it loads
+	// Links are ways to another origin that bring no code from there: of kinds "image", "media", "link", "hidden link", "download",
+	// "style", "icon", "early" for what is loaded ahead, "manifest". Downloads are listed whatever their origin.
+	Links    []Ref    `json:"links,omitempty"`
+	Images   []string `json:"images,omitempty"`   // paths of its own pictures
+	Forms    []string `json:"forms,omitempty"`    // paths of its own forms' targets
+	Policies []string `json:"policies,omitempty"` // content security policies in the page itself
+	// Painted says that a style sheet in the page writes that somebody took it over.
+	Painted bool `json:"painted,omitempty"`
+}
+
+// Source is a script or a style sheet that a page loads.
+type Source struct {
+	Kind      string `json:"kind"` // "script" or "style"
+	URL       string `json:"url"`  // without query and fragment; at most 300 bytes
+	Origin    string `json:"origin,omitempty"`
+	Integrity string `json:"integrity,omitempty"`
+	Fetch     string `json:"-"` // as it is to be asked for
 }
 
 // Ref is one way in which a page brings another origin into its visitors' browsers.
@@ -52,16 +76,36 @@ func PageName(name string) bool {
 // ParsePage reads an HTML page, however broken, up to MaxPage. Addresses are taken relative to base; nil leaves relative
 // ones as the page's own. The error is that of rd.
 func ParsePage(rd io.Reader, base *url.URL) (Page, error) {
-	p := pageParser{page: Page{Tags: map[string]int{}}, base: base, refs: map[Ref]bool{}, shingles: map[uint64]bool{}}
-	z := html.NewTokenizer(io.LimitReader(rd, MaxPage))
+	p := newPageParser(base)
+	limited := &io.LimitedReader{R: rd, N: MaxPage}
+	if err := p.parse(limited); err != nil {
+		return Page{}, err
+	}
+	if limited.N == 0 {
+		n, _ := rd.Read(make([]byte, 1))
+		p.page.Cut = n > 0
+	}
+	return p.finish(), nil
+}
+
+func newPageParser(base *url.URL) *pageParser {
+	return &pageParser{
+		page: Page{Tags: map[string]int{}}, base: base, refs: map[Ref]bool{}, shingles: map[uint64]bool{},
+		code: map[string]bool{}, links: map[Ref]bool{}, sources: map[Source]bool{}, images: map[string]bool{}, forms: map[string]bool{},
+	}
+}
+
+// parse reads a page, or a part of one that stands in it as text.
+func (p *pageParser) parse(rd io.Reader) error {
+	z := html.NewTokenizer(rd)
 	z.SetMaxBuf(MaxPage)
 	for {
 		switch z.Next() {
 		case html.ErrorToken:
 			if err := z.Err(); err != io.EOF && err != html.ErrBufferExceeded {
-				return Page{}, err
+				return err
 			}
-			return p.finish(), nil
+			return nil
 		case html.StartTagToken, html.SelfClosingTagToken:
 			p.start(z.Token())
 		case html.EndTagToken:
@@ -81,6 +125,17 @@ type pageParser struct {
 	inside   string // script, style or title: what text belongs to
 	last     [2]string
 	claims   strings.Builder // the first words, where a defacer would boast
+
+	kind    string          // of the script that text belongs to; "" for data
+	body    strings.Builder // its text so far
+	nested  bool            // within the text of an element that is shown without scripts only
+	unseen  string          // the element that hides all in it, "" outside
+	depth   int             // elements of that name that are open in it
+	code    map[string]bool
+	links   map[Ref]bool
+	sources map[Source]bool
+	images  map[string]bool // paths
+	forms   map[string]bool // paths
 }
 
 func (p *pageParser) start(t html.Token) {
@@ -92,13 +147,19 @@ func (p *pageParser) start(t html.Token) {
 		if _, twice := attrs[a.Key]; !twice {
 			attrs[a.Key] = a.Val
 		}
-		if strings.HasPrefix(a.Key, "on") || strings.HasPrefix(strings.ToLower(strings.TrimSpace(a.Val)), "javascript:") {
+		switch {
+		case strings.HasPrefix(a.Key, "on") && len(a.Key) > 2:
 			p.script(a.Val)
+			p.addCode("handler "+clip(t.Data)+" "+clip(a.Key), a.Val)
+		case runs(a.Val):
+			p.script(a.Val)
+			p.addCode("address", a.Val)
 		}
 	}
 	switch t.Data {
 	case "script":
-		p.inside = "script"
+		p.inside, p.kind = "script", codeKind(attrs["type"])
+		p.body.Reset()
 		p.ref("script", attrs["src"])
 		p.ref("script", attrs["href"]) // SVG's
 	case "style", "title", "noscript", "template":
@@ -109,6 +170,7 @@ func (p *pageParser) start(t html.Token) {
 		p.ref("frame", attrs["src"])
 		if doc := attrs["srcdoc"]; doc != "" {
 			p.script(doc)
+			p.addCode("srcdoc", doc)
 		}
 	case "object":
 		p.ref("object", attrs["data"])
@@ -127,6 +189,8 @@ func (p *pageParser) start(t html.Token) {
 			}
 		}
 	}
+	p.watchUnseen(t, attrs)
+	p.more(t.Data, attrs)
 	if t.Type == html.SelfClosingTagToken && p.inside == t.Data {
 		p.inside = ""
 	}
@@ -134,15 +198,36 @@ func (p *pageParser) start(t html.Token) {
 
 func (p *pageParser) end(name string) {
 	if name == p.inside {
+		if name == "script" {
+			p.endScript()
+		}
 		p.inside = ""
+	}
+	if p.unseen == name {
+		if p.depth--; p.depth == 0 {
+			p.unseen = ""
+		}
 	}
 }
 
 func (p *pageParser) text(b []byte) {
 	switch p.inside {
 	case "script":
+		if p.kind == dataKind {
+			p.address(string(b))
+			break
+		}
 		p.script(string(b))
-	case "style", "template", "noscript":
+		p.body.Write(b)
+	case "style":
+		p.style(string(b))
+	case "noscript":
+		if !p.nested && bytes.IndexByte(b, '<') >= 0 { // of visitors without scripts
+			p.inside, p.nested = "", true
+			_ = p.parse(bytes.NewReader(b)) // from memory
+			p.inside, p.nested = "noscript", false
+		}
+	case "template":
 	case "title":
 		if p.page.Title == "" {
 			p.page.Title = clip(strings.Join(strings.Fields(html.UnescapeString(string(b))), " "))
@@ -228,5 +313,15 @@ func (p *pageParser) finish() Page {
 		return strings.Compare(a.Kind+"\x00"+a.URL, b.Kind+"\x00"+b.URL)
 	})
 	p.page.Claims = boasts.MatchString(p.claims.String())
+	if p.inside == "script" {
+		p.endScript()
+	}
+	slices.SortFunc(p.page.Code, func(a, b Code) int { return strings.Compare(a.Kind+a.Hash, b.Kind+b.Hash) })
+	p.page.Links = slices.SortedFunc(maps.Keys(p.links), func(a, b Ref) int { return strings.Compare(a.Kind+"\x00"+a.URL, b.Kind+"\x00"+b.URL) })
+	p.page.Sources = slices.SortedFunc(maps.Keys(p.sources), func(a, b Source) int {
+		return strings.Compare(a.Kind+"\x00"+a.URL+"\x00"+a.Fetch, b.Kind+"\x00"+b.URL+"\x00"+b.Fetch)
+	})
+	p.page.Images = slices.Sorted(maps.Keys(p.images))
+	p.page.Forms = slices.Sorted(maps.Keys(p.forms))
 	return p.page
 }

@@ -1,0 +1,425 @@
+package content
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Case is one file whose content is to be judged against what it was.
+type Case struct {
+	Name    string   // of the good version, or of what stands there if none is known
+	Old     *Version // nil: nothing is known of a good version
+	New     *Version
+	Renamed bool // the good version is gone from its name
+}
+
+// Examine tells whether a file was made unreadable by somebody else than its owner. Of long files it reads some places only. An
+// error is one of reading.
+func Examine(c Case) (Finding, error) {
+	now, err := look(c.New, nil)
+	if err != nil {
+		return Finding{}, err
+	}
+	parsed, err := check(now)
+	if err != nil {
+		return Finding{}, err
+	}
+	f := now.figures()
+	f.Locked = parsed.locked
+	f.Open = parsed.locked || now.format == Encrypted
+	if sound(now, parsed) {
+		return f, nil
+	}
+	if c.Old == nil || c.Old.Data == nil {
+		f.Open = f.Open || NamedEncrypted(c.New.Name)
+		alone(&f, c, now)
+		return f, nil
+	}
+	was, err := look(c.Old, now.places())
+	if err != nil {
+		return Finding{}, err
+	}
+	before, err := check(was)
+	if err != nil {
+		return Finding{}, err
+	}
+	f.Open = f.Open || NamedEncrypted(c.New.Name) && (c.Old.Name != c.New.Name || was.format == Encrypted || was.format == Unknown && random(was.head(), 0))
+	compare(&f, c, was, now, before, parsed)
+	return f, nil
+}
+
+// sound tells whether a file is what it says, so that nothing in it needs an explanation.
+func sound(v *view, p parse) bool {
+	return v.format != Unknown && v.format != Text && v.format.packed() && p.health == Sound
+}
+
+// figures sums up the windows of a version.
+func (v *view) figures() Finding {
+	s := v.sample()
+	return Finding{Entropy: s.Entropy(), Chi2: s.Chi2()}
+}
+
+// sample makes of what was read what a stream would have given.
+func (v *view) sample() Sample {
+	s := newSample(v.version.Size, v.head())
+	for _, p := range v.pieces {
+		for k := range 8 {
+			s.add(p.data[min(k*WindowSize, len(p.data)):min((k+1)*WindowSize, len(p.data))])
+		}
+	}
+	return s
+}
+
+// alone judges a file of which no good version is known: by what its name promises, and by how well it was stored.
+func alone(f *Finding, c Case, now *view) {
+	var was Former
+	if c.Old != nil {
+		was.Plain, was.Stored = c.Old.Plain, c.Old.Stored
+	}
+	found := Judge(c.Name, was, now.sample(), c.Renamed)
+	f.Features = found.Features
+	if len(f.Features) > 0 {
+		return
+	}
+	if expected := Expected(c.Name); encodedShare(now) >= 0.6 && expected != Unknown && expected != Text {
+		f.Features = []string{Encoded, FormatLost}
+	}
+}
+
+// compare lists what tells the new version from the old one.
+func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
+	d := contrastOf(was, now)
+	primary := d.primary(was, now, parsed)
+	if primary == "" {
+		return
+	}
+	f.Features = []string{primary}
+	switch expected := was.format; {
+	case expected == Encrypted:
+	case expected == Unknown:
+		if primary == Encoded { // letters where no text was
+			f.Features = append(f.Features, FormatLost)
+		}
+	case expected != now.format, expected == Text && primary != Encoded:
+		f.Features = append(f.Features, FormatLost)
+	}
+	if now.format == was.format && parsed.health == Broken && before.health != Broken {
+		f.Features = append(f.Features, Unparseable)
+	}
+	switch old, is := c.Old.Share(), c.New.Share(); {
+	case c.Old.Plain > 0 && old < compressed && is-old > 0.1:
+		f.Features = append(f.Features, Compressible)
+	case primary == Encoded && c.Old.Plain > 0 && (is-old > 0.1 || old-is > 0.1):
+		f.Features = append(f.Features, Compressible)
+	case primary == Noise && (2*d.over >= d.noise.n || random(now.head(), 0) && !random(was.head(), 0) && len(was.head()) >= minWindow):
+		f.Features = append(f.Features, Structured)
+	case primary == Noise && d.evened(was):
+		f.Features = append(f.Features, Structured)
+	}
+	if primary != Encoded && d.interleaved() && now.aligned(was) && !random(was.head(), 0) && !was.format.holdsFiles() {
+		f.Features = append(f.Features, Interleaved)
+	}
+	if primary != Noise && primary != Encoded && c.Old.Size == c.New.Size {
+		f.Features = append(f.Features, SameLength)
+	}
+	if c.Renamed {
+		f.Features = append(f.Features, Renamed)
+	}
+}
+
+// aligned tells whether the new version is as long as the old one, or a little longer by what an encryptor appends.
+func (v *view) aligned(was *view) bool {
+	grown := v.version.Size - was.version.Size
+	return grown >= -16 && grown <= 64<<10
+}
+
+// holdsFiles tells of formats in which parts are rewritten in place every day: disks of virtual machines.
+func (f Format) holdsFiles() bool { return f == "disk" || f == Encrypted }
+
+// unit is the shortest piece of a longer file that is taken for noise by itself.
+const unit = 256
+
+// cipherBlock is the length of a block of most ciphers, the grain at which old and new are compared.
+const cipherBlock = 16
+
+// contrast is what differs between two versions at the same places.
+type contrast struct {
+	total     int // bytes of the new version that were looked at
+	same      int // of these, equal to the old ones
+	fresh     int // different, where the old version has something
+	noise     histogram
+	mixed     histogram // what is new between what was kept, in grains of a cipher's block
+	mixedLost histogram // what stood there
+	over      int       // bytes of noise where something stood that was neither noise nor one value
+	constant  int       // bytes of one value, or of a short pattern, where something else stood
+	runs      []run
+	textNoise bool // noise where text stood
+}
+
+// run is a stretch of units that differ, in units.
+type run struct{ from, length int64 }
+
+func contrastOf(was, now *view) *contrast {
+	d := &contrast{}
+	for _, p := range now.pieces {
+		d.total += len(p.data)
+		old := was.at(p.off)
+		for at := 0; at < len(p.data); at += unit {
+			b := p.data[at:min(at+unit, len(p.data))]
+			var o []byte
+			if at < len(old) {
+				o = old[at:min(at+unit, len(old))]
+			}
+			d.unit((p.off+int64(at))/unit, o, b)
+		}
+	}
+	if d.mixed.uniform() && d.mixed.n >= 64 {
+		for i, c := range d.mixed.counts {
+			d.noise.counts[i] += c
+		}
+		d.noise.n += d.mixed.n
+		if !d.mixedLost.uniform() {
+			d.over += d.mixed.n
+		}
+	}
+	return d
+}
+
+// at returns what was read of the version from off on.
+func (v *view) at(off int64) []byte {
+	for _, p := range v.pieces {
+		if p.off == off {
+			return p.data
+		}
+	}
+	return nil
+}
+
+// unit compares one unit with what stood there.
+func (d *contrast) unit(number int64, old, now []byte) {
+	if bytes.Equal(old, now) {
+		d.same += len(now)
+		return
+	}
+	if k := len(d.runs); k > 0 && d.runs[k-1].from+d.runs[k-1].length == number {
+		d.runs[k-1].length++
+	} else {
+		d.runs = append(d.runs, run{number, 1})
+	}
+	if len(old) == len(now) && len(now) == unit {
+		kept := 0
+		for i := 0; i < unit; i += cipherBlock {
+			if bytes.Equal(old[i:i+cipherBlock], now[i:i+cipherBlock]) {
+				kept += cipherBlock
+			}
+		}
+		if kept > 0 {
+			d.same += kept
+			d.fresh += unit - kept
+			for i := 0; i < unit; i += cipherBlock {
+				if !bytes.Equal(old[i:i+cipherBlock], now[i:i+cipherBlock]) {
+					d.mixed.add(now[i : i+cipherBlock])
+					d.mixedLost.add(old[i : i+cipherBlock])
+				}
+			}
+			return
+		}
+	}
+	d.fresh += min(len(old), len(now))
+	switch {
+	case patterned(now):
+		if len(old) > 0 && !patterned(old) {
+			d.constant += len(now)
+		}
+	case random(now, 0):
+		d.noise.add(now)
+		if len(old) >= minWindow && !random(old, 0) && !patterned(old) {
+			d.over += len(now)
+			d.textNoise = d.textNoise || isText(old)
+		}
+	}
+}
+
+// random tells whether the unit at off cannot be told from noise.
+func random(b []byte, off int) bool {
+	var h histogram
+	b = b[min(off, len(b)):min(off+unit, len(b))]
+	h.add(b)
+	return h.uniform() && !isText(b)
+}
+
+// constant tells whether all bytes have one value.
+func constant(b []byte) bool {
+	return len(b) > 0 && bytes.Count(b, b[:1]) == len(b)
+}
+
+// patterned tells whether b is one value, or one short pattern repeated.
+func patterned(b []byte) bool {
+	if len(b) < minWindow {
+		return constant(b)
+	}
+	for _, p := range []int{1, 2, 3, 4, 5, 6, 8, 10, 12, 16} {
+		if bytes.Equal(b[p:], b[:len(b)-p]) {
+			return true
+		}
+	}
+	return false
+}
+
+// interleaved tells whether parts were kept where they stood and others became something else.
+func (d *contrast) interleaved() bool {
+	all := d.same + d.fresh
+	return d.fresh >= cipherBlock && d.same*100 >= all && d.same >= 2*cipherBlock
+}
+
+// regular tells whether what differs comes in pieces of one length at one distance, as no editing does.
+func (d *contrast) regular() bool {
+	if len(d.runs) < 6 {
+		return false
+	}
+	var lengths, gaps []int64
+	for i, r := range d.runs {
+		lengths = append(lengths, r.length)
+		if i > 0 {
+			gaps = append(gaps, r.from-d.runs[i-1].from)
+		}
+	}
+	return mostly(lengths) && mostly(gaps)
+}
+
+// mostly tells whether two thirds of the values are the same.
+func mostly(all []int64) bool {
+	slices.Sort(all)
+	middle, n := all[len(all)/2], 0
+	for _, v := range all {
+		if v == middle {
+			n++
+		}
+	}
+	return 3*n >= 2*len(all)
+}
+
+// evened tells whether content that was dense as a compressor leaves it is now as even as a cipher leaves it.
+func (d *contrast) evened(was *view) bool {
+	if d.noise.n < 32<<10 {
+		return false
+	}
+	var old histogram
+	for _, p := range was.pieces {
+		old.add(p.data)
+	}
+	return old.n >= 32<<10 && old.chi2() > 2*uniformChi2
+}
+
+// primary names what was done to the content, "" if nothing was that speaks of damage.
+func (d *contrast) primary(was, now *view, parsed parse) string {
+	// A format that is not checked here, and was not there before, is a magic that costs nothing.
+	known := now.format != Unknown && now.format != Text && parsed.health != Broken &&
+		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
+	if encodedShare(now) >= 0.6 {
+		if encodedShare(was) < 0.2 && d.same*20 < d.total && (now.format != was.format || was.format == Text) {
+			return Encoded
+		}
+		return ""
+	}
+	if d.noise.uniform() {
+		share := float64(d.noise.n) / float64(max(1, d.total))
+		head := random(now.head(), 0) && !bytes.Equal(first(now.head()), first(was.head()))
+		switch {
+		case known:
+			// It is what it says as far as was seen: only what is certain counts.
+			over := 2*d.over >= d.noise.n
+			switch {
+			case now.format != was.format || !now.aligned(was):
+			case now.format.packed() || parsed.health != Sound:
+				if d.interleaved() && (d.regular() || share >= 0.05) || over && share >= 0.5 {
+					return Noise
+				}
+			case over && d.interleaved() && d.regular(): // a database may well hold noise, not at one distance
+				return Noise
+			}
+		case head, share >= 0.2, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved() && d.regular():
+			return Noise
+		}
+	}
+	if known {
+		return ""
+	}
+	if d.total > 0 && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
+		return Overwritten
+	}
+	if d.same*50 < d.total && lanes(now.head()) && !lanes(was.head()) {
+		return Noise
+	}
+	return d.scrambled(was, now)
+}
+
+func first(b []byte) []byte { return b[:min(len(b), unit)] }
+
+// scrambled tells how content was changed that is no noise.
+func (d *contrast) scrambled(was, now *view) string {
+	old, is := was.head(), now.head()
+	n := min(len(old), len(is))
+	if n < 2*minWindow || d.same*50 > d.total || !now.aligned(was) {
+		return ""
+	}
+	if back := bytes.Clone(old); was.whole && now.whole && len(old) == len(is) {
+		if slices.Reverse(back); bytes.Equal(back, is) {
+			return Scrambled
+		}
+	}
+	if keyed(old[:n], is[:n]) {
+		return Keyed
+	}
+	if was.format != Unknown && was.format != Encrypted && now.format == Unknown && now.version.Size-was.version.Size <= 4096 {
+		return Scrambled
+	}
+	return ""
+}
+
+// keyed tells whether the same short key was laid over the content again and again.
+func keyed(old, now []byte) bool {
+	n := min(len(old), 8<<10)
+	xor, sum := make([]byte, n), make([]byte, n)
+	for i := range n {
+		xor[i], sum[i] = old[i]^now[i], now[i]-old[i]
+	}
+	for _, x := range [][]byte{xor, sum} {
+		if bytes.Count(x, []byte{0})*2 > n {
+			continue
+		}
+		for p := 1; p <= min(256, n/2); p++ {
+			if bytes.Equal(x[p:], x[:n-p]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lanes tells whether noise was spread between something else at a fixed distance: every other byte, every other block.
+func lanes(data []byte) bool {
+	data = data[:min(len(data), otherPiece)]
+	for _, grain := range []int{1, cipherBlock} {
+		for _, period := range []int{2, 3, 4, 8} {
+			even, other := 0, 0
+			for lane := range period {
+				var h histogram
+				for at := lane * grain; at < len(data); at += period * grain {
+					h.add(data[at:min(at+grain, len(data))])
+				}
+				switch {
+				case h.n < unit:
+				case h.uniform():
+					even++
+				case h.chi2() > 8*uniformChi2:
+					other++
+				}
+			}
+			if even > 0 && other > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,70 @@
+package content
+
+import "math"
+
+// histogram counts the bytes of any number of pieces.
+type histogram struct {
+	counts [256]int
+	n      int
+}
+
+func (h *histogram) add(b []byte) {
+	for _, c := range b {
+		h.counts[c]++
+	}
+	h.n += len(b)
+}
+
+// chi2 returns Pearson's statistic against equally frequent bytes, 255 degrees of freedom. Whatever the number of bytes, that of
+// noise stays at 255; that of what a compressor wrote grows with it.
+func (h *histogram) chi2() float64 {
+	if h.n == 0 {
+		return 0
+	}
+	squares := 0.0
+	for _, c := range h.counts {
+		squares += float64(c) * float64(c)
+	}
+	return 256*squares/float64(h.n) - float64(h.n)
+}
+
+// entropy returns bits per byte.
+func (h *histogram) entropy() float64 {
+	e, n := 0.0, float64(h.n)
+	for _, c := range h.counts {
+		if c > 0 {
+			p := float64(c) / n
+			e -= p * math.Log2(p)
+		}
+	}
+	return e
+}
+
+// uniform tells whether the bytes cannot be told from noise.
+func (h *histogram) uniform() bool { return h.n >= minWindow && h.chi2() < uniformChi2 }
+
+// even tells whether the bytes are all of few values and these equally frequent: noise that was written in an alphabet, as base64,
+// hexadecimal, base32, ascii85 and seven bits of eight are. Digits and the letters of genes are too few to say anything.
+func (h *histogram) even() bool {
+	if h.n < minEncoded {
+		return false
+	}
+	rare := max(1, h.n/2048) // of a wrapper: quotes, commas, ends of lines
+	k, n, squares := 0, 0, 0.0
+	for _, c := range h.counts {
+		if c > rare {
+			k++
+			n += c
+			squares += float64(c) * float64(c)
+		}
+	}
+	if k < 16 || k > 128 || n*50 < h.n*49 {
+		return false
+	}
+	freedom := float64(k - 1)
+	// The fourth deviation, and what one symbol that a wrapper or padding uses more often adds.
+	return float64(k)*squares/float64(n)-float64(n) < freedom+5*math.Sqrt(2*freedom)+12
+}
+
+// minEncoded is the shortest text in an alphabet that is told from words.
+const minEncoded = 256
