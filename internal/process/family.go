@@ -11,9 +11,9 @@ import (
 
 // member is one process as /proc/PID/stat shows it. See proc(5).
 type member struct {
-	PID, Parent, Session int
-	State                byte
-	Start                uint64 // clock ticks since boot: with the PID it names a process for good
+	PID, Parent, Group, Session int
+	State                       byte
+	Start                       uint64 // clock ticks since boot: with the PID it names a process for good
 }
 
 // gone reports whether the process has ended. A zombie has: it holds nothing but its number.
@@ -52,16 +52,17 @@ func parseStat(line string) (member, bool) {
 	if !ok || end < 0 {
 		return member{}, false
 	}
-	// Fields 3, 4, 6 and 22 of proc(5).
+	// Fields 3 to 6 and 22 of proc(5).
 	fields := strings.Fields(rest[end+2:])
 	if len(fields) < 20 {
 		return member{}, false
 	}
 	m := member{State: fields[0][0]}
-	var errs [4]error
+	var errs [5]error
 	m.PID, errs[0] = strconv.Atoi(pid)
 	m.Parent, errs[1] = strconv.Atoi(fields[1])
 	m.Session, errs[2] = strconv.Atoi(fields[3])
+	m.Group, errs[4] = strconv.Atoi(fields[2])
 	m.Start, errs[3] = strconv.ParseUint(fields[19], 10, 64)
 	return m, errors.Join(errs[:]...) == nil
 }

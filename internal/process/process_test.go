@@ -426,7 +426,7 @@ func TestFromEstateRefusesWhatCannotRun(t *testing.T) {
 
 func TestStatLineWithBracketsInTheName(t *testing.T) {
 	m, ok := parseStat("42 (a) R (b) S 7 42 41 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 987 0 0")
-	if want := (member{PID: 42, Parent: 7, Session: 41, State: 'S', Start: 987}); !ok || m != want {
+	if want := (member{PID: 42, Parent: 7, Group: 42, Session: 41, State: 'S', Start: 987}); !ok || m != want {
 		t.Errorf("parsed %+v, %v; want %+v", m, ok, want)
 	}
 	for _, line := range []string{"", "42", "42 (x", "42 (x) S 1", "x (y) S 7 42 41 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 987"} {
