@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
@@ -181,6 +182,35 @@ func (sc *scenario) attackHistory(ctx context.Context, f family) (*attack, error
 		}
 	}
 	return a, nil
+}
+
+// workHistory plays a workload over some days with people at work beside it.
+func (sc *scenario) workHistory(ctx context.Context, w workload) error {
+	if w.prepare != nil {
+		if err := w.prepare(ctx, sc); err != nil {
+			return err
+		}
+		if err := sc.snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	for day := range workDays {
+		before := sc.files()
+		if err := w.day(ctx, sc, day); err != nil {
+			return err
+		}
+		// People do not work with what the workload made today.
+		if err := sc.people.work(ctx, sc.site, func(name string) bool { return !slices.Contains(before, name) }); err != nil {
+			return err
+		}
+		if err := sc.settle(sc.began); err != nil {
+			return err
+		}
+		if err := sc.snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // assessor asks for an assessment, in the JSON form that `kedge assess --json` promises.

@@ -13,8 +13,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,7 +43,7 @@ func main() {
 	flag.Uint64Var(&opt.seed, "seed", 0, "only this seed")
 	flag.IntVar(&opt.files, "files", 500, "files of a tree")
 	flag.StringVar(&opt.only, "only", "", "only families and workloads whose name has this in it")
-	flag.StringVar(&opt.stages, "stages", "history", "what to measure, separated by commas")
+	flag.StringVar(&opt.stages, "stages", "attacks,work", "what to measure, separated by commas")
 	flag.BoolVar(&opt.verbose, "v", false, "tell on standard error what was missed and what was told falsely")
 	flag.BoolVar(&opt.json, "json", false, "print the results as JSON instead of tables")
 	flag.StringVar(&opt.write, "write", "", "also write the tables to this file")
@@ -108,6 +110,10 @@ type bench struct {
 	results results
 }
 
+func (b *bench) measures(stage string) bool {
+	return slices.Contains(strings.Split(b.opt.stages, ","), stage)
+}
+
 func (b *bench) wants(name string) bool { return strings.Contains(name, b.opt.only) }
 
 func (b *bench) measureSeed(ctx context.Context, seed uint64) error {
@@ -118,7 +124,7 @@ func (b *bench) measureSeed(ctx context.Context, seed uint64) error {
 	defer base.pristine.Close()
 	b.say("seed %d: a tree of %d files", seed, len(base.pristine.kinds))
 	for _, f := range families() {
-		if !b.wants(f.name) {
+		if !b.measures("attacks") || !b.wants(f.name) {
 			continue
 		}
 		s, err := b.scoreFamily(ctx, base, f)
@@ -128,7 +134,47 @@ func (b *bench) measureSeed(ctx context.Context, seed uint64) error {
 		b.results.family(f.name).add(s)
 		b.tell(f.name, s)
 	}
+	for _, w := range workloads() {
+		if !b.measures("work") || !b.wants(w.name) {
+			continue
+		}
+		if missing := notInstalled(w.needs); missing != "" {
+			b.say("%s is not measured: %s is not installed", w.name, missing)
+			continue
+		}
+		s, err := b.scoreWorkload(ctx, base, w)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		b.results.workload(w.name).add(s)
+		b.tellWorkload(w.name, s)
+	}
 	return nil
+}
+
+// notInstalled returns the first of the programs that is not on PATH.
+func notInstalled(programs []string) string {
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			return p
+		}
+	}
+	return ""
+}
+
+func (b *bench) scoreWorkload(ctx context.Context, base *base, w workload) (score, error) {
+	sc, err := base.begin(ctx, b.stage, w.name)
+	if err != nil {
+		return score{}, err
+	}
+	if err := sc.workHistory(ctx, w); err != nil {
+		return score{}, err
+	}
+	out, err := b.ask(ctx, sc)
+	if err != nil {
+		return score{}, err
+	}
+	return judge(out, sc.site.dir, sc.ids, nil)
 }
 
 func (b *bench) scoreFamily(ctx context.Context, base *base, f family) (score, error) {
@@ -153,11 +199,27 @@ func (b *bench) say(format string, args ...any) {
 
 func (b *bench) tell(name string, s score) {
 	b.say("%-55s damaged %4d  recall %6.2f %%  precision %6.2f %%  first bad %d/%d  read %.1f %%", name, s.Damaged, 100*s.recall(), 100*s.precision(), s.FirstBad, s.Told, 100*float64(s.Read)/float64(s.Repository))
+	b.tellDetails(s)
+}
+
+func (b *bench) tellWorkload(name string, s score) {
+	b.say("%-62s incidents %d  suspicions %d  falsely told %3d  read %.1f %%", name, s.Incidents, s.Suspicions, s.False, 100*float64(s.Read)/float64(s.Repository))
+	b.tellDetails(s)
+}
+
+// mostDetails is how many paths of a sort are told.
+const mostDetails = 25
+
+func (b *bench) tellDetails(s score) {
 	if !b.opt.verbose {
 		return
 	}
 	for _, list := range [][]string{s.MissedPaths, s.FalsePaths, s.Reasons} {
-		for _, line := range list {
+		for i, line := range list {
+			if i == mostDetails {
+				fmt.Fprintf(os.Stderr, "         and %d more\n", len(list)-i)
+				break
+			}
 			fmt.Fprintln(os.Stderr, "        ", line)
 		}
 	}

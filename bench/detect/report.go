@@ -13,8 +13,9 @@ import (
 
 // results are the scores of a run.
 type results struct {
-	Seeds    []uint64      `json:"seeds"`
-	Families []*namedScore `json:"families"`
+	Seeds     []uint64      `json:"seeds"`
+	Families  []*namedScore `json:"families"`
+	Workloads []*namedScore `json:"workloads"`
 }
 
 type namedScore struct {
@@ -24,6 +25,8 @@ type namedScore struct {
 
 // family returns the score of the family, a new one if there is none yet.
 func (r *results) family(name string) *score { return scoreOf(&r.Families, name) }
+
+func (r *results) workload(name string) *score { return scoreOf(&r.Workloads, name) }
 
 func scoreOf(list *[]*namedScore, name string) *score {
 	i := slices.IndexFunc(*list, func(s *namedScore) bool { return s.Name == name })
@@ -44,6 +47,13 @@ func (r *results) markdown(opt options) string {
 		sum.add(f.score)
 	}
 	b.WriteString(scoreRow("all", sum))
+	b.WriteString("\n| workload | runs | incidents | suspicions | falsely told |\n| --- | --- | --- | --- | --- |\n")
+	sum = score{}
+	for _, w := range r.Workloads {
+		b.WriteString(workloadRow(w.Name, w.score))
+		sum.add(w.score)
+	}
+	b.WriteString(workloadRow("all", sum))
 	return b.String()
 }
 
@@ -53,4 +63,8 @@ func scoreRow(name string, s score) string {
 		missed = append(missed, fmt.Sprintf("%s %d", kind, s.Missed[kind]))
 	}
 	return fmt.Sprintf("| %s | %d | %d | %d | %d | %.2f %% | %.2f %% | %d | %d | %s |\n", name, s.Damaged, s.Told, s.Damaged-s.Told, s.False, 100*s.precision(), 100*s.recall(), s.FirstBad, s.LastClean, strings.Join(missed, ", "))
+}
+
+func workloadRow(name string, s score) string {
+	return fmt.Sprintf("| %s | %d | %d | %d | %d |\n", name, s.Scenarios, s.Incidents, s.Suspicions, s.False)
 }
