@@ -35,7 +35,16 @@ type Change struct {
 // holds. The zero ID is an empty tree. What has one ID on both sides is not loaded. Where a directory came, went, or
 // became something else, all that it holds is reported too.
 func Diff(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(Change) error) error {
-	return Compare(ctx, r, a, b, func(path string, from, to *Node) error {
+	return DiffPairs(ctx, eachAlone(ctx, r), a, b, fn)
+}
+
+// PairLoader returns the entries of the trees a and b, which stand at one path: "" is the root. The zero ID is an empty
+// tree.
+type PairLoader func(path string, a, b blob.ID) (before, now []*Node, err error)
+
+// DiffPairs is Diff for whoever knows more about the trees than where they are stored.
+func DiffPairs(ctx context.Context, load PairLoader, a, b blob.ID, fn func(Change) error) error {
+	d := differ{ctx: ctx, load: load, fn: func(path string, from, to *Node) error {
 		c := Change{Path: path, Old: from, New: to}
 		switch {
 		case from == nil:
@@ -52,32 +61,42 @@ func Diff(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(Change) error
 			return nil
 		}
 		return fn(c)
-	})
+	}}
+	return d.trees(a, b, "", 0)
 }
 
 // Compare calls fn for every path in the directories that differ between the trees a and b, whether it differs itself or not, in
 // order of names, a directory before what it holds. from or to is nil where the path is on one side only. The zero ID
 // is an empty tree. A directory with one tree on both sides is not looked into.
 func Compare(ctx context.Context, r TreeLoader, a, b blob.ID, fn func(path string, from, to *Node) error) error {
-	d := differ{ctx: ctx, r: r, fn: fn}
+	d := differ{ctx: ctx, load: eachAlone(ctx, r), fn: fn}
 	return d.trees(a, b, "", 0)
 }
 
-type differ struct {
-	ctx context.Context
-	r   TreeLoader
-	fn  func(path string, from, to *Node) error
+// eachAlone loads one tree after the other.
+func eachAlone(ctx context.Context, r TreeLoader) PairLoader {
+	load := func(id blob.ID) ([]*Node, error) {
+		if id.IsZero() {
+			return nil, nil
+		}
+		t, err := LoadTree(ctx, r, id)
+		if err != nil {
+			return nil, err
+		}
+		return t.Nodes, nil
+	}
+	return func(_ string, a, b blob.ID) (before, now []*Node, err error) {
+		if before, err = load(a); err == nil {
+			now, err = load(b)
+		}
+		return before, now, err
+	}
 }
 
-func (d *differ) load(id blob.ID, path string) ([]*Node, error) {
-	if id.IsZero() {
-		return nil, nil
-	}
-	t, err := LoadTree(d.ctx, d.r, id)
-	if err != nil {
-		return nil, fmt.Errorf("compare %s/: %w", path, err)
-	}
-	return t.Nodes, nil
+type differ struct {
+	ctx  context.Context
+	load PairLoader
+	fn   func(path string, from, to *Node) error
 }
 
 func (d *differ) trees(a, b blob.ID, path string, depth int) error {
@@ -90,13 +109,9 @@ func (d *differ) trees(a, b blob.ID, path string, depth int) error {
 	if d.ctx.Err() != nil {
 		return context.Cause(d.ctx)
 	}
-	before, err := d.load(a, path)
+	before, now, err := d.load(path, a, b)
 	if err != nil {
-		return err
-	}
-	now, err := d.load(b, path)
-	if err != nil {
-		return err
+		return fmt.Errorf("compare %s/: %w", path, err)
 	}
 	for len(before) > 0 || len(now) > 0 {
 		var from, to *Node

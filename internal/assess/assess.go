@@ -36,12 +36,14 @@ const (
 type Result struct {
 	Series []Series `json:"series"`
 	Read   Read     `json:"read"`
+	// Unread is what could not be read, and so was not judged. All else was. There is no such field where there is nothing.
+	Unread []Unread `json:"unread,omitempty"`
 }
 
 // Read tells what the assessment cost.
 type Read struct {
-	Bytes      int64   `json:"bytes"`            // stored bytes of blobs that were read
-	Repository int64   `json:"repository_bytes"` // of all packs
+	Bytes      int64   `json:"bytes"`            // of the repository that were read: of packs, and all index files and snapshots
+	Repository int64   `json:"repository_bytes"` // of all packs, index files and snapshots
 	Seconds    float64 `json:"seconds"`
 }
 
@@ -91,33 +93,60 @@ func (d Damaged) Leftover() (string, bool) {
 }
 
 // History assesses the snapshots that filter selects. Hints are signals raised by live detection: files that they name count as
-// damaged from the newest change before the signal. The repository is only read.
+// damaged from the newest change before the signal. The repository is only read. What cannot be read of it is told in the result, and
+// all else is assessed.
 func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hints []event.Signal) (Result, error) {
 	began := time.Now()
 	all, err := snapshot.List(ctx, r)
-	if err != nil { // a history with holes would call damage too late
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	if err != nil && len(all) == 0 {
 		return Result{}, fmt.Errorf("assess history: %w; repair the repository, or assess its copy", err)
 	}
-	src := &source{Repository: r}
-	result := Result{Series: []Series{}}
+	result := Result{Series: []Series{}, Unread: unreadFiles(r, err)}
 	for _, snapshots := range group(all, filter) {
-		w := newWalk(src, snapshots, hints)
-		series, err := w.run(ctx)
+		src := newSource(r)
+		series, err := assessSeries(ctx, src, snapshots, hints)
 		if err != nil {
 			return Result{}, fmt.Errorf("assess history of %s on %s: %w", strings.Join(snapshots[0].Paths, " "), snapshots[0].Hostname, err)
 		}
 		result.Series = append(result.Series, series)
+		result.Unread = append(result.Unread, src.unread.list...)
+		result.Read.Bytes += src.read.Load()
 	}
-	err = r.List(ctx, backend.Pack, func(_ blob.ID, size int64) error {
-		result.Read.Repository += size
-		return nil
-	})
-	if err != nil {
+	if err := result.Read.count(ctx, r); err != nil {
 		return Result{}, fmt.Errorf("assess history: %w", err)
 	}
-	result.Read.Bytes = src.read.Load()
 	result.Read.Seconds = time.Since(began).Seconds()
 	return result, nil
+}
+
+func assessSeries(ctx context.Context, src *source, snapshots []*snapshot.Snapshot, hints []event.Signal) (Series, error) {
+	src.diffs = newDiffs(ctx, src, snapshots)
+	defer src.diffs.close()
+	series, err := newWalk(src, snapshots, hints).run(ctx)
+	if err == nil {
+		src.unread.spoil(&series)
+	}
+	return series, err
+}
+
+// count adds what Open and List read, and finds out how large the repository is.
+func (c *Read) count(ctx context.Context, r *repo.Repository) error {
+	for _, t := range []backend.Type{backend.Pack, backend.Index, backend.Snapshot} {
+		err := r.List(ctx, t, func(_ blob.ID, size int64) error {
+			c.Repository += size
+			if t != backend.Pack {
+				c.Bytes += size
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // group sorts snapshots into series, in order of their first snapshots.
@@ -140,10 +169,16 @@ func group(all []*snapshot.Snapshot, filter snapshot.Filter) [][]*snapshot.Snaps
 	return groups
 }
 
-// source counts what is read of a repository.
+// source is the repository as one series reads it: it counts what is read, and notes what could not be.
 type source struct {
 	*repo.Repository
-	read atomic.Int64
+	diffs  *diffs
+	unread unread
+	read   atomic.Int64 // bytes
+}
+
+func newSource(r *repo.Repository) *source {
+	return &source{Repository: r, unread: unread{open: map[string]gap{}, marks: map[int][]string{}}}
 }
 
 // LoadBlob implements snapshot.TreeLoader.

@@ -152,7 +152,9 @@ func (w *walk) judgeNotes(ctx context.Context) error {
 			if _, read := verdicts[id]; !read && len(verdicts) < maxVariants {
 				text, err := w.src.data(ctx, id)
 				if err != nil {
-					return err
+					if err := w.skip(ctx, n.change.Path, n.first, err); err != nil {
+						return err
+					}
 				}
 				verdicts[id] = content.Note(text) != nil
 			}

@@ -104,13 +104,8 @@ func (w *walk) run(ctx context.Context) (Series, error) {
 // step judges what changed in one snapshot. Removed files come first, so that a successor finds its original.
 func (w *walk) step(ctx context.Context, i int) error {
 	var changes []snapshot.Change
-	err := snapshot.Diff(ctx, w.src, w.snapshots[i-1].Tree, w.snapshots[i].Tree, func(c snapshot.Change) error {
-		if c.Kind == snapshot.Metadata {
-			return nil
-		}
-		if isFile(c.Old) || isFile(c.New) {
-			changes = append(changes, c)
-		}
+	err := w.diff(i, func(c snapshot.Change) error {
+		changes = append(changes, c)
 		return nil
 	})
 	if err != nil {
@@ -134,7 +129,9 @@ func (w *walk) step(ctx context.Context, i int) error {
 			continue
 		}
 		if err := w.change(ctx, c, i, scripts, pages); err != nil {
-			return fmt.Errorf("%s: %w", c.Path, err)
+			if err := w.skip(ctx, c.Path, i, err); err != nil {
+				return err
+			}
 		}
 	}
 	w.judgePages(pages, i)

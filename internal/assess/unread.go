@@ -1,0 +1,137 @@
+package assess
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kedge-project/kedge/backend"
+	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/repo"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// Unread is something in the repository that could not be read, and was not judged.
+type Unread struct {
+	// Path is as stored; of a directory, and all below it, it ends in "/". Of a file of the repository it is its type and
+	// name, as in "index/…" or "snapshot/…".
+	Path     string   `json:"path"`
+	Snapshot *blob.ID `json:"snapshot"` // the first that holds it; nil of a file of the repository
+	Error    string   `json:"error"`
+}
+
+// KindUnread is the signal of a snapshot of which something could not be read: it says nothing of damage to files.
+const KindUnread = "history.unread"
+
+// maxUnread bounds what may be unread before an assessment gives up: of storage that is gone nothing can be told.
+const maxUnread = 10_000
+
+var errUnread = fmt.Errorf("over %d files and directories cannot be read: is the storage there? kedge check says what is lost", maxUnread)
+
+// gap is what could not be read of a snapshot.
+type gap struct {
+	path string
+	err  error
+	past bool // it is in the snapshot before
+}
+
+// unread keeps what could not be read of a series.
+type unread struct {
+	list  []Unread
+	open  map[string]gap   // what still stands as it could not be read, by path
+	marks map[int][]string // paths by snapshot
+}
+
+// skip notes that a file of the i-th snapshot could not be read, and will not be judged. It returns what must end the
+// assessment nevertheless.
+func (w *walk) skip(ctx context.Context, path string, i int, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return w.note(gap{path: path, err: err}, i)
+}
+
+func (w *walk) note(g gap, i int) error {
+	u := &w.src.unread
+	if g.past {
+		i--
+	} else {
+		u.open[g.path] = g
+	}
+	if len(u.list) >= maxUnread {
+		return fmt.Errorf("%w: the last is %s: %w", errUnread, g.path, g.err)
+	}
+	u.marks[i] = append(u.marks[i], g.path)
+	u.list = append(u.list, Unread{Path: g.path, Snapshot: &w.snapshots[i].ID, Error: g.err.Error()})
+	return nil
+}
+
+// diff calls fn for the files that differ between the i-th snapshot and the one before. It is to be called for each i from 1, in
+// order.
+func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
+	u := &w.src.unread
+	step := w.src.diffs.step(i)
+	for c := range step.changes {
+		delete(u.open, c.Path)
+		if err := fn(c); err != nil {
+			return err
+		}
+	}
+	step.changes = nil // a thousand places for each of a thousand snapshots
+	if step.err != nil {
+		return step.err
+	}
+	for _, path := range step.closed {
+		delete(u.open, path)
+	}
+	for _, path := range slices.Sorted(maps.Keys(u.open)) { // it still stands there
+		u.marks[i] = append(u.marks[i], path)
+	}
+	for _, g := range step.opened {
+		if err := w.note(g, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spoil says of each snapshot what could not be read of it. One that is clean otherwise is suspect: nobody should build upon it
+// before somebody has looked.
+func (u *unread) spoil(s *Series) {
+	s.LastClean = nil
+	for i := range s.Snapshots {
+		sn := &s.Snapshots[i]
+		if paths := u.marks[i]; len(paths) > 0 {
+			sn.Signals = append(sn.Signals, Signal{Kind: KindUnread, Strength: 0.5, Evidence: map[string]any{"files": len(paths), "examples": paths[:min(len(paths), 5)]}})
+			if sn.Verdict == Clean {
+				sn.Verdict, sn.Confidence = Suspect, 0.5
+			}
+		}
+		if sn.Verdict == Clean {
+			s.LastClean = &sn.ID
+		}
+	}
+}
+
+// unreadFiles returns what an error of snapshot.List names, and the index files that could not be read.
+func unreadFiles(r *repo.Repository, err error) []Unread {
+	var list []Unread
+	add := func(err error) { list = append(list, Unread{Path: "snapshots", Error: err.Error()}) }
+	var all interface{ Unwrap() []error }
+	switch {
+	case errors.As(err, &all):
+		for _, err := range all.Unwrap() {
+			add(err)
+		}
+	case err != nil:
+		add(err)
+	}
+	for _, p := range r.DamagedIndexes() {
+		list = append(list, Unread{Path: backend.Index.Dir() + "/" + p.File.Name, Error: p.Err.Error()})
+	}
+	slices.SortFunc(list, func(a, b Unread) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Error, b.Error)) })
+	return list
+}
