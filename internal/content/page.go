@@ -44,8 +44,6 @@ type Page struct {
 	Images   []string `json:"images,omitempty"`   // paths of its own pictures
 	Forms    []string `json:"forms,omitempty"`    // paths of its own forms' targets
 	Policies []string `json:"policies,omitempty"` // content security policies in the page itself
-	// Painted says that a style sheet in the page writes that somebody took it over.
-	Painted bool `json:"painted,omitempty"`
 }
 
 // Source is a script or a style sheet that a page loads.

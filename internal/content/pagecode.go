@@ -11,7 +11,8 @@ import (
 
 // Code is a script that stands in a page, or that one loads.
 type Code struct {
-	Kind string `json:"kind"` // "inline", "srcdoc", "importmap"; "handler ELEMENT ATTRIBUTE"; "address" for a javascript: URL; "file"
+	// Kind is "inline", "srcdoc" or "importmap"; "handler ELEMENT ATTRIBUTE"; "address" for a javascript: URL; "file"; "style".
+	Kind string `json:"kind"`
 	Hash string `json:"hash"` // SHA-256 of its text, hex
 	// Form is the same for scripts that differ in their data alone: strings, numbers, lists and objects of these, comments and
 	// blanks do not count, nor digits in names. It is a hash, hex.

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -204,26 +205,46 @@ func (p *pageParser) addLink(r Ref) {
 var (
 	styleLoads = regexp.MustCompile(`(?i)(?:url\(\s*|@import\s+)["']?([^"')\s;]{1,300})`)
 	styleSays  = regexp.MustCompile(`(?i)content\s*:\s*["']([^"']{1,300})`)
-	unseenRule = regexp.MustCompile(`(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0(\D|$)|(left|top|text-indent)\s*:\s*-\d{3,}|(height|width)\s*:\s*[01](px)?\s*(;|$)`)
+	// What stands before or after the whole document, and not in its flow.
+	styleCovers = regexp.MustCompile(`(?i)(^|[\s},])(html|body)\s*::?(before|after)\s*\{[^}]{0,500}position\s*:\s*(fixed|absolute)`)
+	unseenRule  = regexp.MustCompile(`(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0(\D|$)|(left|top|text-indent)\s*:\s*-\d{3,}|(height|width)\s*:\s*[01](px)?\s*(;|$)`)
 )
 
-// style looks at a style sheet: what it loads from elsewhere, and what it says.
+// style looks at a style sheet in the page. One that does nothing of note is no code.
 func (p *pageParser) style(text string) {
-	for _, found := range styleLoads.FindAllStringSubmatch(text, maxReaches) {
-		p.link("style", found[1])
+	c := ReadStyle(text, p.base)
+	for _, o := range c.Reaches {
+		p.addLink(Ref{Kind: "style", Origin: o, URL: o})
 	}
-	for _, found := range styleSays.FindAllStringSubmatch(text, maxReaches) {
-		p.page.Painted = p.page.Painted || boasts.MatchString(found[1])
+	if key := c.Kind + c.Hash; len(c.Does) > 0 && !p.code[key] && len(p.page.Code) < maxRefs {
+		p.code[key] = true
+		p.page.Code = append(p.page.Code, c)
 	}
 }
 
-// ReadStyle looks at a style sheet that stands at base: the origins that it loads from, and whether it says that somebody took
-// the page over.
-func ReadStyle(text string, base *url.URL) (loads []Ref, painted bool) {
-	p := newPageParser(base)
-	p.style(text)
-	page := p.finish()
-	return page.Links, page.Painted
+// ReadStyle looks at a style sheet that stands at base: a Code of kind "style" that reaches the origins it loads from. It does
+// "paints" if it writes that somebody took the page over, and "covers" if it lays something over the whole page. Its form
+// is that of what it does and reaches: how a page looks is not told by its text.
+func ReadStyle(text string, base *url.URL) Code {
+	c := Code{Kind: "style", Hash: hashText(text), Head: headOf(text)}
+	for _, found := range styleLoads.FindAllStringSubmatch(text, 4*maxReaches) {
+		if o := origin(base, found[1]); o != "" && !strings.HasPrefix(o, "data:") {
+			c.Reaches = append(c.Reaches, o)
+		}
+	}
+	slices.Sort(c.Reaches)
+	c.Reaches = slices.Compact(c.Reaches)
+	c.Reaches = c.Reaches[:min(len(c.Reaches), maxReaches)]
+	if styleCovers.MatchString(text) {
+		c.Does = append(c.Does, "covers")
+	}
+	for _, found := range styleSays.FindAllStringSubmatch(text, maxReaches) {
+		if boasts.MatchString(found[1]) && !slices.Contains(c.Does, "paints") {
+			c.Does = append(c.Does, "paints")
+		}
+	}
+	c.Form = hashText(strings.Join(c.Does, "\n") + "\n\n" + strings.Join(c.Reaches, "\n"))
+	return c
 }
 
 // watchUnseen notes where an element begins that hides all in it.
