@@ -25,7 +25,7 @@ var layers = [][]string{
 	3: {
 		"internal/asset", "internal/asset/postgrestest", "internal/probe", "internal/drill",
 		"internal/detect", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
-		"internal/assess", "internal/contain", "internal/recovery", "internal/evidence",
+		"internal/assess", "internal/hunt", "internal/contain", "internal/recovery", "internal/evidence",
 		"internal/investigate", "internal/notice",
 	},
 	4: {"internal/timeline", "internal/report"},

@@ -1,0 +1,125 @@
+package hunt
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// expressions are of all the shapes that the extraction of a factor tells apart.
+var expressions = []string{
+	"evil", "(?i)evil", "(?i)kiss", "(?i)task", "evil|good", "(?:ev|go)il?x", "a.c", "a[bc]d", "[a-f0-9]{8}", `\bevil\b`, "^evil", "evil$", "(?m)^evil$", "(?m)^.*evil.*$",
+	"(?s)a.*b", "a.*b", "x+y", "(ab)+c", "(ab){2,3}", "(ab){3}", "a?b?c", "(?:a|b|)c", "(?:)x", `\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", "é+", `\x00\x00`,
+	`(?:https?)://[a-z.]+/`, `\A.`, `.\z`, `(?s).\z`, "(?i:e)vil", "[ab][cd][xy]?", "evil(?:$|ly)", "(?s)evil.{0,20}good", `\s+evil`, "a{0}b", "(?:a*)b",
+}
+
+// alphabet makes matches likely, and runes that are cut, and bytes that are no UTF-8.
+var alphabet = []string{"evil", "EVIL", "good", "ab", "a", "b", "c", "d", "x", "y", "foo", "\n", " ", "\u20ac", "\xe2", "\x82", "\xac", "\xff", "\ufffd", "\u017f", "\u212a", "kiss", "tas", "é", "\xc3", "\x00", "http://a.b/", "0a1b2c3d"}
+
+func sentence(r *rand.Rand, words int) []byte {
+	var b bytes.Buffer
+	for range words {
+		b.WriteString(alphabet[r.IntN(len(alphabet))])
+	}
+	return b.Bytes()
+}
+
+func TestARegexFindsInAWholeFileWhatRegexpFinds(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, expr := range expressions {
+		x, err := newRegex(expr)
+		if err != nil {
+			t.Fatalf("%q: %v", expr, err)
+		}
+		hits := 0
+		for range 400 {
+			data := sentence(r, r.IntN(60))
+			hits += len(sameAsRegexp(t, x, regexp.MustCompile(expr), text{data, true, true}))
+		}
+		if hits == 0 {
+			t.Errorf("%q never matched: the test shows nothing", expr)
+		}
+	}
+}
+
+// sameAsRegexp compares with package regexp on the whole of a file, and returns where matches begin.
+func sameAsRegexp(t *testing.T, x *regex, plain *regexp.Regexp, file text) []int {
+	t.Helper()
+	var want []int
+	for _, m := range plain.FindAllIndex(file.data, -1) {
+		want = append(want, m[0])
+	}
+	got := x.find(file, len(file.data)+1)
+	if (len(got) == 0) != (len(want) == 0) || len(got) > 0 && got[0] != want[0] {
+		t.Fatalf("%v in %q: matches at %v, package regexp has %v", plain, file.data, got, want)
+	}
+	return got
+}
+
+func TestATextInTheMiddleOfAFileHasNoMatchThatTheFileHasNot(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, expr := range expressions {
+		x, err := newRegex(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := regexp.MustCompile(expr)
+		for range 400 {
+			data := sentence(r, 1+r.IntN(30))
+			from := r.IntN(len(data) + 1)
+			to := from + r.IntN(len(data)+1-from)
+			for _, at := range x.find(text{data[from:to], from == 0, to == len(data)}, 100) {
+				if !matchesAt(plain, data, from+at) {
+					t.Fatalf("%q in %q of %q: a match at %d that the file has not", expr, data[from:to], data, from+at)
+				}
+			}
+		}
+	}
+}
+
+// matchesAt tells whether a match begins at a place of a file, whatever else matches before.
+func matchesAt(plain *regexp.Regexp, data []byte, at int) bool {
+	anchored := regexp.MustCompile(fmt.Sprintf(`\A(?s:.{%d})(?:%s)`, len(runes(data[:at])), plain))
+	if len(runes(data[:at])) > 1000 {
+		panic("the text is too long for the test")
+	}
+	return anchored.Match(data)
+}
+
+func runes(data []byte) []rune { return []rune(string(data)) }
+
+func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
+	for expr, want := range map[string]string{
+		"evil":                         "evil",
+		`https?://evil[0-9]+\.example`: "https://evil http://evil",
+		"(?i)wallet.{4,20}":            "wallet",
+		`\bAKIA[0-9A-Z]{16}\b`:         "AKIA",
+		"foo|bar|bazaar":               "foo bar bazaar",
+		"(foo)+[0-9]*":                 "foo",
+		"[0-9]+":                       "",
+		"aa|b*c?[0-9]":                 "",
+	} {
+		parsed, err := syntax.Parse(expr, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if f := shapeOf(parsed).best(); f != nil {
+			for _, n := range f.needles {
+				var b strings.Builder
+				for _, e := range n {
+					b.Write(slices.MaxFunc(e, bytes.Compare))
+				}
+				got = append(got, b.String())
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: every match holds one of %q, want %s", expr, got, want)
+		}
+	}
+}
