@@ -107,7 +107,7 @@ only that, and brings it back clean.`,
 	rebuildIndex := newRepairIndexCommand(term, "rebuild-index") // restic's older name
 	rebuildIndex.Hidden = true
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),
-		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term),
+		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term), newHuntCommand(term),
 		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term), newRetainCommand(term), newCacheCommand(term),
 		newCatCommand(term), newListCommand(term), newRepairCommand(term), rebuildIndex)
 	add(groupDaemon, newAgentCommand(term), newVaultCommand(term), newServeCommand(term))
