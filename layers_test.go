@@ -21,10 +21,10 @@ var layers = [][]string{
 		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 		"snapshot", "internal/pattern", "internal/process", "internal/browser", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal", "internal/fileevent",
 	},
-	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount"},
+	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount", "internal/damage"},
 	3: {
 		"internal/asset", "internal/asset/postgrestest", "internal/probe", "internal/drill",
-		"internal/detect", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
+		"internal/detect", "internal/detect/live", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
 		"internal/assess", "internal/hunt", "internal/contain", "internal/recovery", "internal/evidence",
 		"internal/investigate", "internal/notice",
 	},

@@ -4,14 +4,14 @@ import (
 	"path"
 
 	"github.com/kedge-project/kedge/internal/content"
-	"github.com/kedge-project/kedge/snapshot"
+	"github.com/kedge-project/kedge/internal/damage"
 )
 
 // doubt remembers a file that became noise in place while nothing else in it speaks against it: it was noise before, as
 // files that are encrypted or packed in ways unknown here are. mend and remove forget it again.
-func (w *walk) doubt(c snapshot.Change, i int, found content.Finding) {
-	if w.doubts[c.Path] == nil {
-		w.doubts[c.Path] = &entry{path: c.Path, now: c.Path, first: i, until: open, good: i - 1, clean: c.Old, found: found}
+func (w *walk) doubt(f damage.File, i int) {
+	if w.doubts[f.Path] == nil {
+		w.doubts[f.Path] = &entry{path: f.Path, now: f.Path, first: i, until: open, good: i - 1, clean: f.Former, found: f.Finding}
 	}
 }
 
@@ -34,7 +34,7 @@ func (w *walk) judgeDoubts() {
 			continue
 		}
 		e.found.Features = append(e.found.Features, content.BesideNote)
-		e.add("file.encrypted")
+		e.add(damage.Encrypted)
 		w.entries = append(w.entries, e)
 	}
 }

@@ -12,12 +12,13 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
 // techniques of MITRE ATT&CK v17, by kind of signal.
 var techniques = map[string]string{
-	"file.encrypted": "T1486", "file.renamed": "T1486", "note.dropped": "T1486",
+	damage.Encrypted: "T1486", damage.Renamed: "T1486", damage.Archived: "T1486", damage.Wiped: "T1485", damage.Deleted: "T1485", "note.dropped": "T1486",
 	"page.defaced": "T1491.002", "page.injected": "T1189", "shell.uploaded": "T1505.003",
 }
 
@@ -44,7 +45,7 @@ func (w *walk) shell(ctx context.Context, c snapshot.Change, i, scripts int) (bo
 	if !served {
 		return false, nil
 	}
-	w.damage(c, i, "shell.uploaded", "", scripts > release)
+	w.damage(c, i, "shell.uploaded", scripts > release)
 	return true, nil
 }
 
@@ -119,7 +120,7 @@ func (w *walk) judgePages(pages map[string][]pageChange, i int) {
 				continue
 			}
 			w.injected[key] = kind == "page.injected"
-			w.damage(p.change, i, kind, "", weak)
+			w.damage(p.change, i, kind, weak)
 		}
 	}
 }

@@ -3,11 +3,13 @@ package assess
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"strings"
 
 	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -48,6 +50,8 @@ type lost struct {
 // walk goes through a series once, oldest first.
 type walk struct {
 	src       *source
+	judge     *damage.Judge
+	current   int // index of the snapshot that is judged
 	snapshots []*snapshot.Snapshot
 	entries   []*entry
 	at        map[string]*entry // what is damaged now, by where it stands
@@ -88,7 +92,9 @@ func newWalk(src *source, snapshots []*snapshot.Snapshot, signals []event.Signal
 }
 
 func (w *walk) run(ctx context.Context) (Series, error) {
+	w.judge = damage.New(w.src, func(path string, err error) error { return w.skip(ctx, path, w.current, err) })
 	for i := 1; i < len(w.snapshots); i++ {
+		w.current = i
 		if err := w.step(ctx, i); err != nil {
 			return Series{}, fmt.Errorf("snapshot %s: %w", w.snapshots[i].ID.Short(), err)
 		}
@@ -105,27 +111,56 @@ func (w *walk) run(ctx context.Context) (Series, error) {
 func (w *walk) step(ctx context.Context, i int) error {
 	var changes []snapshot.Change
 	err := w.diff(i, func(c snapshot.Change) error {
+		// A snapshot between truncation and writing shows an empty file: no version to go back to.
+		if before, ok := w.emptied[c.Path]; ok && isFile(c.Old) && c.Old.Size == 0 {
+			c.Old = before.node
+		}
 		changes = append(changes, c)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	standing := maps.Clone(w.at)
+	scripts := 0
 	for _, c := range changes {
 		w.noteHint(c, i)
 		if isFile(c.Old) && !isFile(c.New) {
 			w.remove(c, i)
 		}
-	}
-	pages := map[string][]pageChange{}
-	scripts := 0
-	for _, c := range changes {
 		if isFile(c.New) && !isFile(c.Old) && content.Script(c.Path, nil) {
 			scripts++
 		}
 	}
+	j, err := w.judge.Step(ctx, damage.Step{
+		Changes: changes, Time: w.snapshots[i].Time, Files: files(w.snapshots[i-1]),
+		Known: func(path string) bool { return standing[path] != nil },
+	})
+	if err != nil {
+		return err
+	}
+	judged := map[string]bool{}
+	for name, from := range j.Moved {
+		judged[name] = w.carry(standing[from], name, from)
+	}
+	for _, f := range j.Damaged {
+		judged[f.Now] = true
+		w.damaged(f, i)
+	}
+	doubtful := map[string]bool{}
+	for _, f := range j.Doubts {
+		doubtful[f.Path] = true
+		w.doubt(f, i)
+	}
+	pages := map[string][]pageChange{}
 	for _, c := range changes {
 		if !isFile(c.New) {
+			continue
+		}
+		if !doubtful[c.Path] {
+			delete(w.doubts, c.Path)
+		}
+		if judged[c.Path] {
 			continue
 		}
 		if err := w.change(ctx, c, i, scripts, pages); err != nil {
@@ -143,13 +178,21 @@ func (w *walk) step(ctx context.Context, i int) error {
 	return nil
 }
 
+// files returns how many files a snapshot has, 0 if it does not say.
+func files(sn *snapshot.Snapshot) int {
+	if sn.Summary == nil {
+		return 0
+	}
+	return int(sn.Summary.TotalFilesProcessed)
+}
+
 func isFile(n *snapshot.Node) bool { return n != nil && n.Type == snapshot.File }
 
 // remove takes note that a file is gone.
 func (w *walk) remove(c snapshot.Change, i int) {
 	w.lost[c.Path] = lost{c.Old, i}
 	delete(w.doubts, c.Path)
-	if before, ok := w.emptied[c.Path]; ok && c.Old.Size == 0 {
+	if before, ok := w.emptied[c.Path]; ok && c.Old == before.node {
 		w.lost[c.Path] = before
 	}
 	if n := w.newest[c.Path]; n != nil {
@@ -174,28 +217,13 @@ func (w *walk) remove(c snapshot.Change, i int) {
 	w.moved[e.path] = e
 }
 
-// change judges a file that is new or has new content.
+// change judges a file that is new or has new content, and that can be read.
 func (w *walk) change(ctx context.Context, c snapshot.Change, i, scripts int, pages map[string][]pageChange) error {
-	if before, ok := w.emptied[c.Path]; ok && isFile(c.Old) && c.Old.Size == 0 {
-		c.Old = before.node // a snapshot between truncation and writing shows an empty file: no version to go back to
-	}
 	if isFile(c.Old) && c.New.Size == 0 && w.at[c.Path] == nil {
-		w.emptied[c.Path] = lost{c.Old, i}
+		if _, ok := w.emptied[c.Path]; !ok {
+			w.emptied[c.Path] = lost{c.Old, i}
+		}
 		return nil
-	}
-	found, kind, original, err := w.encrypted(ctx, c)
-	if err != nil {
-		return err
-	}
-	switch {
-	case found.Encrypted():
-		delete(w.doubts, c.Path)
-		w.damage(c, i, kind, original, false).found = found
-		return nil
-	case found.Noise() && isFile(c.Old):
-		w.doubt(c, i, found)
-	default:
-		delete(w.doubts, c.Path)
 	}
 	if bad, err := w.shell(ctx, c, i, scripts); bad || err != nil {
 		return err
@@ -213,25 +241,62 @@ func (w *walk) change(ctx context.Context, c snapshot.Change, i, scripts int, pa
 	return nil
 }
 
-// damage records that a file is damaged. The original is where its clean version stood, if elsewhere.
-func (w *walk) damage(c snapshot.Change, i int, kind, original string, weak bool) *entry {
-	e := w.at[c.Path]
-	if e == nil && original != "" {
-		if e = w.moved[original]; e != nil && e.now == "" { // damaged in place before, and moved now
-			e.now = c.Path
-			w.at[c.Path] = e
-		} else {
-			e = nil
-		}
+// damaged records a file that was made unreadable or is gone.
+func (w *walk) damaged(f damage.File, i int) {
+	e := w.at[f.Now]
+	if m := w.moved[f.Path]; e == nil && m != nil && m.now == "" { // damaged in place before, and moved now
+		e = m
 	}
 	if e == nil {
+		e = &entry{path: f.Path, first: i, until: open, good: none, clean: f.Former}
+		switch gone, empty := w.lost[f.Path], w.emptied[f.Path]; {
+		case f.Former == nil:
+			if stem, ok := content.Successor(f.Path); ok {
+				w.copies[stem] = e
+			}
+		case gone.node == f.Former:
+			e.first, e.good = gone.at, gone.at-1
+		case empty.node == f.Former:
+			e.first, e.good = empty.at, empty.at-1
+		default:
+			e.good = i - 1
+		}
+		w.entries = append(w.entries, e)
+	}
+	e.now, e.weak, e.found = f.Now, false, f.Finding
+	e.add(f.Kind)
+	if f.Now != "" {
+		w.at[f.Now] = e
+	}
+	if f.Now != f.Path {
+		w.moved[f.Path] = e
+	}
+}
+
+// carry follows a damaged file to where it was moved, and tells whether it was one.
+func (w *walk) carry(e *entry, name, from string) bool {
+	if e == nil {
+		return false
+	}
+	e.now, e.until = name, open
+	if e.clean == nil {
+		e.path = name
+	} else {
+		w.moved[e.path] = e
+	}
+	if stem, ok := content.Successor(name); ok && stem == from {
+		e.add(damage.Renamed)
+	}
+	w.at[name] = e
+	return true
+}
+
+// damage records that a page or script is not as it should be.
+func (w *walk) damage(c snapshot.Change, i int, kind string, weak bool) {
+	e := w.at[c.Path]
+	if e == nil {
 		e = &entry{path: c.Path, now: c.Path, first: i, until: open, good: none, weak: true}
-		before, had := w.lost[c.Path] // removed and written anew
-		switch {
-		case original != "":
-			before = w.lost[original]
-			e.path, e.clean, e.first, e.good = original, before.node, before.at, before.at-1
-			w.moved[original] = e
+		switch before, had := w.lost[c.Path]; { // removed and written anew
 		case isFile(c.Old):
 			e.clean, e.good = c.Old, i-1
 			if empty, ok := w.emptied[c.Path]; ok {
@@ -239,16 +304,12 @@ func (w *walk) damage(c snapshot.Change, i int, kind, original string, weak bool
 			}
 		case had:
 			e.clean, e.first, e.good = before.node, before.at, before.at-1
-		case kind == "file.renamed":
-			name, _ := content.Successor(c.Path)
-			w.copies[name] = e
 		}
 		w.entries = append(w.entries, e)
 		w.at[c.Path] = e
 	}
 	e.add(kind)
 	e.weak = e.weak && weak
-	return e
 }
 
 // mend records that a file is good again, or is back at its place beside its encrypted successor.
@@ -268,51 +329,6 @@ func (w *walk) mend(c snapshot.Change, i int) {
 		w.entries = append(w.entries, left)
 		w.at[e.now] = left
 	}
-}
-
-// encrypted judges whether a file was made unreadable: first by the index, then by a sample.
-func (w *walk) encrypted(ctx context.Context, c snapshot.Change) (content.Finding, string, string, error) {
-	name, kind, original := c.Path, "file.encrypted", ""
-	old := c.Old
-	if !isFile(old) {
-		old = w.lost[c.Path].node
-		if before, ok := content.Successor(c.Path); ok {
-			if l, gone := w.lost[before]; gone {
-				name, kind, original, old = before, "file.renamed", before, l.node
-			} else if content.Expected(c.Path) == content.Unknown && !content.NamedEncrypted(c.Path) {
-				name, kind = before, "file.renamed"
-			}
-		}
-	}
-	if kind == "file.renamed" && content.NamedEncrypted(c.Path) {
-		return content.Finding{}, "", "", nil // openly, and so by its owner
-	}
-	was, is := w.src.former(old), w.src.former(c.New)
-	dense := share(is) >= 0.9 || was.Plain > 0 && share(is)-share(was) > 0.1
-	if !dense || is.Plain == 0 || !isFile(old) && !promising(name, kind) {
-		return content.Finding{}, "", "", nil
-	}
-	sample, err := w.src.sample(ctx, c.New)
-	if err != nil {
-		return content.Finding{}, "", "", err
-	}
-	found := content.Judge(name, was, sample, original != "")
-	if found.Noise() && !found.Encrypted() && isFile(old) && len(old.Content) > 0 {
-		head, err := w.src.data(ctx, old.Content[0])
-		if err != nil {
-			return content.Finding{}, "", "", err
-		}
-		was.Look(head)
-		found = content.Judge(name, was, sample, original != "")
-	}
-	return found, kind, original, nil
-}
-
-// promising tells whether a new file's name says enough to judge its content: it should be a text, or a known
-// kind of file with something appended. New pictures and archives are dense by nature and not worth reading.
-func promising(name, kind string) bool {
-	expected := content.Expected(name)
-	return expected == content.Text || expected != content.Unknown && kind == "file.renamed"
 }
 
 // noteHint remembers the newest change of a file before a live signal named it.

@@ -1,0 +1,231 @@
+package damage
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// maxParts is how many extensions an attacker may append: ".id-7.mail@example.org.lock" has four.
+const maxParts = 5
+
+// former returns the file that a new one stands for by its name: something was appended to it, or put before it. The node is nil if
+// that file is not known to be gone; the name is "" if none comes to mind.
+func (w *step) former(name string) (string, *snapshot.Node) {
+	first := ""
+	for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) {
+		if first == "" {
+			first = stem
+		}
+		if n := w.lost[stem]; n != nil {
+			return stem, n
+		}
+		if strings.Count(name[len(stem):], ".") >= maxParts {
+			break
+		}
+	}
+	dir, base := path.Split(name)
+	for i, c := range base { // "enc_report.docx", "[locked]report.docx"
+		if (c == '_' || c == '-' || c == '.' || c == ']') && i > 0 && i+1 < len(base) {
+			if n := w.lost[dir+base[i+1:]]; n != nil {
+				return dir + base[i+1:], n
+			}
+		}
+	}
+	return first, nil
+}
+
+// strangers looks at new files that are dense, or may be noise in letters, for what became of those that are gone.
+func (w *step) strangers(ctx context.Context) error {
+	if len(w.removed) == 0 || len(w.strange) == 0 {
+		return nil
+	}
+	var noise, locked []found
+	for _, c := range w.strange {
+		o, err := w.lookInto(ctx, c)
+		if err != nil {
+			if err = w.skip(c.Path, err); err != nil {
+				return err
+			}
+			continue
+		}
+		w.unpack(c, o)
+		switch f := (found{c, o}); {
+		case o.Noise:
+			noise = append(noise, f)
+			locked = append(locked, f)
+		case o.Open || o.Locked:
+			locked = append(locked, f)
+		}
+	}
+	taken, err := w.pairAll(ctx, noise)
+	if err != nil {
+		return err
+	}
+	return w.archives(ctx, slices.DeleteFunc(locked, func(f found) bool { return taken[f.Path] }))
+}
+
+// found is a new file that nothing can be read of.
+type found struct {
+	snapshot.Change
+	content.Opaque
+}
+
+// maxStrangers is how many new files of unknown origin are looked at in one step.
+const maxStrangers = 5000
+
+func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque, error) {
+	if well, err := w.endsWell(ctx, c); err != nil || well && content.Expected(c.Path) != "zip" {
+		return content.Opaque{}, err
+	}
+	v, err := w.version(ctx, c.New, nil, c.Path)
+	if err != nil {
+		return content.Opaque{}, err
+	}
+	return content.LookInto(v)
+}
+
+// unpack takes what an archive that can be opened holds for archived, not gone.
+func (w *step) unpack(c snapshot.Change, o content.Opaque) {
+	if o.Any() || len(o.Names) == 0 {
+		return
+	}
+	held := map[string]bool{}
+	for _, name := range o.Names {
+		held[path.Base(name)] = true
+	}
+	for name := range w.removed {
+		if held[path.Base(name)] {
+			delete(w.removed, name)
+		}
+	}
+}
+
+// pair is a file that is gone and a new one that may be what became of it.
+type pair struct {
+	former string
+	old    *snapshot.Node
+	found
+}
+
+// pairAll finds out of which files that are gone the new ones of noise were made: by name in another directory, else in order of size,
+// since nobody's cipher makes the longer file the shorter one.
+func (w *step) pairAll(ctx context.Context, noise []found) (map[string]bool, error) {
+	taken := map[string]bool{}
+	pairs := w.byName(noise, taken)
+	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
+	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
+	var bad []File
+	certain := 0
+	for _, p := range pairs {
+		f, err := w.examine(ctx, content.Case{Name: p.former}, p.New, p.old, p.Path)
+		if err != nil {
+			if err = w.skip(p.Path, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !f.Noise() || f.Open {
+			delete(taken, p.Path)
+			continue
+		}
+		if f.Encrypted() {
+			certain++
+		}
+		bad = append(bad, File{Finding: f, Kind: Renamed, Path: p.former, Now: p.Path, Former: p.old})
+	}
+	for _, f := range bad {
+		if certain >= 3 && certain*2 >= len(bad) {
+			f.Features = append(f.Features, content.Renamed)
+		}
+		if w.found(f) {
+			delete(w.removed, f.Path)
+		}
+	}
+	return taken, nil
+}
+
+// byName pairs files whose names agree in different directories.
+func (w *step) byName(noise []found, taken map[string]bool) []pair {
+	bases := map[string][]string{}
+	for name := range w.removed {
+		bases[path.Base(name)] = append(bases[path.Base(name)], name)
+	}
+	var pairs []pair
+	for _, f := range noise {
+		for base, ok := path.Base(f.Path), true; ok; base, ok = content.Successor(base) {
+			names := slices.DeleteFunc(slices.Clone(bases[base]), func(name string) bool { return w.claimed[name] })
+			if len(names) == 0 {
+				continue
+			}
+			slices.Sort(names)
+			name := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(a, f.Path), distance(b, f.Path)) })
+			w.claimed[name], taken[f.Path] = true, true
+			pairs = append(pairs, pair{name, w.removed[name], f})
+			break
+		}
+	}
+	return pairs
+}
+
+// distance is how far apart two files' directories are: steps up and down.
+func distance(a, b string) int {
+	x, y := strings.Split(path.Dir(a), "/"), strings.Split(path.Dir(b), "/")
+	same := 0
+	for same < len(x) && same < len(y) && x[same] == y[same] {
+		same++
+	}
+	return len(x) + len(y) - 2*same
+}
+
+// bySize pairs the files of each place in order of size, where as many are gone as are new.
+func (w *step) bySize(noise []found, taken map[string]bool, place func(string) string) []pair {
+	gone, come := map[string][]string{}, map[string][]found{}
+	for name, n := range w.removed {
+		if n.Size > 0 && !w.claimed[name] {
+			gone[place(name)] = append(gone[place(name)], name)
+		}
+	}
+	for _, f := range noise {
+		if !taken[f.Path] {
+			come[place(f.Path)] = append(come[place(f.Path)], f)
+		}
+	}
+	var pairs []pair
+	for _, where := range slices.Sorted(maps.Keys(come)) {
+		olds, news := gone[where], come[where]
+		if len(olds) == 0 || len(news)*4 < len(olds) {
+			continue // an archive, perhaps
+		}
+		slices.SortFunc(olds, func(a, b string) int {
+			return cmp.Or(cmp.Compare(w.removed[a].Size, w.removed[b].Size), cmp.Compare(a, b))
+		})
+		slices.SortFunc(news, func(a, b found) int { return cmp.Or(cmp.Compare(a.New.Size, b.New.Size), cmp.Compare(a.Path, b.Path)) })
+		pairs = append(pairs, w.inOrder(olds, news, taken)...)
+	}
+	return pairs
+}
+
+// inOrder pairs from the largest down; a new file is never much smaller than what it was made of.
+func (w *step) inOrder(olds []string, news []found, taken map[string]bool) []pair {
+	var pairs []pair
+	i, k := len(olds)-1, len(news)-1
+	for i >= 0 && k >= 0 {
+		old := w.removed[olds[i]]
+		if len(olds) != len(news) && float64(news[k].New.Size) < 0.98*float64(old.Size) {
+			i-- // too large for what is left: it became something else
+			continue
+		}
+		taken[news[k].Path] = true
+		w.claimed[olds[i]] = true
+		pairs = append(pairs, pair{olds[i], old, news[k]})
+		i, k = i-1, k-1
+	}
+	return pairs
+}
