@@ -110,7 +110,7 @@ only that, and brings it back clean.`,
 		newRestoreCommand(term), newCheckCommand(term), newMirrorCommand(term), newAssessCommand(term), newHuntCommand(term),
 		newForgetCommand(term), newPruneCommand(term), newCopyCommand(term), newTagCommand(term), newStatsCommand(term), newKeyCommand(term), newUnlockCommand(term), newRetainCommand(term), newCacheCommand(term),
 		newCatCommand(term), newListCommand(term), newRepairCommand(term), rebuildIndex)
-	add(groupDaemon, newAgentCommand(term), newVaultCommand(term), newServeCommand(term))
+	add(groupDaemon, newAgentCommand(term), newWatchCommand(term), newVaultCommand(term), newServeCommand(term))
 	root.AddCommand(newApplicationCommand(), newVersionCommand(term))
 	return root
 }

@@ -1,0 +1,392 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"path"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/fileevent"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+const (
+	// minFiles is how many damaged files make a signal: fewer may be one person's doing.
+	minFiles = 3
+	// minOwn is the same for files that are encrypted openly, as gpg's are.
+	minOwn = 20
+	// minEmptied is how many files must have been emptied by one program, none of which is written again.
+	minEmptied = 10
+	// minPacked is how many files must be gone beside an archive with a password.
+	minPacked = 10
+	// minDirectories is in how many directories a note must appear.
+	minDirectories = 3
+	// remember is how long what was seen is held against what comes after.
+	remember = 15 * time.Minute
+	// together is how far apart a loss and what replaces it may be.
+	together = 2 * time.Minute
+	// maxRemembered bounds each list of files that are remembered.
+	maxRemembered = 20000
+)
+
+// Tree is a file asset under watch.
+type Tree struct {
+	Service, Asset string
+	Paths          []string // clean, absolute, without symbolic links
+	Exclude        []string // path prefixes left out
+	Former         *Former  // what the last snapshot knows; nil: nothing
+}
+
+// Holds tells whether the path is of the tree.
+func (t Tree) Holds(path string) bool { return below(path, t.Paths) && !below(path, t.Exclude) }
+
+// detector judges the files of one tree as they change. It is used by one goroutine.
+type detector struct {
+	tree    Tree
+	actors  *actors
+	found   map[string]finding // damaged, raised or not, by path
+	suspect map[string]doing   // noise at a new name, which may be anything
+	locked  map[string]doing   // archives with passwords
+	gone    map[string]loss    // files that the last snapshot knows
+	origin  map[string]string  // where a file stood before it was renamed
+	waiting map[string]string  // files that look like successors of others that are still there, by those
+	notes   map[string]dirs    // by the note's name
+	alarmed time.Time          // when something was raised last
+	buf     [content.WindowSize]byte
+}
+
+type dirs map[string]note
+
+// doing is who did something, and when.
+type doing struct {
+	pid   int
+	group int // of the process: those that work together have one
+	at    time.Time
+}
+
+// finding is a damaged file.
+type finding struct {
+	content.Finding
+	doing
+	kind   string
+	former string // name before
+	own    bool   // encrypted openly
+	raised bool
+}
+
+type loss struct {
+	doing
+	worth bool // it was something else than noise
+}
+
+type note struct {
+	doing
+	path   string
+	parts  []string
+	raised bool
+}
+
+func newDetector(tree Tree, a *actors) *detector {
+	return &detector{
+		tree: tree, actors: a, found: map[string]finding{}, suspect: map[string]doing{}, locked: map[string]doing{}, gone: map[string]loss{},
+		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{},
+	}
+}
+
+// take judges one event. deep says whether there is time to compare whole files with what they were. An error says what could
+// not be looked at.
+func (d *detector) take(ctx context.Context, e fileevent.Event, deep bool) error {
+	by := d.actors.doing(e.PID)
+	switch e.Op {
+	case fileevent.Closed, fileevent.Changed:
+		if e.Dir {
+			return d.compareDirectory(ctx, e.Path, by)
+		}
+		return d.judge(ctx, e.Path, by, deep)
+	case fileevent.Deleted:
+		if e.Dir {
+			return nil
+		}
+		return d.lost(ctx, e.Path, by)
+	case fileevent.Renamed:
+		return d.renamed(ctx, e, by, deep)
+	}
+	return nil
+}
+
+// renamed follows a file to its new name.
+func (d *detector) renamed(ctx context.Context, e fileevent.Event, by doing, deep bool) error {
+	if e.Dir {
+		return nil // the snapshot knows its files under their old names; nothing was done to them
+	}
+	from, to := e.From, e.Path
+	if from != "" && !d.tree.Holds(from) {
+		from = ""
+	}
+	if to == "" || !d.tree.Holds(to) {
+		if from == "" {
+			return nil
+		}
+		return d.lost(ctx, from, by)
+	}
+	if from != "" {
+		former := from
+		if before, has := d.origin[from]; has {
+			delete(d.origin, from)
+			former = before
+		}
+		if f, has := d.found[from]; has {
+			delete(d.found, from)
+			if former != to { // put on top of what it was, it is judged anew
+				d.found[to] = f
+			}
+		}
+		delete(d.suspect, from)
+		if n, err := d.tree.Former.Lookup(ctx, former); err != nil {
+			return err
+		} else if n != nil && former != to && len(d.origin) < maxRemembered {
+			d.origin[to] = former
+		}
+	}
+	return d.judge(ctx, to, by, deep)
+}
+
+// judge looks at the file at a path.
+func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) error {
+	f, size, err := openFile(name)
+	if errors.Is(err, errNoFile) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	old, err := d.tree.Former.Lookup(ctx, name)
+	if err != nil {
+		return err
+	}
+	g, err := glanceAt(f, size, d.buf[:], old == nil)
+	if err != nil {
+		return err
+	}
+	if g.sample.Note != nil && old == nil {
+		d.keepNote(name, g.sample.Note, by)
+	}
+	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
+	kind, former := "file.encrypted", name
+	if old == nil {
+		kind, former, old, err = d.successor(ctx, name)
+		if err != nil {
+			return err
+		}
+		c.Name, c.Renamed = former, kind == "file.renamed"
+	}
+	if size == 0 {
+		d.emptied(name, old, by)
+		return nil
+	}
+	if !deep && !g.doubtful(former) {
+		d.forgive(name)
+		return nil
+	}
+	c.Old = d.tree.Former.version(ctx, former, old)
+	found, err := content.Examine(c)
+	if err != nil {
+		return err
+	}
+	d.keep(name, finding{Finding: found, doing: by, kind: kind, former: former}, old)
+	return nil
+}
+
+// successor tells what a new file comes from: what it was renamed from, or whose name it has with something appended.
+func (d *detector) successor(ctx context.Context, name string) (kind, former string, old *snapshot.Node, err error) {
+	if from, has := d.origin[name]; has {
+		old, err = d.tree.Former.Lookup(ctx, from)
+		return "file.renamed", from, old, err
+	}
+	before, ok := content.Successor(name)
+	if !ok {
+		return "file.encrypted", name, nil, nil
+	}
+	if old, err = d.tree.Former.Lookup(ctx, before); err != nil {
+		return "", "", nil, err
+	}
+	if _, gone := d.gone[before]; !gone && exists(before) {
+		if old != nil && len(d.waiting) < maxRemembered {
+			d.waiting[before] = name
+		}
+		return "file.encrypted", name, nil, nil
+	}
+	if old == nil {
+		if content.NamedEncrypted(name) || content.Expected(name) != content.Unknown {
+			return "file.encrypted", name, nil, nil
+		}
+		if _, gone := d.gone[before]; !gone {
+			return "file.encrypted", name, nil, nil
+		}
+	}
+	return "file.renamed", before, old, nil
+}
+
+func exists(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(name, &st) == nil
+}
+
+// keep puts a file where it belongs after it was looked at.
+func (d *detector) keep(name string, f finding, old *snapshot.Node) {
+	if f.Overwritten() {
+		f.kind = "file.destroyed"
+	}
+	f.own = f.Open
+	before, had := d.found[name]
+	switch {
+	case f.Encrypted() || f.Open && f.Noise() && len(f.Features) >= 2:
+		if had && before.raised {
+			f.raised = true
+		}
+		if had || len(d.found) < maxRemembered {
+			d.found[name] = f
+		}
+		return
+	case f.Locked && old == nil && len(d.locked) < maxRemembered:
+		d.locked[name] = f.doing
+	case f.Noise() && !f.Open && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:
+		d.suspect[name] = f.doing
+		return
+	}
+	d.forgive(name)
+}
+
+// forgive forgets what was thought of a file that is well again.
+func (d *detector) forgive(name string) {
+	if f, has := d.found[name]; has && !f.raised {
+		delete(d.found, name)
+	}
+	delete(d.suspect, name)
+}
+
+// emptied notes a file that has lost all it held. Written again it is judged by what it holds.
+func (d *detector) emptied(name string, old *snapshot.Node, by doing) {
+	if old == nil || old.Size == 0 {
+		return
+	}
+	if _, has := d.found[name]; !has && len(d.found) < maxRemembered {
+		d.found[name] = finding{Finding: content.Finding{Features: []string{emptied}}, doing: by, kind: "file.destroyed", former: name}
+	}
+}
+
+// The features that are not content's: they come from what happens around a file.
+const (
+	emptied       = "emptied"
+	originalsGone = "originals gone" // files went while noise came under names that say nothing
+	packed        = "packed"         // it went while an archive with a password came
+)
+
+// lost notes that a file is gone, and looks at what may have come in its place.
+func (d *detector) lost(ctx context.Context, name string, by doing) error {
+	former := name
+	if from, has := d.origin[name]; has {
+		delete(d.origin, name)
+		former = from
+	}
+	delete(d.suspect, name)
+	if f, has := d.found[name]; has && !f.raised {
+		delete(d.found, name)
+	}
+	old, err := d.tree.Former.Lookup(ctx, former)
+	if err != nil {
+		return err
+	}
+	if len(d.gone) < maxRemembered && (old != nil || d.tree.Former == nil) {
+		d.gone[former] = loss{doing: by, worth: d.worth(former, old)}
+	}
+	if next, has := d.waiting[former]; has {
+		delete(d.waiting, former)
+		return d.judge(ctx, next, by, true)
+	}
+	return nil
+}
+
+// worth tells whether a file held something else than noise, as far as that is known.
+func (d *detector) worth(name string, old *snapshot.Node) bool {
+	if content.NamedEncrypted(name) {
+		return false
+	}
+	if content.Expected(name) != content.Unknown {
+		return true
+	}
+	return old != nil && d.tree.Former.version(context.Background(), name, old).Share() < 0.9
+}
+
+// compareDirectory looks, after a loss of events, for files that are gone from a directory.
+func (d *detector) compareDirectory(ctx context.Context, dir string, by doing) error {
+	nodes, err := d.tree.Former.Below(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range nodes {
+		name := path.Join(dir, n.Name)
+		if n.Type == snapshot.File && d.tree.Holds(name) && !exists(name) {
+			if _, known := d.gone[name]; !known {
+				errs = append(errs, d.lost(ctx, name, by))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *detector) keepNote(name string, parts []string, by doing) {
+	base, dir := path.Base(name), path.Dir(name)
+	if d.notes[base] == nil {
+		if len(d.notes) >= maxRemembered {
+			return
+		}
+		d.notes[base] = dirs{}
+	}
+	if _, known := d.notes[base][dir]; !known && len(d.notes[base]) < maxRemembered {
+		d.notes[base][dir] = note{doing: by, path: name, parts: parts}
+	}
+}
+
+// forget drops what is too old to be part of one attack.
+func (d *detector) forget(now time.Time) {
+	old := func(b doing) bool { return now.Sub(b.at) > remember }
+	for name, f := range d.found {
+		if old(f.doing) {
+			delete(d.found, name)
+		}
+	}
+	for _, list := range []map[string]doing{d.suspect, d.locked} {
+		for name, b := range list {
+			if old(b) {
+				delete(list, name)
+			}
+		}
+	}
+	for name, l := range d.gone {
+		if old(l.doing) {
+			delete(d.gone, name)
+		}
+	}
+	for name, list := range d.notes {
+		for dir, n := range list {
+			if old(n.doing) {
+				delete(list, dir)
+			}
+		}
+		if len(list) == 0 {
+			delete(d.notes, name)
+		}
+	}
+	if len(d.origin) >= maxRemembered {
+		clear(d.origin)
+	}
+	if len(d.waiting) >= maxRemembered {
+		clear(d.waiting)
+	}
+}

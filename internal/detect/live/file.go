@@ -1,0 +1,113 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/internal/content"
+)
+
+// errNoFile says that there is no regular file at a path, or none any more.
+var errNoFile = errors.New("no regular file")
+
+// openFile opens a regular file to be looked at: no symbolic link is followed anywhere in its path, nothing blocks, and
+// its access time stays, where the kernel allows that. Anything else than a regular file is errNoFile.
+func openFile(path string) (*os.File, int64, error) {
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NOATIME, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	if errors.Is(err, unix.EPERM) { // of another owner's file only root may leave the time alone
+		how.Flags &^= unix.O_NOATIME
+		fd, err = unix.Openat2(unix.AT_FDCWD, path, &how)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return nil, 0, errNoFile
+	case err != nil:
+		return nil, 0, fmt.Errorf("open %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, 0, errNoFile
+	}
+	return os.NewFile(uintptr(fd), path), st.Size, nil
+}
+
+// glance is what the head, the middle and the end of a file show.
+type glance struct {
+	size   int64
+	sample content.Sample
+	locked bool
+}
+
+// glanceAt reads three windows at most. Whether it reads as a ransom note is asked of new files only.
+func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
+	g := glance{size: size}
+	at := []int64{0}
+	if size > 3*content.WindowSize {
+		at = append(at, size/2&^(content.WindowSize-1))
+	}
+	if size > content.WindowSize {
+		at = append(at, max(content.WindowSize, size-content.WindowSize))
+	}
+	for i, off := range at {
+		n, err := readAt(f, buf[:content.WindowSize], off)
+		if err != nil {
+			return g, err
+		}
+		piece := buf[:n]
+		if i == 0 {
+			g.sample.Format = content.Sniff(piece)
+			if fresh && g.sample.Format == content.Text && size <= maxNote {
+				g.sample.Note = content.Note(piece)
+			}
+		}
+		if n > 0 {
+			g.sample.Windows = append(g.sample.Windows, content.Measure(piece))
+		}
+	}
+	g.sample.Size = size
+	return g, nil
+}
+
+// maxNote is how long a ransom note is at most, in bytes; its first window is read.
+const maxNote = 16 << 10
+
+func readAt(f *os.File, p []byte, off int64) (int, error) {
+	n, err := unix.Pread(int(f.Fd()), p, off)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	return n, nil
+}
+
+// doubtful tells whether a file must be looked at closely even when there is no time to look at all: it is noise where no
+// noise is promised, or no longer what its name says.
+func (g glance) doubtful(name string) bool {
+	if g.size == 0 {
+		return false
+	}
+	expected := content.Expected(name)
+	switch {
+	case expected != content.Unknown && expected != content.Text && g.sample.Format != expected:
+		return true
+	case expected == content.Text && g.sample.Format != content.Text:
+		return true
+	}
+	return content.Judge(name, content.Former{}, g.sample, false).Noise()
+}
+
+// below tells whether path is one of the prefixes or lies below one; all are clean and absolute.
+func below(path string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if p == "/" || strings.HasPrefix(path, p) && (len(path) == len(p) || path[len(p)] == '/') {
+			return true
+		}
+	}
+	return false
+}

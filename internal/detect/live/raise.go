@@ -1,0 +1,228 @@
+package live
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/process"
+)
+
+// The techniques of this package's signals (MITRE ATT&CK v17).
+const (
+	dataEncryptedForImpact = "T1486"
+	dataDestruction        = "T1485"
+)
+
+const (
+	// maxExamples is how many files a signal describes with their figures.
+	maxExamples = 5
+	// maxProcesses is how many processes it describes.
+	maxProcesses = 5
+)
+
+// kinds are the signals about files, in the order in which they are raised.
+var kinds = [...]string{"file.encrypted", "file.renamed", "file.destroyed"}
+
+// raise makes signals of what was found and not raised yet, if it is enough; at most one of each kind.
+func (d *detector) raise(now time.Time) []Alarm {
+	d.promote(now)
+	plain, own := 0, 0
+	emptiedBy := map[int]int{}
+	for _, f := range d.found {
+		switch {
+		case f.emptied():
+			emptiedBy[f.group]++
+		case f.own:
+			own++
+		default:
+			plain++
+		}
+	}
+	alarmed := now.Sub(d.alarmed) < remember
+	enough := func(f finding) bool {
+		switch {
+		case f.emptied():
+			return emptiedBy[f.group] >= minEmptied || plain >= minFiles
+		case f.own:
+			return own >= minOwn
+		}
+		return plain >= minFiles || alarmed
+	}
+	var alarms []Alarm
+	for _, kind := range kinds {
+		var names []string
+		for name, f := range d.found {
+			if f.kind == kind && !f.raised && enough(f) {
+				names = append(names, name)
+			}
+		}
+		if len(names) > 0 {
+			alarms = append(alarms, d.filesAlarm(kind, slices.Sorted(slices.Values(names)), now))
+		}
+	}
+	if a, ok := d.notesAlarm(plain >= minFiles || alarmed, now); ok {
+		alarms = append(alarms, a)
+	}
+	if len(alarms) > 0 {
+		d.alarmed = now
+	}
+	return alarms
+}
+
+func (f finding) emptied() bool { return len(f.Features) == 1 && f.Features[0] == emptied }
+
+// promote takes what speaks against files together: noise that comes under names that say nothing while files of worth go, and
+// archives with passwords whose contents go.
+func (d *detector) promote(now time.Time) {
+	if len(d.suspect) >= minFiles {
+		came, went := map[int][]string{}, map[int]int{}
+		for name, b := range d.suspect {
+			if now.Sub(b.at) < together {
+				came[b.group] = append(came[b.group], name)
+			}
+		}
+		for _, l := range d.gone {
+			if l.worth && now.Sub(l.at) < together {
+				went[l.group]++
+			}
+		}
+		for group, names := range came {
+			if len(names) < minFiles || went[group] < minFiles || 2*went[group] < len(names) {
+				continue
+			}
+			for _, name := range names {
+				d.found[name] = finding{
+					Finding: content.Finding{Features: []string{content.Noise, originalsGone}}, doing: d.suspect[name], kind: "file.renamed", former: name,
+				}
+				delete(d.suspect, name)
+			}
+		}
+	}
+	for archive, b := range d.locked {
+		var names []string
+		for name, l := range d.gone {
+			if l.worth && below(name, []string{path.Dir(archive)}) && l.at.Sub(b.at).Abs() < together {
+				names = append(names, name)
+			}
+		}
+		if len(names) < minPacked {
+			continue
+		}
+		for _, name := range names {
+			if _, has := d.found[name]; !has {
+				d.found[name] = finding{Finding: content.Finding{Features: []string{packed, "archive with a password: " + path.Base(archive)}}, doing: b, kind: "file.encrypted", former: name}
+			}
+		}
+	}
+}
+
+func (d *detector) filesAlarm(kind string, names []string, now time.Time) Alarm {
+	var entropy, chi2 float64
+	features, suffixes, by := map[string]int{}, map[string]int{}, map[int]int{}
+	var examples []map[string]any
+	for _, name := range names {
+		f := d.found[name]
+		f.raised = true
+		d.found[name] = f
+		by[f.pid]++
+		entropy += f.Entropy
+		chi2 += f.Chi2
+		for _, feature := range f.Features {
+			features[feature]++
+		}
+		if suffix := strings.TrimPrefix(name, f.former); f.former != name && suffix != name && (suffixes[suffix] > 0 || len(suffixes) < maxExamples) {
+			suffixes[suffix]++
+		}
+		if len(examples) < maxExamples {
+			examples = append(examples, map[string]any{"path": name, "was": f.former, "entropy": round(f.Entropy), "chi_square": round(f.Chi2), "features": f.Features})
+		}
+	}
+	n := float64(len(names))
+	evidence := map[string]any{
+		"files": len(names), "mean_entropy": round(entropy / n), "mean_chi_square": round(chi2 / n), "features": features, "examples": examples,
+	}
+	if kind == "file.renamed" {
+		evidence["appended"] = suffixes
+	}
+	technique := dataEncryptedForImpact
+	if kind == "file.destroyed" {
+		technique = dataDestruction
+	}
+	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
+		Kind: kind, Technique: technique, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(names),
+		Strength: min(0.99, 0.7+0.05*math.Log2(n)), Evidence: evidence, Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
+	}}
+}
+
+// attribute puts the processes that did it into the evidence, those that did most first, and returns them. by counts files by process.
+func attribute(a *actors, evidence map[string]any, by map[int]int) (who []process.Actor) {
+	var list []map[string]any
+	for _, pid := range slices.SortedFunc(maps.Keys(by), func(a, b int) int { return cmp.Or(by[b]-by[a], a-b) }) {
+		if pid <= 0 || len(list) == maxProcesses {
+			continue
+		}
+		if actor, ok := a.who(pid); ok {
+			list = append(list, map[string]any{"files": by[pid], "process": actor})
+			who = append(who, actor)
+		} else {
+			list = append(list, map[string]any{"files": by[pid], "process": map[string]any{"pid": pid}, "note": "it had ended before it could be looked at"})
+		}
+	}
+	if len(list) > 0 {
+		evidence["processes"] = list
+	} else {
+		evidence["processes_unknown"] = "the kernel did not tell which process it was"
+	}
+	return who
+}
+
+// notesAlarm needs one name in several directories, or a note beside damaged files.
+func (d *detector) notesAlarm(damage bool, now time.Time) (Alarm, bool) {
+	var paths []string
+	names, parts, by := map[string]int{}, map[string]bool{}, map[int]int{}
+	for name, list := range d.notes {
+		if len(list) < minDirectories && !damage {
+			continue
+		}
+		for dir, n := range list {
+			if n.raised {
+				continue
+			}
+			n.raised = true
+			list[dir] = n
+			paths = append(paths, n.path)
+			names[name]++
+			by[n.pid]++
+			for _, p := range n.parts {
+				parts[p] = true
+			}
+		}
+	}
+	if len(paths) == 0 {
+		return Alarm{}, false
+	}
+	slices.Sort(paths)
+	evidence := map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))}
+	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
+		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(paths),
+		Strength: 0.95, Evidence: evidence, Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
+	}}, true
+}
+
+// commonDirectory returns the deepest directory that holds all paths, which are sorted.
+func commonDirectory(paths []string) string {
+	dir, last := path.Dir(paths[0]), paths[len(paths)-1]
+	for dir != "/" && dir != "." && !strings.HasPrefix(last, dir+"/") {
+		dir = path.Dir(dir)
+	}
+	return dir
+}
+
+func round(f float64) float64 { return math.Round(f*100) / 100 }
