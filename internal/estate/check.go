@@ -161,6 +161,9 @@ func (c *checker) service(p path, s *Service, repositories, taken map[string]str
 			c.add(p.to("watch", "canaries", i), "canaries: %s is in no asset of kind files of service %q, and is not watched", dir, s.Name)
 		}
 	}
+	if s.Watch.Origin != "" {
+		c.address(p.to("watch", "origin"), s.Watch.Origin)
+	}
 	for i, log := range s.Watch.AccessLogs {
 		c.absolute(p.to("watch", "access_logs", i), log)
 	}

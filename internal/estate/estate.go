@@ -173,7 +173,13 @@ type Objectives struct {
 type Watch struct {
 	DocumentRoot string   `yaml:"document_root,omitempty"` // files served to visitors
 	Pages        []string `yaml:"pages,omitempty"`         // URLs compared with their approved release
-	AccessLogs   []string `yaml:"access_logs,omitempty"`   // combined format
+	// Render says whether pages are also looked at with a browser: kedge web approve and diff do where Chromium is installed, if
+	// this is not set, and kedge agent and watch do only if it is true.
+	Render *bool `yaml:"render,omitempty"`
+	// Origin is where the service itself answers for its pages, host:port, past proxies and content delivery networks. Default: where
+	// its processes listen.
+	Origin     string   `yaml:"origin,omitempty"`
+	AccessLogs []string `yaml:"access_logs,omitempty"` // combined format
 	// DatabaseLogs are PostgreSQL's own logs, or patterns such as /var/log/postgresql/postgresql-15-main.log*, to tell who did what.
 	DatabaseLogs []string `yaml:"database_logs,omitempty"`
 	// Canaries are directories in the service's file assets in which kedge watch keeps files of its own, which nobody has reason to touch.

@@ -114,6 +114,8 @@ func decodeFact(kind Kind, data []byte) (Fact, error) {
 		return decodeAs[RecoveryStepDone](data)
 	case KindProofFinished:
 		return decodeAs[ProofFinished](data)
+	case KindPagesApproved:
+		return decodeAs[PagesApproved](data)
 	case KindNoticePublished:
 		return decodeAs[NoticePublished](data)
 	case KindProcessFrozen:

@@ -28,6 +28,7 @@ var facts = []event.Fact{
 	event.RecoveryPlanned{Steps: []string{"start gisis"}, Approver: "A. Person"},
 	event.RecoveryStepDone{Step: "start gisis", OK: true},
 	event.ProofFinished{OK: true, RowsLost: 17},
+	event.PagesApproved{Approver: "A. Person", Release: "ab", Pages: 3, Scripts: 7, Renderer: "Chrome"},
 	event.NoticePublished{Stage: "resolved", Title: "t", Text: "x"},
 	event.ProcessFrozen{PID: 7, Executable: "/usr/bin/x", User: "www-data", Processes: 2, Way: "cgroup", Reason: "r"},
 	event.ProcessThawed{PID: 7, Executable: "/usr/bin/x", Processes: 2},

@@ -22,6 +22,7 @@ const (
 	KindNoticePublished       Kind = "notice.published"
 	KindProcessFrozen         Kind = "process.frozen"
 	KindProcessThawed         Kind = "process.thawed"
+	KindPagesApproved         Kind = "pages.approved"
 )
 
 // SnapshotTaken: an asset was captured to a repository.
@@ -228,6 +229,15 @@ type ProofFinished struct {
 	Probes         []ProbeResult `json:"probes"`
 }
 
+// PagesApproved: somebody took what a service's pages are for their approved release.
+type PagesApproved struct {
+	Approver string `json:"approver"`
+	Release  string `json:"release"` // SHA-256 of the release that was kept, hex
+	Pages    int    `json:"pages"`
+	Scripts  int    `json:"scripts"`            // in them and of their own origins, each once
+	Renderer string `json:"renderer,omitempty"` // the browser that showed them; "" if none did
+}
+
 // NoticePublished: the public was told.
 type NoticePublished struct {
 	Stage string `json:"stage"` // "investigating", "identified", "resolved"
@@ -271,3 +281,4 @@ func (ProofFinished) Kind() Kind         { return KindProofFinished }
 func (NoticePublished) Kind() Kind       { return KindNoticePublished }
 func (ProcessFrozen) Kind() Kind         { return KindProcessFrozen }
 func (ProcessThawed) Kind() Kind         { return KindProcessThawed }
+func (PagesApproved) Kind() Kind         { return KindPagesApproved }

@@ -67,6 +67,12 @@ func tell(e *estate.Estate, ev event.Event, title string) Entry {
 		return recoveryStepDone(f)
 	case event.ProofFinished:
 		return proofFinished(f)
+	case event.PagesApproved:
+		return Entry{
+			What:     fmt.Sprintf("%s of %s were approved by %s as they are.", wording.Number(int64(f.Pages), "page"), about, f.Approver),
+			Severity: Info,
+			Detail:   "release " + f.Release,
+		}
 	case event.NoticePublished:
 		return Entry{What: fmt.Sprintf("The public was told: “%s”.", f.Title), Severity: Info, Detail: f.Text}
 	}
