@@ -98,6 +98,9 @@ func (s *restorer) remove(dir int, name, path string, depth int) error {
 		return err
 	}
 	isDir := isType(st, unix.S_IFDIR)
+	if isDir && s.opt.Descend != nil && !s.opt.Descend(path) && !s.opt.Delete(path, true) {
+		return nil // in place, at the target /, it is a search of the whole machine otherwise
+	}
 	if isDir {
 		if depth > maxDepth {
 			return errors.New("directories nest too deep")

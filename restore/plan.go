@@ -114,8 +114,11 @@ func (l loaded) LoadBlob(context.Context, blob.Handle, []byte) ([]byte, error) {
 // enter handles what a directory holds. It returns the directories in it that are to be read.
 func (s *restorer) enter(d *dir, t *snapshot.Tree) (below []step) {
 	var stored string
-	if s.opt.Select != nil || s.opt.Descend != nil || s.opt.Delete != nil {
+	if s.opt.Select != nil || s.opt.Descend != nil || s.opt.Delete != nil || s.opt.Amend != nil {
 		stored = s.dirPath(d) + "/"
+	}
+	if s.opt.Amend != nil {
+		t = &snapshot.Tree{Nodes: s.opt.Amend(strings.TrimSuffix(stored, "/"), t.Nodes)}
 	}
 	var files, others []*snapshot.Node
 	for _, n := range t.Nodes {

@@ -35,19 +35,20 @@ const (
 
 // Options say what to restore, and where to. The functions are called from several goroutines, unless it is said.
 type Options struct {
-	Target      string                                   // directory, made if need be; "/" restores in place
-	Select      func(path string, n *snapshot.Node) bool // by stored path; nil: all. What lies below a directory is asked for by itself
-	Descend     func(path string) bool                   // whether anything below a directory may be selected; nil: yes
-	Delete      func(path string, dir bool) bool         // removes what stands in a selected directory and the snapshot has not; nil: nothing
-	Overwrite   Overwrite                                // ""  is OverwriteAlways
-	StripPrefix string                                   // restore what is below this stored path, without the path; its own metadata is left out
-	Sparse      bool                                     // make holes of all runs of zeros, not only of chunks of them
-	Owner       func(n *snapshot.Node) (uid, gid uint32) // nil: the numbers that are stored
-	Attribute   func(name string) bool                   // which extended attributes to restore; nil: all
-	Verify      bool                                     // read every file again at the end
-	DryRun      bool                                     // compare, and write nothing
-	Progress    func(Progress)                           // may be nil; called by one goroutine at a time
-	Report      func(Item)                               // may be nil; called for each entry, by one goroutine at a time
+	Target      string                                                    // directory, made if need be; "/" restores in place
+	Select      func(path string, n *snapshot.Node) bool                  // by stored path; nil: all. What lies below a directory is asked for by itself
+	Descend     func(path string) bool                                    // whether anything below a directory may be selected; nil: yes
+	Amend       func(dir string, nodes []*snapshot.Node) []*snapshot.Node // what a directory, by stored path, holds instead, in order of names; "" is the root; nil: as it is
+	Delete      func(path string, dir bool) bool                          // removes what stands in a selected directory and the snapshot has not; nil: nothing
+	Overwrite   Overwrite                                                 // ""  is OverwriteAlways
+	StripPrefix string                                                    // restore what is below this stored path, without the path; its own metadata is left out
+	Sparse      bool                                                      // make holes of all runs of zeros, not only of chunks of them
+	Owner       func(n *snapshot.Node) (uid, gid uint32)                  // nil: the numbers that are stored
+	Attribute   func(name string) bool                                    // which extended attributes to restore; nil: all
+	Verify      bool                                                      // read every file again at the end
+	DryRun      bool                                                      // compare, and write nothing
+	Progress    func(Progress)                                            // may be nil; called by one goroutine at a time
+	Report      func(Item)                                                // may be nil; called for each entry, by one goroutine at a time
 }
 
 // Progress says how far a restore is.
