@@ -160,7 +160,8 @@ func rewrite(t transform, c carrier) func(*attack, string) error {
 		if err != nil {
 			return err
 		}
-		delete(a.kinds, name)
+		delete(a.kinds, name) // nobody works with it any more
+		delete(a.kinds, now)
 		return a.hurt(name, kind, now)
 	}
 }
@@ -225,5 +226,5 @@ func onTop(a *attack, name string, data []byte) (string, error) {
 	if err := a.write(temporary, data); err != nil {
 		return "", err
 	}
-	return name, a.root.Rename(temporary, name)
+	return name, a.rename(temporary, name)
 }

@@ -192,15 +192,17 @@ func portable(r *rand.Rand, l *language, size int) ([]byte, error) {
 // scene is a picture of soft shapes with the grain that a sensor has.
 func scene(r *rand.Rand, width, height int, grain float64) *image.RGBA {
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
-	var fx, fy, phase [5]float64
-	for i := range fx {
-		fx[i], fy[i], phase[i] = r.NormFloat64()*9, r.NormFloat64()*9, r.Float64()*7
+	// sin(x+y) is taken apart, so that no sine is taken per pixel.
+	var sinX, cosX, sinY, cosY [5][]float64
+	for i := range sinX {
+		sinX[i], cosX[i] = wave(r.NormFloat64()*9, r.Float64()*7, width)
+		sinY[i], cosY[i] = wave(r.NormFloat64()*9, 0, height)
 	}
 	for y := range height {
 		for x := range width {
 			v := 0.0
-			for i := range fx {
-				v += math.Sin(fx[i]*float64(x)/float64(width) + fy[i]*float64(y)/float64(height) + phase[i])
+			for i := range sinX {
+				v += sinX[i][x]*cosY[i][y] + cosX[i][x]*sinY[i][y]
 			}
 			g := r.NormFloat64() * grain
 			shade := func(k float64) uint8 { return uint8(max(0, min(255, 128+v*k+g))) }
@@ -208,6 +210,15 @@ func scene(r *rand.Rand, width, height int, grain float64) *image.RGBA {
 		}
 	}
 	return img
+}
+
+// wave returns sine and cosine at n points of so many radians in all.
+func wave(radians, phase float64, n int) (sin, cos []float64) {
+	for i := range n {
+		s, c := math.Sincos(radians*float64(i)/float64(n) + phase)
+		sin, cos = append(sin, s), append(cos, c)
+	}
+	return sin, cos
 }
 
 // photo returns a JPEG file of about size bytes.

@@ -43,7 +43,7 @@ func main() {
 	flag.Uint64Var(&opt.seed, "seed", 0, "only this seed")
 	flag.IntVar(&opt.files, "files", 500, "files of a tree")
 	flag.StringVar(&opt.only, "only", "", "only families and workloads whose name has this in it")
-	flag.StringVar(&opt.stages, "stages", "attacks,work", "what to measure, separated by commas")
+	flag.StringVar(&opt.stages, "stages", "attacks,work,observers", "what to measure, separated by commas")
 	flag.BoolVar(&opt.verbose, "v", false, "tell on standard error what was missed and what was told falsely")
 	flag.BoolVar(&opt.json, "json", false, "print the results as JSON instead of tables")
 	flag.StringVar(&opt.write, "write", "", "also write the tables to this file")
@@ -86,7 +86,7 @@ func run(ctx context.Context, opt options) (err error) {
 	}
 	b.results.Seeds = seeds
 	for _, seed := range seeds {
-		if err := b.measureSeed(ctx, seed); err != nil {
+		if err := errors.Join(b.measureSeed(ctx, seed), b.observeSeed(ctx, seed)); err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)
 		}
 	}
@@ -117,6 +117,9 @@ func (b *bench) measures(stage string) bool {
 func (b *bench) wants(name string) bool { return strings.Contains(name, b.opt.only) }
 
 func (b *bench) measureSeed(ctx context.Context, seed uint64) error {
+	if !b.measures("attacks") && !b.measures("work") {
+		return nil
+	}
 	base, err := newBase(ctx, b.stage, seed, makers(), b.opt.files)
 	if err != nil {
 		return err
@@ -148,6 +151,62 @@ func (b *bench) measureSeed(ctx context.Context, seed uint64) error {
 		}
 		b.results.workload(w.name).add(s)
 		b.tellWorkload(w.name, s)
+	}
+	return nil
+}
+
+// observeSeed measures what the observers of backups notice, on a smaller tree: many snapshots are taken.
+func (b *bench) observeSeed(ctx context.Context, seed uint64) error {
+	if !b.measures("observers") {
+		return nil
+	}
+	base, err := newBase(ctx, b.stage, seed+1000, makers(), b.opt.files/3)
+	if err != nil {
+		return err
+	}
+	defer base.pristine.Close()
+	for _, f := range families() {
+		if !b.wants(f.name) {
+			continue
+		}
+		row := noticedRow{Name: f.name, Slow: f.slow()}
+		every := intervals()
+		if f.slow() {
+			every = []int{f.perStep}
+		}
+		for _, k := range every {
+			sc, err := base.begin(ctx, b.stage, f.name)
+			if err != nil {
+				return err
+			}
+			n, err := sc.observeAttack(ctx, f, k)
+			if err != nil {
+				return fmt.Errorf("%s, a snapshot after every %d: %w", f.name, k, err)
+			}
+			row.Lost = append(row.Lost, lost{Every: k, Files: n})
+		}
+		b.results.noticed(row)
+		b.say("%-55s noticed after %v", f.name, row.Lost)
+	}
+	for _, w := range workloads() {
+		if !b.wants(w.name) || notInstalled(w.needs) != "" {
+			continue
+		}
+		sc, err := base.begin(ctx, b.stage, w.name)
+		if err != nil {
+			return err
+		}
+		signals, err := sc.observeWork(ctx, w)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		b.results.raised(w.name, signals)
+		b.say("%-62s %d signals", w.name, len(signals))
+		for i, s := range signals {
+			if b.opt.verbose && i < 3 {
+				fmt.Fprintln(os.Stderr, "        ", s.Kind, s.Subject, s.Touched[:min(3, len(s.Touched))], s.Evidence["features"])
+			}
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/bench/internal/measure"
+	"github.com/kedge-project/kedge/internal/event"
 )
 
 // results are the scores of a run.
@@ -16,6 +17,28 @@ type results struct {
 	Seeds     []uint64      `json:"seeds"`
 	Families  []*namedScore `json:"families"`
 	Workloads []*namedScore `json:"workloads"`
+	Noticed   []noticedRow  `json:"noticed"`
+	Raised    []raisedRow   `json:"raised"`
+}
+
+// noticedRow tells when a family was noticed while it went on.
+type noticedRow struct {
+	Name string `json:"name"`
+	Slow bool   `json:"slow"`
+	Lost []lost `json:"lost"`
+}
+
+// lost is how many files were damaged at the first signal, at the worst of the seeds. 0: no signal came.
+type lost struct {
+	Every int `json:"every"` // damaged files between two snapshots
+	Files int `json:"files"`
+}
+
+// raisedRow tells what a workload raised while it went on.
+type raisedRow struct {
+	Name    string         `json:"name"`
+	Runs    int            `json:"runs"`
+	Signals map[string]int `json:"signals"` // by kind
 }
 
 type namedScore struct {
@@ -27,6 +50,32 @@ type namedScore struct {
 func (r *results) family(name string) *score { return scoreOf(&r.Families, name) }
 
 func (r *results) workload(name string) *score { return scoreOf(&r.Workloads, name) }
+
+// noticed keeps the worst of what was seen of the family.
+func (r *results) noticed(row noticedRow) {
+	i := slices.IndexFunc(r.Noticed, func(n noticedRow) bool { return n.Name == row.Name })
+	if i < 0 {
+		r.Noticed = append(r.Noticed, row)
+		return
+	}
+	for k, l := range row.Lost {
+		if worst := &r.Noticed[i].Lost[k].Files; *worst != 0 && (l.Files == 0 || l.Files > *worst) {
+			*worst = l.Files
+		}
+	}
+}
+
+func (r *results) raised(name string, signals []event.Signal) {
+	i := slices.IndexFunc(r.Raised, func(n raisedRow) bool { return n.Name == name })
+	if i < 0 {
+		i = len(r.Raised)
+		r.Raised = append(r.Raised, raisedRow{Name: name, Signals: map[string]int{}})
+	}
+	r.Raised[i].Runs++
+	for _, s := range signals {
+		r.Raised[i].Signals[s.Kind]++
+	}
+}
 
 func scoreOf(list *[]*namedScore, name string) *score {
 	i := slices.IndexFunc(*list, func(s *namedScore) bool { return s.Name == name })

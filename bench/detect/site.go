@@ -21,6 +21,8 @@ type site struct {
 	root  *os.Root
 	clock time.Time
 	kinds map[string]string // of every file that somebody may work with: its maker's name, by path
+
+	changed func() error // called after each change; may be nil
 }
 
 // openSite takes an empty or missing directory. Whatever stands there already is none of the scenario's.
@@ -58,7 +60,14 @@ func (s *site) write(name string, data []byte) error {
 	if err := s.root.WriteFile(name, data, 0o644); err != nil {
 		return err
 	}
-	return s.touch(name, s.clock)
+	return errors.Join(s.touch(name, s.clock), s.tick())
+}
+
+func (s *site) tick() error {
+	if s.changed == nil {
+		return nil
+	}
+	return s.changed()
 }
 
 // add writes a file that somebody may work with later.
@@ -77,12 +86,12 @@ func (s *site) rename(from, to string) error {
 	if err := s.root.MkdirAll(path.Dir(to), 0o755); err != nil {
 		return err
 	}
-	return s.root.Rename(from, to)
+	return errors.Join(s.root.Rename(from, to), s.tick())
 }
 
 func (s *site) remove(name string) error {
 	delete(s.kinds, name)
-	return s.root.Remove(name)
+	return errors.Join(s.root.Remove(name), s.tick())
 }
 
 func (s *site) exists(name string) bool {

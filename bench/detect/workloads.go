@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -83,7 +85,7 @@ func (sc *scenario) swap(name, temporary string, data []byte) error {
 	if err := sc.write(temporary, data); err != nil {
 		return err
 	}
-	return sc.root.Rename(temporary, name)
+	return sc.rename(temporary, name)
 }
 
 func installPackage(ctx context.Context, sc *scenario) error {
@@ -129,7 +131,8 @@ func upgradePackage(ctx context.Context, sc *scenario, day int) error {
 	if err != nil {
 		return err
 	}
-	for name, data := range before {
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		var data []byte
 		switch path.Ext(name) {
 		case ".pyc":
 			data = bytecode(sc)
@@ -186,7 +189,7 @@ func rotateLogs(_ context.Context, sc *scenario, _ int) error {
 		for n := 5; n >= 2; n-- {
 			from := fmt.Sprintf("%s.%d.gz", name, n)
 			if sc.exists(from) {
-				if err := sc.root.Rename(from, fmt.Sprintf("%s.%d.gz", name, n+1)); err != nil {
+				if err := sc.rename(from, fmt.Sprintf("%s.%d.gz", name, n+1)); err != nil {
 					return err
 				}
 			}
@@ -203,7 +206,7 @@ func rotateLogs(_ context.Context, sc *scenario, _ int) error {
 				return err
 			}
 		}
-		if err := sc.root.Rename(name, name+".1"); err != nil {
+		if err := sc.rename(name, name+".1"); err != nil {
 			return err
 		}
 		if err := sc.write(name, sc.people.languages[0].syslog(sc.r, 20000+sc.r.IntN(20000))); err != nil {
@@ -218,7 +221,8 @@ func rotateLogs(_ context.Context, sc *scenario, _ int) error {
 func autosave(ctx context.Context, sc *scenario, _ int) error {
 	for i, name := range pick(sc.r, sc.of("docx", "xlsx"), 40) {
 		dir, file := path.Split(name)
-		data, err := sc.people.content(ctx, sc.kinds[name])
+		kind := sc.kinds[name]
+		data, err := sc.people.content(ctx, kind)
 		if err != nil {
 			return err
 		}
@@ -230,19 +234,21 @@ func autosave(ctx context.Context, sc *scenario, _ int) error {
 			return err
 		}
 		away := fmt.Sprintf("%s~WRL%04d.tmp", dir, sc.r.IntN(10000))
-		if err := sc.root.Rename(name, away); err != nil {
+		if err := sc.rename(name, away); err != nil {
 			return err
 		}
-		if err := sc.root.Rename(temporary, name); err != nil {
+		if err := sc.rename(temporary, name); err != nil {
 			return err
 		}
+		sc.kinds[name] = kind
+		delete(sc.kinds, away)
 		if i%8 == 0 {
 			continue
 		}
-		if err := sc.root.Remove(away); err != nil {
+		if err := sc.remove(away); err != nil {
 			return err
 		}
-		if err := sc.root.Remove(dir + "~$" + file); err != nil {
+		if err := sc.remove(dir + "~$" + file); err != nil {
 			return err
 		}
 	}
@@ -281,10 +287,8 @@ func photoImport(_ context.Context, sc *scenario, day int) error {
 		}
 		raw := slices.Concat([]byte("II*\x00\x10\x00\x00\x00CR\x02\x00"), make([]byte, 500), noise(sc.r, 150000))
 		sidecar := fmt.Appendf(nil, "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><exposure>1/%d</exposure></x:xmpmeta>\n%s", 30+i, sc.people.languages[0].prose(sc.r, 300))
-		for ext, data := range map[string][]byte{".JPG": data, ".CR2": raw, ".xmp": sidecar} {
-			if err := sc.write(name+ext, data); err != nil {
-				return err
-			}
+		if err := errors.Join(sc.write(name+".JPG", data), sc.write(name+".CR2", raw), sc.write(name+".xmp", sidecar)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -456,10 +460,9 @@ func deploySite(_ context.Context, sc *scenario, day int) error {
 			return err
 		}
 		brotli := slices.Concat([]byte{0x1b}, noise(sc.r, len(packed)*9/10))
-		for name, data := range map[string][]byte{name: code, name + ".gz": packed, name + ".br": brotli, fmt.Sprintf("www/assets/font%d.woff2", i): slices.Concat([]byte("wOF2\x00\x01\x00\x00"), noise(sc.r, 15000))} {
-			if err := sc.write(name, data); err != nil {
-				return err
-			}
+		font := slices.Concat([]byte("wOF2\x00\x01\x00\x00"), noise(sc.r, 15000))
+		if err := errors.Join(sc.write(name, code), sc.write(name+".gz", packed), sc.write(name+".br", brotli), sc.write(fmt.Sprintf("www/assets/font%d.woff2", i), font)); err != nil {
+			return err
 		}
 	}
 	return sc.write("www/assets/app.min.js.br", noise(sc.r, 30000+day)) // the same name, other noise
@@ -488,7 +491,7 @@ func nightlyBackup(_ context.Context, sc *scenario, day int) error {
 		}
 		old := fmt.Sprintf("backup/%s-2026-03-%02d.tar.gz.gpg", name, day+3)
 		if sc.exists(old) {
-			if err := sc.root.Remove(old); err != nil {
+			if err := sc.remove(old); err != nil {
 				return err
 			}
 		}
@@ -512,9 +515,9 @@ func pruneRepository(ctx context.Context, sc *scenario, _ int) error {
 	if err != nil {
 		return err
 	}
-	for name := range packs {
+	for _, name := range slices.Sorted(maps.Keys(packs)) {
 		if sc.r.IntN(3) == 0 {
-			if err := sc.root.Remove(name); err != nil {
+			if err := sc.remove(name); err != nil {
 				return err
 			}
 		}
@@ -639,7 +642,7 @@ func downloads(_ context.Context, sc *scenario, day int) error {
 			return err
 		}
 		if day == 3 {
-			if err := sc.root.Rename(name+".part", name); err != nil {
+			if err := sc.rename(name+".part", name); err != nil {
 				return err
 			}
 		}

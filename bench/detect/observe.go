@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kedge-project/kedge/internal/detect/ransom"
+	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// lostAtMost is after how many damaged files a fast family is to be noticed.
+const lostAtMost = 10
+
+// intervals are after how many damaged files a snapshot is taken.
+func intervals() []int { return []int{1, 2, 3, 5, 10} }
+
+const (
+	// looked is how many damaged files are waited for at most until a family counts as not noticed.
+	looked = 40
+	// editsBetween is how many files people save between two snapshots.
+	editsBetween = 2
+	// changesBetween is after how many changes of a workload a snapshot is taken.
+	changesBetween = 9
+)
+
+// observer takes snapshots as the agent's watch does and asks the detector.
+type observer struct {
+	sc      *scenario
+	watcher *ransom.Watcher
+}
+
+func newObserver(ctx context.Context, sc *scenario) (*observer, error) {
+	o := &observer{sc: sc, watcher: ransom.New("fileserver", "documents", sc.repo)}
+	signals, err := o.look(ctx)
+	if err == nil && len(signals) > 0 {
+		err = fmt.Errorf("a tree that was only copied raised %s", signals[0].Kind)
+	}
+	return o, err
+}
+
+// look takes a snapshot and returns what is raised.
+func (o *observer) look(ctx context.Context) ([]event.Signal, error) {
+	before := o.sc.last.Tree
+	if err := o.sc.snapshotNow(ctx, o.watcher); err != nil {
+		return nil, err
+	}
+	var changes []snapshot.Change
+	err := snapshot.Diff(ctx, o.sc.repo, before, o.sc.last.Tree, func(c snapshot.Change) error {
+		changes = append(changes, c)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.watcher.Changes(changes)
+	return o.watcher.Detect(ctx)
+}
+
+// errNoticed ends an attack.
+var errNoticed = errors.New("noticed")
+
+// observeAttack returns how many files were damaged when the first signal came, if a snapshot is taken after every so
+// many; 0 if none came.
+func (sc *scenario) observeAttack(ctx context.Context, f family, every int) (int, error) {
+	o, err := newObserver(ctx, sc)
+	if err != nil {
+		return 0, err
+	}
+	a := newAttack(sc.site, sc.r)
+	groups := f.victims(sc.site, sc.r)
+	victims := map[string]bool{}
+	for _, names := range groups {
+		for _, name := range names {
+			victims[name] = true
+		}
+	}
+	look := func() error {
+		signals, err := o.look(ctx)
+		switch {
+		case err != nil:
+			return err
+		case len(signals) > 0 || len(a.truth.damaged) >= looked:
+			if len(signals) == 0 {
+				a.truth.damaged = nil
+			}
+			return errNoticed
+		}
+		others := sc.files()
+		for _, name := range pick(sc.r, others, 4*editsBetween) {
+			if victims[name] {
+				continue
+			}
+			if err := sc.people.edit(ctx, sc.site, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	a.harmed = func() error {
+		if len(a.truth.damaged)%every != 0 {
+			return nil
+		}
+		return look()
+	}
+	for _, names := range groups {
+		err := f.strike(a, names)
+		if errors.Is(err, errNoticed) {
+			return len(a.truth.damaged), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := look(); !errors.Is(err, errNoticed) { // the last few
+		return 0, err
+	}
+	return len(a.truth.damaged), nil
+}
+
+// observeWork returns the signals that a workload raises if a snapshot is taken after every few of its changes.
+func (sc *scenario) observeWork(ctx context.Context, w workload) ([]event.Signal, error) {
+	o, err := newObserver(ctx, sc)
+	if err != nil {
+		return nil, err
+	}
+	var raised []event.Signal
+	look := func() error {
+		signals, err := o.look(ctx)
+		raised = append(raised, signals...)
+		return err
+	}
+	changes := 0
+	sc.changed = func() error {
+		if changes++; changes%changesBetween != 0 {
+			return nil
+		}
+		return look()
+	}
+	defer func() { sc.changed = nil }()
+	if w.prepare != nil {
+		if err := w.prepare(ctx, sc); err != nil {
+			return nil, err
+		}
+	}
+	for day := range workDays {
+		if err := w.day(ctx, sc, day); err != nil {
+			return nil, err
+		}
+		if err := look(); err != nil {
+			return nil, err
+		}
+	}
+	return raised, nil
+}
