@@ -206,7 +206,7 @@ func TestAnAttackIsPlayedAssessedAndScored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer base.pristine.Close()
+	defer base.drop()
 	s, err := b.scoreFamily(ctx, base, families()[0])
 	if err != nil {
 		t.Fatal(err)

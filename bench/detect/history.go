@@ -98,6 +98,11 @@ func newBase(ctx context.Context, st *stage, seed uint64, list []maker, files in
 	return b, st.site.copyTo(b.pristine)
 }
 
+// drop removes the copy of the tree.
+func (b *base) drop() error {
+	return errors.Join(b.pristine.Close(), os.RemoveAll(b.pristine.dir))
+}
+
 func nobody(string) bool { return false }
 
 // begin sets the stage for a scenario.
