@@ -13,7 +13,7 @@ import (
 // saver takes the blobs: a repo.Uploader, or one that forgets them.
 type saver interface {
 	SaveBlob(ctx context.Context, t blob.Type, plain []byte) (repo.Saved, error)
-	SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB repo.Saved, err error)
+	SaveMany(ctx context.Context, t blob.Type, plains [][]byte) ([]repo.Saved, error)
 }
 
 // upload runs fn with what takes the blobs.
@@ -43,11 +43,15 @@ func (d dryUploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (r
 	return d.up.SaveBlob(ctx, t, plain)
 }
 
-func (d dryUploader) SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB repo.Saved, err error) {
-	if savedA, err = d.SaveBlob(ctx, t, a); err == nil {
-		savedB, err = d.SaveBlob(ctx, t, b)
+func (d dryUploader) SaveMany(ctx context.Context, t blob.Type, plains [][]byte) ([]repo.Saved, error) {
+	saved := make([]repo.Saved, len(plains))
+	for i, plain := range plains {
+		var err error
+		if saved[i], err = d.SaveBlob(ctx, t, plain); err != nil {
+			return nil, err
+		}
 	}
-	return savedA, savedB, err
+	return saved, nil
 }
 
 // discard is storage that keeps nothing.

@@ -167,12 +167,16 @@ func (e *entries) read(ctx context.Context, f *file, entry Entry) error {
 	return nil
 }
 
-// batch is how many bytes of chunks of one size a worker is given at once, unless two chunks are more.
-const batch = 512 << 10
+// batch is how many chunks of one size a worker is given at once, which hashes them together; maxBatch is how many bytes at most, unless
+// two chunks are more.
+const (
+	batch    = 16
+	maxBatch = 1 << 20
+)
 
 // runPages is run for chunks of one size.
 func (r *reading) runPages(ctx context.Context, cut int) (readErr, err error) {
-	room := max(2, batch/cut) * cut
+	room := max(2, min(batch, maxBatch/cut)) * cut
 	for {
 		buf, err := r.a.buffer(ctx)
 		if err != nil {
@@ -214,23 +218,16 @@ func (r *reading) storePages(ctx context.Context, buf *offheap.Buffer, data []by
 	return nil
 }
 
-// savePieces stores chunks, two at once as far as they go.
+// savePieces stores chunks.
 func (r *reading) savePieces(ctx context.Context, index int, pieces [][]byte) error {
-	for ; len(pieces) > 1; index, pieces = index+2, pieces[2:] {
-		a, b, err := r.a.up.SaveTwo(ctx, blob.Data, pieces[0], pieces[1])
-		r.content.set(index, a, len(pieces[0]))
-		r.content.set(index+1, b, len(pieces[1]))
-		if err != nil {
-			r.content.pending.Add(2 - len(pieces))
-			return err
-		}
-		r.a.stored(blob.Data, a, len(pieces[0]))
-		r.a.stored(blob.Data, b, len(pieces[1]))
+	saved, err := r.a.up.SaveMany(ctx, blob.Data, pieces)
+	if err != nil {
+		r.content.pending.Add(-len(pieces))
+		return err
 	}
-	if len(pieces) == 0 {
-		return nil
+	for i, s := range saved {
+		r.content.set(index+i, s, len(pieces[i]))
+		r.a.stored(blob.Data, s, len(pieces[i]))
 	}
-	saved, err := r.a.saveData(ctx, pieces[0])
-	r.content.set(index, saved, len(pieces[0]))
-	return err
+	return nil
 }

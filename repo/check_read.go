@@ -12,7 +12,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/hashpair"
+	"github.com/kedge-project/kedge/internal/lanehash"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
@@ -45,7 +45,7 @@ func (c *checker) readPack(ctx context.Context, p index.Pack) error {
 		return nil
 	}
 	defer rd.Close()
-	sum := hashpair.New()
+	sum := lanehash.New()
 	bad, problems, err := c.readBlobs(rd, sum, p)
 	if err == nil {
 		_, err = io.Copy(io.MultiWriter(sum, progressWriter{c}), rd)
@@ -85,7 +85,7 @@ func (w progressWriter) Write(p []byte) (int, error) {
 // readBlobs reads the blobs that the index names and the header behind them, and appends what it read to sum. bad are the
 // blobs that are not what they should be. err is of reading, and ends it. A pack that does not fit the index was probed
 // before.
-func (c *checker) readBlobs(rd io.Reader, sum *hashpair.Digest, p index.Pack) (bad []pack.Blob, problems []error, err error) {
+func (c *checker) readBlobs(rd io.Reader, sum *lanehash.Digest, p index.Pack) (bad []pack.Blob, problems []error, err error) {
 	if _, probed := c.probed[p.ID]; probed || len(p.Blobs) == 0 {
 		return nil, nil, nil
 	}

@@ -4,7 +4,7 @@ import (
 	"iter"
 
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/hashpair"
+	"github.com/kedge-project/kedge/internal/lanehash"
 	"github.com/kedge-project/kedge/repo/internal/pack"
 )
 
@@ -18,10 +18,10 @@ type lane struct {
 	taken bool
 	plain []byte
 	rest  []byte // of plain, not yet hashed
-	sum   *hashpair.Digest
+	sum   *lanehash.Digest
 }
 
-func newLanes() *lanes { return &lanes{{sum: hashpair.New()}, {sum: hashpair.New()}} }
+func newLanes() *lanes { return &lanes{{sum: lanehash.New()}, {sum: lanehash.New()}} }
 
 // taken is how many of the lanes are.
 func (ls *lanes) taken() (n int) {
@@ -39,9 +39,9 @@ func (l *lane) take(b pack.Blob, plain []byte) {
 }
 
 // hashBeside appends data to sum, and hashes as much as there is of the lane's blob meanwhile.
-func (l *lane) hashBeside(sum *hashpair.Digest, data []byte) {
+func (l *lane) hashBeside(sum *lanehash.Digest, data []byte) {
 	n := min(len(data), len(l.rest))
-	hashpair.Write2(sum, data[:n], l.sum, l.rest[:n])
+	lanehash.Write2(sum, data[:n], l.sum, l.rest[:n])
 	sum.Write(data[n:])
 	l.rest = l.rest[n:]
 }
@@ -55,7 +55,7 @@ func (ls *lanes) hash() iter.Seq2[*lane, error] {
 		n = min(n, m)
 		m = n
 	}
-	hashpair.Write2(a.sum, a.rest[:n], b.sum, b.rest[:m])
+	lanehash.Write2(a.sum, a.rest[:n], b.sum, b.rest[:m])
 	a.rest, b.rest = a.rest[n:], b.rest[m:]
 	return func(yield func(*lane, error) bool) {
 		for i := range ls {

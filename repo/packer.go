@@ -7,7 +7,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/hashpair"
+	"github.com/kedge-project/kedge/internal/lanehash"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/pack"
@@ -20,7 +20,7 @@ const gather = 256 << 10
 // for its ID: that takes the time of one. One goroutine uses it at a time.
 type packer struct {
 	file   backend.Staged
-	sum    *hashpair.Digest // of the file but for rest and buf
+	sum    *lanehash.Digest // of the file but for rest and buf
 	rest   []byte           // of the file, written and not yet hashed
 	buf    []byte           // of the file, not yet written
 	spare  []byte           // what buf was before, unless it is rest
@@ -36,7 +36,7 @@ func newPacker(ctx context.Context, be backend.Backend, pool *offheap.Pool) (*pa
 	if err != nil {
 		return nil, err
 	}
-	return &packer{file: file, sum: hashpair.New(), pool: pool}, nil
+	return &packer{file: file, sum: lanehash.New(), pool: pool}, nil
 }
 
 // fits tells whether blobs of n sealed bytes, with so many bytes of header, leave the pack at most size bytes long.
@@ -96,9 +96,9 @@ func (p *packer) flush() error {
 }
 
 // hashBeside appends plain to its digest, and hashes as much as there is of the rest meanwhile.
-func (p *packer) hashBeside(sum *hashpair.Digest, plain []byte) (after []byte) {
+func (p *packer) hashBeside(sum *lanehash.Digest, plain []byte) (after []byte) {
 	n := min(len(p.rest), len(plain))
-	hashpair.Write2(p.sum, p.rest[:n], sum, plain[:n])
+	lanehash.Write2(p.sum, p.rest[:n], sum, plain[:n])
 	if p.rest = p.rest[n:]; len(p.rest) == 0 {
 		p.hashRest()
 	}

@@ -581,10 +581,11 @@ func TestTwoBlobsAtOnceAreStoredAsOneByOne(t *testing.T) {
 	var stored []blob.ID
 	err := r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
 		for i, p := range pairs {
-			a, b, err := up.SaveTwo(ctx, blob.Data, p[0], p[1])
+			saved, err := up.SaveMany(ctx, blob.Data, p[:])
 			if err != nil {
 				return err
 			}
+			a, b := saved[0], saved[1]
 			if a.ID != blob.Hash(p[0]) || b.ID != blob.Hash(p[1]) {
 				t.Errorf("pair %d is %s and %s, want %s and %s", i, a.ID, b.ID, blob.Hash(p[0]), blob.Hash(p[1]))
 			}
@@ -605,7 +606,7 @@ func TestTwoBlobsAtOnceAreStoredAsOneByOne(t *testing.T) {
 		}
 	}
 	err = r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
-		_, _, err := up.SaveTwo(ctx, blob.Data, random(7, 10), nil)
+		_, err := up.SaveMany(ctx, blob.Data, [][]byte{random(7, 10), nil})
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "0 bytes") {

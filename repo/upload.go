@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,7 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/hashpair"
+	"github.com/kedge-project/kedge/internal/lanehash"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
@@ -48,7 +49,7 @@ type Uploader struct {
 	data  [openPacks]slot
 	trees slot
 	full  chan *packer // to the workers
-	sums  sync.Pool    // of *hashpair.Digest
+	sums  sync.Pool    // of *lanehash.Digest
 
 	mu      sync.Mutex
 	claimed map[blob.Handle]struct{} // taken by this upload, not yet named by an index file
@@ -79,7 +80,7 @@ func (r *Repository) upload(ctx context.Context, fn func(ctx context.Context, up
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	g, inner := errgroup.WithContext(ctx)
-	up := &Uploader{r: r, ctx: inner, fail: fail, full: make(chan *packer), sums: sync.Pool{New: func() any { return hashpair.New() }},
+	up := &Uploader{r: r, ctx: inner, fail: fail, full: make(chan *packer), sums: sync.Pool{New: func() any { return lanehash.New() }},
 		claimed: make(map[blob.Handle]struct{}), since: time.Now()}
 	for range uploaders {
 		g.Go(up.work)
@@ -111,16 +112,24 @@ func (up *Uploader) SaveBlob(ctx context.Context, t blob.Type, plain []byte) (Sa
 	return up.save(ctx, blob.Handle{ID: up.hash(plain), Type: t}, plain)
 }
 
-// SaveTwo stores two blobs as SaveBlob does, and hashes them at once.
-func (up *Uploader) SaveTwo(ctx context.Context, t blob.Type, a, b []byte) (savedA, savedB Saved, err error) {
-	if err = errors.Join(up.checkSize(t, a), up.checkSize(t, b)); err != nil {
-		return savedA, savedB, err
+// SaveMany stores blobs of one type as SaveBlob does, one after another, and hashes those of one length at once. What it returns is in
+// their order.
+func (up *Uploader) SaveMany(ctx context.Context, t blob.Type, plains [][]byte) ([]Saved, error) {
+	for _, plain := range plains {
+		if err := up.checkSize(t, plain); err != nil {
+			return nil, err
+		}
 	}
-	idA, idB := up.hashTwo(a, b)
-	if savedA, err = up.save(ctx, blob.Handle{ID: idA, Type: t}, a); err == nil {
-		savedB, err = up.save(ctx, blob.Handle{ID: idB, Type: t}, b)
+	sums := make([][sha256.Size]byte, len(plains))
+	lanehash.Sums(plains, sums)
+	saved := make([]Saved, len(plains))
+	for i, plain := range plains {
+		var err error
+		if saved[i], err = up.save(ctx, blob.Handle{ID: sums[i], Type: t}, plain); err != nil {
+			return nil, err
+		}
 	}
-	return savedA, savedB, err
+	return saved, nil
 }
 
 func (up *Uploader) checkSize(t blob.Type, plain []byte) error {
@@ -166,7 +175,7 @@ func (up *Uploader) claim(h blob.Handle) bool {
 
 // hash returns the blob's ID, and hashes meanwhile what waits for it in the open packs of data.
 func (up *Uploader) hash(plain []byte) blob.ID {
-	sum := up.sums.Get().(*hashpair.Digest)
+	sum := up.sums.Get().(*lanehash.Digest)
 	defer up.sums.Put(sum)
 	sum.Reset()
 	for i := range up.data {
@@ -181,17 +190,6 @@ func (up *Uploader) hash(plain []byte) blob.ID {
 	}
 	sum.Write(plain)
 	return sum.Sum256()
-}
-
-// hashTwo returns the IDs of two blobs.
-func (up *Uploader) hashTwo(a, b []byte) (idA, idB blob.ID) {
-	sumA, sumB := up.sums.Get().(*hashpair.Digest), up.sums.Get().(*hashpair.Digest)
-	defer up.sums.Put(sumA)
-	defer up.sums.Put(sumB)
-	sumA.Reset()
-	sumB.Reset()
-	hashpair.Write2(sumA, a, sumB, b)
-	return sumA.Sum256(), sumB.Sum256()
 }
 
 // store compresses and seals a blob, all before it holds a pack.

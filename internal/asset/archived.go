@@ -30,7 +30,9 @@ const (
 	// walPiece is what a piece of a segment has at least, in bytes; what is beyond its last multiple is stored again.
 	walPiece = 64 << 10
 	// walRun is what it has at most: WAL that comes fast is stored in few pieces.
-	walRun = 1 << 20
+	walRun = 512 << 10
+	// runsAtOnce is how many of those are hashed together.
+	runsAtOnce = 16
 	// walGroup is how many segments stand in one directory: a full one is never written again.
 	walGroup = 16
 )
@@ -307,34 +309,37 @@ func (u *walUpload) addPieces(ctx context.Context, length uint64) error {
 	return err
 }
 
-// saveRuns stores parts of f of these sizes, which stand one behind another from at on: two at once, and by all processors, since a server
+// saveRuns stores parts of f of these sizes, which stand one behind another from at on: many at once, and by all processors, since a server
 // that was not heard for long has much to tell.
 func (u *walUpload) saveRuns(ctx context.Context, f *os.File, at uint64, sizes []uint64) ([]repo.Saved, error) {
-	saved := make([]repo.Saved, len(sizes))
 	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(runtime.GOMAXPROCS(0))
-	for i := 0; i < len(sizes); i += 2 {
-		pair := sizes[i:min(i+2, len(sizes))]
-		var length uint64
-		for _, n := range pair {
-			length += n
-		}
+	processors := runtime.GOMAXPROCS(0)
+	work.SetLimit(processors)
+	each := max(2, min(runsAtOnce, (len(sizes)+processors-1)/processors))
+	saved := make([][]repo.Saved, (len(sizes)+each-1)/each)
+	for part := range saved {
+		sizes := sizes[part*each : min((part+1)*each, len(sizes))]
 		begin := at
-		at += length
-		work.Go(func() (err error) {
+		for _, n := range sizes {
+			at += n
+		}
+		length := at - begin
+		work.Go(func() error {
 			buf := make([]byte, length)
 			if _, err := f.ReadAt(buf, int64(begin)); err != nil {
 				return err
 			}
-			if len(pair) == 1 {
-				saved[i], err = u.up.SaveBlob(ctx, blob.Data, buf)
-			} else {
-				saved[i], saved[i+1], err = u.up.SaveTwo(ctx, blob.Data, buf[:pair[0]], buf[pair[0]:])
+			runs := make([][]byte, len(sizes))
+			for i, n := range sizes {
+				runs[i], buf = buf[:n], buf[n:]
 			}
+			var err error
+			saved[part], err = u.up.SaveMany(ctx, blob.Data, runs)
 			return err
 		})
 	}
-	return saved, work.Wait()
+	err := work.Wait()
+	return slices.Concat(saved...), err
 }
 
 // finish puts open into its directory and goes on with next, which may be of another timeline.

@@ -1,9 +1,13 @@
-package hashpair
+package lanehash
 
 import "golang.org/x/sys/cpu"
 
-// paired tells whether the processor has the instructions that block2 uses.
-var paired = cpu.X86.HasAVX && hasSHA()
+var (
+	// paired tells whether the processor has the instructions that block2 uses.
+	paired = cpu.X86.HasAVX && hasSHA()
+	// wide tells the same of block16.
+	wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW
+)
 
 // hasSHA asks for the SHA extensions: leaf 7, EBX, bit 29.
 func hasSHA() bool {
@@ -19,3 +23,8 @@ func cpuid(leaf, subleaf uint32) (eax, ebx uint32)
 //
 //go:noescape
 func block2(a *[8]uint32, p *byte, b *[8]uint32, q *byte, blocks int)
+
+// block16 takes sixteen states, each a column, through so many blocks of 64 bytes, one at least, of the messages.
+//
+//go:noescape
+func block16(states *[8][lanes]uint32, messages *[lanes]*byte, blocks int)

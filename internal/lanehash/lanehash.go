@@ -1,9 +1,10 @@
-// Package hashpair computes SHA-256 (FIPS 180-4), of two streams at once where that is faster.
+// Package lanehash computes SHA-256 (FIPS 180-4), of several streams or messages at once where that is faster.
 //
 // A round of SHA-256 waits for the one before it. A processor with instructions for it can start another round
-// meanwhile, if that is of another stream: two streams take little longer than one. It promises the hashes of
+// meanwhile, if that is of another stream: two streams take little longer than one. With vectors of 512 bits sixteen messages of one length
+// take as long as five one after another. It promises the hashes of
 // crypto/sha256, which also does all that comes alone.
-package hashpair
+package lanehash
 
 import (
 	"crypto/sha256"

@@ -196,6 +196,195 @@ TEXT ·cpuid(SB), NOSPLIT, $0-16
 	MOVL BX, ebx+12(FP)
 	RET
 
+// SHA-256 of sixteen messages at once, by AVX-512: FIPS 180-4, section 6.2.2, each variable of which is a register of sixteen
+// words, one of each message.
+//
+// Z0–Z7    a to h
+// Z8–Z23   W[t] to W[t+15] of the message schedule
+// Z24–Z30  temporary
+// Z31      turns the bytes of a word round
+// AX       constants of the rounds that come
+
+// ROUND leaves the new e in d, and the new a in h.
+#define ROUND(k, w, a, b, c, d, e, f, g, h) \
+	VPADDD      w, h, h                    \
+	VPRORD      $6, e, Z24                 \
+	VPRORD      $11, e, Z25                \
+	VPRORD      $25, e, Z26                \
+	VPADDD.BCST (k*4)(AX), h, h            \
+	VMOVDQA32   e, Z27                     \
+	VPTERNLOGD  $0xca, g, f, Z27           \
+	VPTERNLOGD  $0x96, Z24, Z25, Z26       \
+	VPADDD      Z27, h, h                  \
+	VPADDD      Z26, h, h                  \
+	VPRORD      $2, a, Z24                 \
+	VPRORD      $13, a, Z25                \
+	VPRORD      $22, a, Z26                \
+	VPADDD      h, d, d                    \
+	VMOVDQA32   a, Z27                     \
+	VPTERNLOGD  $0xe8, c, b, Z27           \
+	VPTERNLOGD  $0x96, Z24, Z25, Z26       \
+	VPADDD      Z27, h, h                  \
+	VPADDD      Z26, h, h
+
+// NEXT16 makes W[t+16] of W[t], W[t+1], W[t+9] and W[t+14], in the place of the first.
+#define NEXT16(w0, w1, w9, w14) \
+	VPRORD     $7, w1, Z24            \
+	VPRORD     $18, w1, Z25           \
+	VPSRLD     $3, w1, Z26            \
+	VPRORD     $17, w14, Z28          \
+	VPRORD     $19, w14, Z29          \
+	VPSRLD     $10, w14, Z30          \
+	VPADDD     w9, w0, w0             \
+	VPTERNLOGD $0x96, Z24, Z25, Z26   \
+	VPTERNLOGD $0x96, Z28, Z29, Z30   \
+	VPADDD     Z26, w0, w0            \
+	VPADDD     Z30, w0, w0
+
+#define ROUNDS16 \
+	ROUND( 0,  Z8, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7) \
+	ROUND( 1,  Z9, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6) \
+	ROUND( 2, Z10, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5) \
+	ROUND( 3, Z11, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4) \
+	ROUND( 4, Z12, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3) \
+	ROUND( 5, Z13, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2) \
+	ROUND( 6, Z14, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1) \
+	ROUND( 7, Z15, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0) \
+	ROUND( 8, Z16, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7) \
+	ROUND( 9, Z17, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6) \
+	ROUND(10, Z18, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5) \
+	ROUND(11, Z19, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4) \
+	ROUND(12, Z20, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3) \
+	ROUND(13, Z21, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2) \
+	ROUND(14, Z22, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1) \
+	ROUND(15, Z23, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0)
+
+#define SCHEDULE16 \
+	NEXT16( Z8,  Z9, Z17, Z22) \
+	NEXT16( Z9, Z10, Z18, Z23) \
+	NEXT16(Z10, Z11, Z19,  Z8) \
+	NEXT16(Z11, Z12, Z20,  Z9) \
+	NEXT16(Z12, Z13, Z21, Z10) \
+	NEXT16(Z13, Z14, Z22, Z11) \
+	NEXT16(Z14, Z15, Z23, Z12) \
+	NEXT16(Z15, Z16,  Z8, Z13) \
+	NEXT16(Z16, Z17,  Z9, Z14) \
+	NEXT16(Z17, Z18, Z10, Z15) \
+	NEXT16(Z18, Z19, Z11, Z16) \
+	NEXT16(Z19, Z20, Z12, Z17) \
+	NEXT16(Z20, Z21, Z13, Z18) \
+	NEXT16(Z21, Z22, Z14, Z19) \
+	NEXT16(Z22, Z23, Z15, Z20) \
+	NEXT16(Z23,  Z8, Z16, Z21)
+
+// LOAD16 takes the block that begins DX bytes after where a message's pointer leads.
+#define LOAD16(lane, m) \
+	MOVQ      (lane*8)(SI), R8 \
+	VMOVDQU32 (R8)(DX*1), m    \
+	VPSHUFB   Z31, m, m
+
+// FOUR takes rows of words, and leaves columns of four of them: in each quarter of the registers on its own.
+#define FOUR(a, b, c, d) \
+	VPUNPCKLDQ  b, a, Z24    \
+	VPUNPCKHDQ  b, a, Z25    \
+	VPUNPCKLDQ  d, c, Z26    \
+	VPUNPCKHDQ  d, c, Z27    \
+	VPUNPCKLQDQ Z26, Z24, a  \
+	VPUNPCKHQDQ Z26, Z24, b  \
+	VPUNPCKLQDQ Z27, Z25, c  \
+	VPUNPCKHQDQ Z27, Z25, d
+
+// QUARTERS does the same with quarters of the registers in place of words.
+#define QUARTERS(a, b, c, d) \
+	VSHUFI32X4 $0x44, b, a, Z24   \
+	VSHUFI32X4 $0xee, b, a, Z25   \
+	VSHUFI32X4 $0x44, d, c, Z26   \
+	VSHUFI32X4 $0xee, d, c, Z27   \
+	VSHUFI32X4 $0x88, Z26, Z24, a \
+	VSHUFI32X4 $0xdd, Z26, Z24, b \
+	VSHUFI32X4 $0x88, Z27, Z25, c \
+	VSHUFI32X4 $0xdd, Z27, Z25, d
+
+#define ADD(i, z) VPADDD (i*64)(DI), z, z
+
+// func block16(states *[8][16]uint32, messages *[16]*byte, blocks int)
+// Requires: AVX512F, AVX512BW
+TEXT ·block16(SB), NOSPLIT, $0-24
+	MOVQ states+0(FP), DI
+	MOVQ messages+8(FP), SI
+	MOVQ blocks+16(FP), CX
+	XORQ DX, DX
+	VBROADCASTI32X4 ·turned<>(SB), Z31
+
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 256(DI), Z4
+	VMOVDQU32 320(DI), Z5
+	VMOVDQU32 384(DI), Z6
+	VMOVDQU32 448(DI), Z7
+
+block:
+	LOAD16( 0,  Z8)
+	LOAD16( 1,  Z9)
+	LOAD16( 2, Z10)
+	LOAD16( 3, Z11)
+	LOAD16( 4, Z12)
+	LOAD16( 5, Z13)
+	LOAD16( 6, Z14)
+	LOAD16( 7, Z15)
+	LOAD16( 8, Z16)
+	LOAD16( 9, Z17)
+	LOAD16(10, Z18)
+	LOAD16(11, Z19)
+	LOAD16(12, Z20)
+	LOAD16(13, Z21)
+	LOAD16(14, Z22)
+	LOAD16(15, Z23)
+	FOUR( Z8,  Z9, Z10, Z11)
+	FOUR(Z12, Z13, Z14, Z15)
+	FOUR(Z16, Z17, Z18, Z19)
+	FOUR(Z20, Z21, Z22, Z23)
+	QUARTERS( Z8, Z12, Z16, Z20)
+	QUARTERS( Z9, Z13, Z17, Z21)
+	QUARTERS(Z10, Z14, Z18, Z22)
+	QUARTERS(Z11, Z15, Z19, Z23)
+
+	LEAQ ·constants<>(SB), AX
+	MOVQ $3, BX
+	ROUNDS16
+
+more:
+	ADDQ $64, AX
+	SCHEDULE16
+	ROUNDS16
+	DECQ BX
+	JNZ  more
+
+	ADD(0, Z0)
+	ADD(1, Z1)
+	ADD(2, Z2)
+	ADD(3, Z3)
+	ADD(4, Z4)
+	ADD(5, Z5)
+	ADD(6, Z6)
+	ADD(7, Z7)
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 Z1, 64(DI)
+	VMOVDQU32 Z2, 128(DI)
+	VMOVDQU32 Z3, 192(DI)
+	VMOVDQU32 Z4, 256(DI)
+	VMOVDQU32 Z5, 320(DI)
+	VMOVDQU32 Z6, 384(DI)
+	VMOVDQU32 Z7, 448(DI)
+
+	ADDQ $64, DX
+	DECQ CX
+	JNZ  block
+	VZEROUPPER
+	RET
+
 DATA ·turned<>+0(SB)/8, $0x0405060700010203
 DATA ·turned<>+8(SB)/8, $0x0c0d0e0f08090a0b
 GLOBL ·turned<>(SB), RODATA|NOPTR, $16
