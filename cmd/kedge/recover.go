@@ -14,6 +14,7 @@ import (
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 type recoverFlags struct {
@@ -24,6 +25,7 @@ type recoverFlags struct {
 	to       string
 	before   bool
 	from     string
+	set      string // file that holds a restore set
 }
 
 func newRecoverCommand(term *terminal) *cobra.Command {
@@ -35,6 +37,9 @@ func newRecoverCommand(term *terminal) *cobra.Command {
 signals on the record; put what the attacker left in quarantine, restore what was damaged and nothing else, start the services
 and ask them. Services that run are shut first, and with them those that need them. Run again
 with the same --incident, it resumes.
+
+--set takes what to bring back of file trees from a restore set that kedge assess --write-set wrote
+of the repository or its copy, and that somebody looked through.
 
 --to brings the services' PostgreSQL clusters back in another state than the last clean one, whether
 they were damaged or not: the latest, or that at a time with its zone, at a WAL position, or at the
@@ -67,6 +72,7 @@ that is not later than the time.`,
 	flags.to = lastClean
 	addTargetFlags(cmd, &flags.to, &flags.before, "bring databases back to this `state`: last-clean, latest, a time with its zone, a WAL position, or a transaction ID")
 	cmd.Flags().StringVar(&flags.from, "from", "copy", "with --to: read the second site's copy, or the repository")
+	cmd.Flags().StringVar(&flags.set, "set", "", "bring file trees back as this `file`, a restore set, says")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and do nothing")
 	return cmd
 }
@@ -124,6 +130,22 @@ func runRecover(ctx context.Context, term *terminal, a *agent.Agent, flags *reco
 		if err := a.Aim(ctx, &findings, services, *goal); err != nil {
 			return err
 		}
+	}
+	if flags.set != "" {
+		set, err := readSet(flags.set)
+		if err != nil {
+			return err
+		}
+		if err := a.UseSet(ctx, &findings, affected, set); err != nil {
+			return err
+		}
+	}
+	for i, u := range findings.Unread {
+		if i == someLines {
+			term.warn("… and %s more could not be read", wording.Count(int64(len(findings.Unread)-i)))
+			break
+		}
+		term.warn("not assessed, and not brought back: %s: %s", wording.Plain(u.Path), u.Error)
 	}
 	plan, err := a.Plan(flags.incident, affected, findings)
 	if err != nil {

@@ -24,6 +24,7 @@ type restoreFlags struct {
 	excludeAttributes                   []string
 	overwrite                           string
 	delete, dryRun, verify, sparse, own bool
+	set                                 string // file that holds a restore set
 	cluster                             clusterFlags
 }
 
@@ -35,7 +36,7 @@ type patternFlags struct {
 func newRestoreCommand(term *terminal) *cobra.Command {
 	var flags restoreFlags
 	cmd := &cobra.Command{
-		Use:   "restore -r REPOSITORY SNAPSHOT[:SUBFOLDER] --target DIRECTORY",
+		Use:   "restore -r REPOSITORY {SNAPSHOT[:SUBFOLDER] | --set FILE} --target DIRECTORY",
 		Short: "Bring files back from a snapshot",
 		Long: `Bring files back. What stands at the target is read and only what differs is written; each
 file is replaced whole or not at all. Nothing outside the target is written. A restore that was
@@ -48,17 +49,34 @@ Patterns are those of kedge backup; includes and excludes cannot be combined.
 --delete removes from the target what the snapshot has not, of what the patterns choose. Look first
 with --dry-run -vv. In place, at the target /, it asks for a pattern.
 
+--set brings back what kedge assess --write-set wrote: the newest tree with the last clean version of
+every damaged file, and without what the attacker left. Of a set with several trees --host and --path
+choose. With it, --delete removes from the target what the set leaves out, and nothing else.
+
 With --to, a PostgreSQL cluster of the estate is brought back in the state of any moment, ready to be
 started: at a time with its zone, a WAL position, the end of a transaction, or the latest.`,
 		Example: `  kedge restore -r /srv/repository latest --target /tmp/look
   kedge restore -r /srv/repository 4bba301e --target / --include /srv/files/legal
   kedge restore -r /srv/repository latest:/srv/files --target /srv/files --delete --dry-run -vv
   kedge restore -r /srv/repository latest --host web --target / --overwrite if-changed --include /srv/www
+  kedge restore -r /srv/repository --set clean.json --target /tmp/look
+  kedge restore -r /srv/repository --set clean.json --target / --delete --dry-run -vv
   kedge restore --estate /etc/kedge/kedge.yaml register/database --target /srv/look --to 2026-11-25T14:03:00+01:00`,
-		Args: cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if flags.set == "" {
+				return cobra.ExactArgs(1)(cmd, args)
+			}
+			if len(args) > 0 || flags.cluster.to != "" {
+				return errors.New("a restore set says what to restore: leave out the snapshot, or --to")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if flags.cluster.to != "" {
 				return runRestoreCluster(cmd.Context(), term, &flags.cluster, flags.target, args[0])
+			}
+			if flags.set != "" {
+				return runRestoreSet(cmd.Context(), term, &flags)
 			}
 			return runRestore(cmd.Context(), term, &flags, args[0])
 		},
@@ -70,6 +88,7 @@ started: at a time with its zone, a WAL position, the end of a transaction, or t
 	flags.exclude.add(cmd, "exclude", "e", "leave out")
 	f := cmd.Flags()
 	f.StringVarP(&flags.target, "target", "t", "", "directory to restore to; / restores in place")
+	f.StringVar(&flags.set, "set", "", "restore what this `file`, a restore set, says")
 	f.StringArrayVar(&flags.includeAttributes, "include-xattr", nil, "restore only extended attributes whose name this `pattern` matches (repeatable)")
 	f.StringArrayVar(&flags.excludeAttributes, "exclude-xattr", nil, "leave out extended attributes whose name this `pattern` matches (repeatable)")
 	f.StringVar(&flags.overwrite, "overwrite", string(restore.OverwriteAlways), "which files that are there to compare and rewrite: always, if-changed (size or time differ), if-newer (the snapshot's is newer) or never")
@@ -142,7 +161,7 @@ func (f *restoreFlags) options() (restore.Options, error) {
 	if patterns {
 		opt.Select = func(path string, _ *snapshot.Node) bool { return chosen(path) }
 	}
-	if f.delete {
+	if f.delete && f.set == "" {
 		if abs, err := filepath.Abs(f.target); (err != nil || abs == "/") && !patterns {
 			return opt, errors.New("--delete at the target / would remove all that is not in the snapshot: say with --include or --exclude where it may")
 		}

@@ -29,6 +29,7 @@ type TreeSeries struct {
 	Asset   string `json:"asset"`
 	Kind    string `json:"kind"` // as the estate declares it
 	assess.Series
+	Unread []assess.Unread `json:"unread,omitempty"` // what could not be read of the copy, and was not judged
 }
 
 // ClusterSeries is the history of a PostgreSQL cluster: its profiles, the oldest first, each judged by those before it and by the transactions between.
@@ -67,11 +68,11 @@ func (a *Agent) Assess(ctx context.Context, services []string) (Assessment, erro
 	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
 		switch declared.Kind {
 		case "files":
-			series, err := a.assessTree(ctx, service, declared, nil)
+			series, unread, err := a.assessTree(ctx, service, declared, nil)
 			if err != nil {
 				return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
 			}
-			result.Series = append(result.Series, TreeSeries{service.Name, declared.Name, declared.Kind, series})
+			result.Series = append(result.Series, TreeSeries{service.Name, declared.Name, declared.Kind, series, unread})
 		case "postgres":
 			series, err := a.assessCluster(ctx, service, declared, maxAssessed)
 			if err != nil {

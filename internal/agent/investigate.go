@@ -12,13 +12,17 @@ import (
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/investigate"
+	"github.com/kedge-project/kedge/restore"
 )
 
 // Findings are what an investigation found: the fact on the record, and per file what to bring back from where.
 type Findings struct {
 	event.InvestigationFinished
-	Files map[string][]assess.Damaged // by service/asset: all of them, where the fact's lists are bounded
+	Trees map[string]restore.SetTree  // by service/asset: of file trees, all that was damaged, where the fact's lists are bounded
+	Files map[string][]assess.Damaged // by service/asset: of databases
 	Goals map[string]Goal             // by service/asset: of databases for which a person chose a state
+	// Unread is what could not be read of the copies, and was not judged: what is damaged there is not brought back.
+	Unread []assess.Unread
 }
 
 // cleanPoint returns the point to bring a cluster back to, if it was damaged.
@@ -41,7 +45,7 @@ func (a *Agent) Affected(services []string) []string {
 // asset was last clean, and how they got in. signals are what was raised, if anything was: a file that one names is
 // looked at whatever it looks like.
 func (a *Agent) Investigate(ctx context.Context, incident string, services []string, signals []event.Signal) (Findings, error) {
-	f := Findings{Files: map[string][]assess.Damaged{}}
+	f := Findings{Trees: map[string]restore.SetTree{}, Files: map[string][]assess.Damaged{}}
 	var shells []investigate.Shell
 	var logs []string
 	err := a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
@@ -51,10 +55,11 @@ func (a *Agent) Investigate(ctx context.Context, incident string, services []str
 		case "sqlite", "command":
 			return a.investigateDatabase(ctx, &f, service, declared, signals)
 		}
-		series, err := a.assessTree(ctx, service, declared, signals)
+		series, unread, err := a.assessTree(ctx, service, declared, signals)
 		if err != nil {
 			return fmt.Errorf("assess %s: %w", assetKey(service.Name, declared.Name), err)
 		}
+		f.Unread = append(f.Unread, unread...)
 		f.addTree(service, declared, series)
 		shells = append(shells, shellsOf(service, signals)...)
 		return nil
@@ -79,11 +84,12 @@ func (a *Agent) Investigate(ctx context.Context, incident string, services []str
 	return f, a.append(ctx, f.InvestigationFinished, about{incident: incident})
 }
 
-// assessTree judges the history of one file asset. The newest snapshot is what the adversary left.
-func (a *Agent) assessTree(ctx context.Context, service *estate.Service, declared estate.Asset, signals []event.Signal) (assess.Series, error) {
+// assessTree judges the history of one file asset, and tells what of it could not be read. The newest snapshot is what the
+// adversary left.
+func (a *Agent) assessTree(ctx context.Context, service *estate.Service, declared estate.Asset, signals []event.Signal) (assess.Series, []assess.Unread, error) {
 	r, _, err := a.copyOf(ctx, service.Repository)
 	if err != nil {
-		return assess.Series{}, err
+		return assess.Series{}, nil, err
 	}
 	var hints []event.Signal
 	for _, s := range signals {
@@ -93,17 +99,17 @@ func (a *Agent) assessTree(ctx context.Context, service *estate.Service, declare
 	}
 	result, err := assess.History(ctx, r, assetFilter(service.Name, declared.Name), hints)
 	if err != nil {
-		return assess.Series{}, err
+		return assess.Series{}, nil, err
 	}
 	if len(result.Series) != 1 {
-		return assess.Series{}, fmt.Errorf("the copy holds %d series of snapshots, want 1", len(result.Series))
+		return assess.Series{}, nil, fmt.Errorf("the copy holds %d series of snapshots, want 1", len(result.Series))
 	}
-	return result.Series[0], nil
+	return result.Series[0], result.Unread, nil
 }
 
 func (f *Findings) addTree(service *estate.Service, declared estate.Asset, series assess.Series) {
 	if len(series.Damaged) > 0 {
-		f.Files[assetKey(service.Name, declared.Name)] = series.Damaged
+		f.Trees[assetKey(service.Name, declared.Name)] = series.RestoreTree()
 	}
 	if series.LastClean != nil {
 		point := event.CleanPoint{Service: service.Name, Asset: declared.Name, Snapshot: series.LastClean.String()}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/kedge-project/kedge/internal/assess"
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/contain"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -147,21 +145,21 @@ func (a *Agent) assetSteps(incident string, service *estate.Service, declared es
 			return a.restoreCluster(ctx, incident, service, declared, goal)
 		}}}, nil
 	}
-	damage, hit := f.Files[key]
-	if !hit {
-		return nil, nil
-	}
 	if declared.Kind != "files" {
+		if len(f.Files[key]) == 0 {
+			return nil, nil
+		}
 		return a.databaseSteps(incident, service, declared, f)
 	}
-	if aside := toQuarantine(damage); len(aside) > 0 {
+	tree := f.Trees[key]
+	if len(tree.LeaveOut) > 0 {
 		steps = append(steps, recovery.Step{Name: stepQuarantine + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
-			return a.putAside(ctx, incident, service, declared, aside)
+			return a.putAside(ctx, incident, service, declared, tree.LeaveOut)
 		}})
 	}
-	if versions := lastClean(damage); len(versions) > 0 {
+	if len(tree.Take) > 0 {
 		steps = append(steps, recovery.Step{Name: stepRestore + key, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
-			return a.restoreFiles(ctx, service, versions)
+			return a.restoreFiles(ctx, service, tree)
 		}})
 	}
 	return steps, nil
@@ -205,34 +203,31 @@ func (a *Agent) putAside(ctx context.Context, incident string, service *estate.S
 	return done, a.append(ctx, preserved, about{incident: incident, service: service.Name, asset: declared.Name})
 }
 
-// restoreFiles brings files back in place from the copy, each from the snapshot that holds its last clean version.
-func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, versions map[string]map[string]bool) (event.RecoveryStepDone, error) {
+// restoreFiles brings files back in place from the copy, each from the snapshot that holds its last clean version, and
+// touches nothing else.
+func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, tree restore.SetTree) (event.RecoveryStepDone, error) {
 	var done event.RecoveryStepDone
 	r, _, err := a.copyOf(ctx, service.Repository)
 	if err != nil {
 		return done, err
 	}
-	for _, id := range slices.Sorted(maps.Keys(versions)) {
-		paths := versions[id]
-		sn, err := snapshot.Find(ctx, r, id, snapshot.Filter{})
-		if err != nil {
-			return done, err
-		}
-		result, err := restore.Run(ctx, r, sn.Tree, restore.Options{
-			Target: "/", Overwrite: restore.OverwriteAlways,
-			Select: func(path string, _ *snapshot.Node) bool { return paths[path] },
-		})
-		if err != nil {
-			return done, err
-		}
-		done.Files += result.FilesRewritten
-		done.Bytes += result.BytesWritten
-		if err := firstError(result); err != nil {
-			return done, err
-		}
-		if want := int64(len(paths)); result.Files < want {
-			return done, fmt.Errorf("snapshot %s holds %d of the %d files to restore", sn.ID.Short(), result.Files, want)
-		}
+	composed, err := restore.Compose(ctx, r, tree)
+	if err != nil {
+		return done, err
+	}
+	result, err := restore.Run(ctx, r, composed.Base.Tree, restore.Options{
+		Target: "/", Overwrite: restore.OverwriteAlways, Amend: composed.Amend, Descend: composed.Amends,
+		Select: func(path string, _ *snapshot.Node) bool { return composed.Taken(path) },
+	})
+	if err != nil {
+		return done, err
+	}
+	done.Files, done.Bytes = result.FilesRewritten, result.BytesWritten
+	if err := firstError(result); err != nil {
+		return done, err
+	}
+	if want := int64(tree.Taken()); result.Files < want {
+		return done, fmt.Errorf("snapshot %s leads to %d of the %d files to restore", tree.Base.Short(), result.Files, want)
 	}
 	return done, nil
 }
@@ -259,31 +254,4 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 	}
 	done.Files, done.Bytes = restored.Files, restored.Bytes
 	return done, nil
-}
-
-// toQuarantine lists the files of an asset that the adversary brought, or left in place of others.
-func toQuarantine(damage []assess.Damaged) []string {
-	var aside []string
-	for _, d := range damage {
-		if path, left := d.Leftover(); left {
-			aside = append(aside, path)
-		}
-	}
-	return aside
-}
-
-// lastClean groups the files to restore by the snapshot that holds their last clean version.
-func lastClean(damage []assess.Damaged) map[string]map[string]bool {
-	versions := map[string]map[string]bool{}
-	for _, d := range damage {
-		if d.LastClean == nil {
-			continue
-		}
-		id := d.LastClean.String()
-		if versions[id] == nil {
-			versions[id] = map[string]bool{}
-		}
-		versions[id][d.Path] = true
-	}
-	return versions
 }

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/assess"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/restore"
 )
 
 func TestNothingIsRestoredBeforeAllEvidenceIsAside(t *testing.T) {
@@ -23,9 +23,9 @@ func TestNothingIsRestoredBeforeAllEvidenceIsAside(t *testing.T) {
 	left := "/srv/share/report.pdf.locked"
 	plan, err := a.plan("2026-1", []string{"registry", "website", "share"}, Findings{
 		InvestigationFinished: event.InvestigationFinished{CleanPoints: []event.CleanPoint{{Service: "registry", Asset: "database", XID: 7}}},
-		Files: map[string][]assess.Damaged{
-			"website/files": {{Path: shell, Now: &shell}, {Path: "/srv/website/index.html", LastClean: &clean}},
-			"share/files":   {{Path: "/srv/share/report.pdf", Now: &left, LastClean: &clean}},
+		Trees: map[string]restore.SetTree{
+			"website/files": {LeaveOut: restore.Paths{shell}, Take: []restore.Take{{Snapshot: clean, Paths: restore.Paths{"/srv/website/index.html"}}}},
+			"share/files":   {LeaveOut: restore.Paths{left}, Take: []restore.Take{{Snapshot: clean, Paths: restore.Paths{"/srv/share/report.pdf"}}}},
 		},
 	})
 	if err != nil {

@@ -92,10 +92,29 @@ func (d Damaged) Leftover() (string, bool) {
 	return *d.Now, true
 }
 
-// History assesses the snapshots that filter selects. Hints are signals raised by live detection: files that they name count as
-// damaged from the newest change before the signal. The repository is only read. What cannot be read of it is told in the result, and
-// all else is assessed.
+// Options say what to assess.
+type Options struct {
+	Filter   snapshot.Filter
+	Hints    []event.Signal // raised by live detection: files that they name count as damaged from the newest change before the signal
+	Progress func(Progress) // may be nil; called by one goroutine at a time
+}
+
+// Progress says how far an assessment is.
+type Progress struct {
+	Host            string
+	Paths           []string
+	Done, Snapshots int   // of this series
+	Changes         int64 // files that differed between two snapshots, in all
+}
+
+// History is Run without a look at its progress.
 func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hints []event.Signal) (Result, error) {
+	return Run(ctx, r, Options{Filter: filter, Hints: hints})
+}
+
+// Run assesses the snapshots that the filter selects. The repository is only read. What cannot be read of it is told in the
+// result, and all else is assessed.
+func Run(ctx context.Context, r *repo.Repository, opt Options) (Result, error) {
 	began := time.Now()
 	all, err := snapshot.List(ctx, r)
 	if ctx.Err() != nil {
@@ -105,9 +124,16 @@ func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hi
 		return Result{}, fmt.Errorf("assess history: %w; repair the repository, or assess its copy", err)
 	}
 	result := Result{Series: []Series{}, Unread: unreadFiles(r, err)}
-	for _, snapshots := range group(all, filter) {
+	var changes int64
+	for _, snapshots := range group(all, opt.Filter) {
 		src := newSource(r)
-		series, err := assessSeries(ctx, src, snapshots, hints)
+		src.tell = func(done int) {
+			changes++
+			if opt.Progress != nil {
+				opt.Progress(Progress{Host: snapshots[0].Hostname, Paths: snapshots[0].Paths, Done: done, Snapshots: len(snapshots), Changes: changes})
+			}
+		}
+		series, err := assessSeries(ctx, src, snapshots, opt.Hints)
 		if err != nil {
 			return Result{}, fmt.Errorf("assess history of %s on %s: %w", strings.Join(snapshots[0].Paths, " "), snapshots[0].Hostname, err)
 		}
@@ -174,7 +200,8 @@ type source struct {
 	*repo.Repository
 	diffs  *diffs
 	unread unread
-	read   atomic.Int64 // bytes
+	tell   func(done int) // called for each change, with how many snapshots are done
+	read   atomic.Int64   // bytes
 }
 
 func newSource(r *repo.Repository) *source {

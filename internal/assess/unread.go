@@ -76,6 +76,7 @@ func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
 	step := w.src.diffs.step(i)
 	for c := range step.changes {
 		delete(u.open, c.Path)
+		w.src.tell(i)
 		if err := fn(c); err != nil {
 			return err
 		}
@@ -87,9 +88,7 @@ func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
 	for _, path := range step.closed {
 		delete(u.open, path)
 	}
-	for _, path := range slices.Sorted(maps.Keys(u.open)) { // it still stands there
-		u.marks[i] = append(u.marks[i], path)
-	}
+	u.marks[i] = slices.Sorted(maps.Keys(u.open)) // it still stands there
 	for _, g := range step.opened {
 		if err := w.note(g, i); err != nil {
 			return err
