@@ -17,16 +17,23 @@ const (
 // unlimited is a length that has no bound.
 const unlimited = -1
 
-// factor is what every match of a regular expression holds: one of some needles. The source of the idea is Russ Cox, "Regular
-// Expression Matching with a Trigram Index", 2012.
+// factor is what every match of a regular expression holds: one of some needles, or a run of bytes of some kinds. The source
+// of the idea is Russ Cox, "Regular Expression Matching with a Trigram Index", 2012.
 type factor struct {
 	needles       [][]elem
-	before, after int // most bytes of a match before and after the needle, or unlimited
+	run           *byteRun // if there are no needles
+	before, after int      // most bytes of a match before and after the needle or run, or unlimited
 }
+
+// mostRunBits is what a run tells at most: needles that tell so much are found faster.
+const mostRunBits = 20
 
 // bits is about how rarely the factor is found at a place of an ordinary file, as a logarithm.
 func (f *factor) bits() float64 {
 	p := 0.0
+	if f.run != nil {
+		return min(f.run.bits(), mostRunBits)
+	}
 	for _, n := range f.needles {
 		bits := 0.0
 		for _, e := range n {
@@ -42,6 +49,8 @@ type shape struct {
 	exact   [][]elem // all spellings of a match; nil if they are too many to tell
 	factor  *factor  // nil if none is known
 	length  int      // most bytes, or unlimited
+	least   int      // fewest bytes
+	kinds   kinds    // of bytes that a match may hold; other makes it useless
 	newline bool     // one may hold a newline
 	context bool     // whether there is one depends on what stands around it
 }
@@ -58,9 +67,9 @@ func shapeOf(re *syntax.Regexp) shape {
 	case syntax.OpCharClass:
 		return classShape(re.Rune)
 	case syntax.OpAnyCharNotNL:
-		return shape{length: utf8.UTFMax}
+		return shape{length: utf8.UTFMax, least: 1, kinds: kinds{other: true}}
 	case syntax.OpAnyChar:
-		return shape{length: utf8.UTFMax, newline: true}
+		return shape{length: utf8.UTFMax, least: 1, newline: true, kinds: kinds{other: true}}
 	case syntax.OpCapture:
 		return shapeOf(re.Sub[0])
 	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest:
@@ -83,7 +92,7 @@ func shapeOf(re *syntax.Regexp) shape {
 	case syntax.OpAlternate:
 		return alternateShape(re.Sub)
 	}
-	return shape{length: unlimited, newline: true, context: true} // OpNoMatch, and what is not known
+	return shape{length: unlimited, newline: true, context: true, kinds: kinds{other: true}} // OpNoMatch, and what is not known
 }
 
 func literalShape(re *syntax.Regexp) shape {
@@ -102,13 +111,17 @@ func literalShape(re *syntax.Regexp) shape {
 
 // classShape is that of one rune of a class, which is given as pairs of the first and the last of a range.
 func classShape(class []rune) shape {
-	s := shape{}
+	s := shape{least: 1}
 	count := 0
 	invalid := false // U+FFFD also stands for a byte that is not UTF-8
 	for i := 0; i < len(class); i += 2 {
 		lo, hi := class[i], class[i+1]
 		s.length = max(s.length, utf8.RuneLen(min(hi, unicode.MaxRune)))
 		s.newline = s.newline || lo <= '\n' && '\n' <= hi
+		for r := lo; r <= min(hi, utf8.RuneSelf-1); r++ {
+			s.kinds.add(byte(r))
+		}
+		s.kinds.other = s.kinds.other || hi >= utf8.RuneSelf
 		invalid = invalid || lo <= utf8.RuneError && utf8.RuneError <= hi
 		count += int(min(hi-lo, mostSpellings)) + 1
 		if lo <= 0xdfff && 0xd800 <= hi { // surrogates have no spelling
@@ -132,12 +145,12 @@ func classShape(class []rune) shape {
 
 // repeatShape is that of an expression least to most times.
 func repeatShape(sub shape, least, most int) shape {
-	s := shape{newline: sub.newline, context: sub.context, length: times(sub.length, most)}
+	s := shape{newline: sub.newline, context: sub.context, length: times(sub.length, most), least: sub.least * least, kinds: sub.kinds}
 	if least > 0 {
 		s.factor = sub.best()
 		if f := s.factor; f != nil && most != 1 {
 			// The first time is the one that is found; the others stand behind.
-			s.factor = &factor{f.needles, f.before, add(f.after, times(sub.length, less(most)))}
+			s.factor = &factor{f.needles, f.run, f.before, add(f.after, times(sub.length, less(most)))}
 		}
 	}
 	switch {
@@ -168,6 +181,8 @@ func concatShape(subs []shape) shape {
 		s.newline = s.newline || sub.newline
 		s.context = s.context || sub.context
 		lengths[i+1] = add(lengths[i], sub.length)
+		s.least += sub.least
+		s.kinds.addAll(sub.kinds)
 	}
 	s.length = lengths[len(subs)]
 	rest := make([]int, len(subs)+1) // of what stands from there on
@@ -177,9 +192,10 @@ func concatShape(subs []shape) shape {
 	// consider takes a factor of what stands from one sub up to another.
 	consider := func(f *factor, from, to int) {
 		if f != nil {
-			s.better(&factor{f.needles, add(lengths[from], f.before), add(f.after, rest[to])})
+			s.better(&factor{f.needles, f.run, add(lengths[from], f.before), add(f.after, rest[to])})
 		}
 	}
+	s.considerRuns(subs, consider)
 	run, from := [][]elem{{}}, 0
 	for i, sub := range subs {
 		if sub.exact != nil {
@@ -201,26 +217,59 @@ func concatShape(subs []shape) shape {
 	return s
 }
 
+// considerRuns takes runs of what stands one after the other and holds bytes of a few kinds only.
+func (s *shape) considerRuns(subs []shape, consider func(f *factor, from, to int)) {
+	stretch, from := shape{}, 0
+	end := func(to int) {
+		consider(stretch.runFactor(), from, to)
+		stretch, from = shape{}, to+1
+	}
+	for i, sub := range subs {
+		if sub.kinds.other {
+			end(i)
+			continue
+		}
+		stretch.least += sub.least
+		stretch.kinds.addAll(sub.kinds)
+	}
+	end(len(subs))
+}
+
+// leastRun is the fewest bytes of a run that is worth looking for.
+const leastRun = 4
+
+// runFactor returns the run of bytes that a match is, nil if that tells nothing.
+func (s shape) runFactor() *factor {
+	if s.kinds.other || s.least < leastRun {
+		return nil
+	}
+	return &factor{run: &byteRun{s.kinds, s.least}}
+}
+
 // alternateShape is that of any of several.
 func alternateShape(subs []*syntax.Regexp) shape {
 	s := shape{exact: [][]elem{}}
 	all := &factor{}
-	for _, re := range subs {
+	for i, re := range subs {
 		sub := shapeOf(re)
 		s.newline = s.newline || sub.newline
 		s.context = s.context || sub.context
 		s.length = longer(s.length, sub.length)
+		s.kinds.addAll(sub.kinds)
+		if i == 0 || sub.least < s.least {
+			s.least = sub.least
+		}
 		if s.exact != nil && sub.exact != nil {
 			s.exact = union(s.exact, sub.exact)
 		} else {
 			s.exact = nil
 		}
 		f := sub.best()
-		if all == nil || f == nil || len(all.needles)+len(f.needles) > mostAlternatives {
+		if all == nil || f == nil || f.run != nil || len(all.needles)+len(f.needles) > mostAlternatives {
 			all = nil
 			continue
 		}
-		all = &factor{append(all.needles[:len(all.needles):len(all.needles)], f.needles...), longer(all.before, f.before), longer(all.after, f.after)}
+		all = &factor{append(all.needles[:len(all.needles):len(all.needles)], f.needles...), nil, longer(all.before, f.before), longer(all.after, f.after)}
 	}
 	s.factor = all
 	return s
@@ -228,6 +277,9 @@ func alternateShape(subs []*syntax.Regexp) shape {
 
 // best returns the factor that tells most, nil if there is none.
 func (s shape) best() *factor {
+	if f := s.runFactor(); f != nil {
+		s.better(f)
+	}
 	for _, n := range s.exact {
 		if !newNeedle(n).usable() {
 			return s.factor
@@ -245,7 +297,7 @@ func (s *shape) better(f *factor) {
 	worth := func(f *factor) float64 {
 		bits := min(f.bits(), 32)
 		if f.before == unlimited {
-			bits -= 2
+			bits -= 6
 		}
 		if f.after == unlimited {
 			bits -= 2

@@ -90,7 +90,6 @@ type search struct {
 	data []byte
 	next [2]int // where the spellings of the anchor stand next, len(data) where not
 	from [2]int // up to where they were looked for
-	line window // that holds the last place, if anybody asked for it
 }
 
 func (n *needle) in(data []byte) *search {

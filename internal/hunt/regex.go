@@ -3,6 +3,7 @@ package hunt
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"regexp"
 	"regexp/syntax"
 	"unicode/utf8"
@@ -30,11 +31,19 @@ type regex struct {
 	shape
 	// at has the expression for text that begins and ends the file, or not: where assertions look beyond the text there must be
 	// one more rune, for nothing tells what stands there.
-	at      [2][2]*regexp.Regexp
+	at [2][2]*regexp.Regexp
+	// near is the same with up to so many runes before that it tells nothing of, if nothing but the text itself says how far a match
+	// can reach; its first group is the match.
+	near [2][2]*regexp.Regexp
+
 	needles []*needle // every match holds one, if there are any
+	run     *byteRun  // or else this
 	before  int       // most bytes of a match before it, or unlimited
 	after   int
 }
+
+// nearest is how far before a needle a match may begin for near to be used, in bytes.
+const nearest = 64
 
 // newRegex compiles an expression in the syntax of Go's package regexp, which is that of RE2.
 func newRegex(expr string) (*regex, error) {
@@ -52,27 +61,40 @@ func newRegex(expr string) (*regex, error) {
 		return nil, fmt.Errorf("it matches the empty string, which is everywhere: let it ask for at least one character")
 	}
 	x := &regex{shape: shapeOf(parsed)}
-	for _, start := range []bool{false, true} {
-		for _, end := range []bool{false, true} {
-			source := "(?:" + expr + ")"
-			if x.context && !start {
-				source = "(?s:.)" + source
-			}
-			if x.context && !end {
-				source += "(?s:.)"
-			}
-			if x.at[one(start)][one(end)], err = regexp.Compile(source); err != nil {
-				return nil, err
-			}
-		}
-	}
 	if f := x.best(); f != nil {
-		x.before, x.after = f.before, f.after
+		x.before, x.after, x.run = f.before, f.after, f.run
 		for _, n := range f.needles {
 			x.needles = append(x.needles, newNeedle(n))
 		}
 	}
-	return x, nil
+	return x, x.compile(expr)
+}
+
+// compile compiles the forms of the expression.
+func (x *regex) compile(expr string) (err error) {
+	near := (x.needles != nil || x.run != nil) && x.after == unlimited && x.newline && x.before != unlimited && x.before <= nearest
+	for _, start := range []bool{false, true} {
+		for _, end := range []bool{false, true} {
+			head, tail := "", ""
+			if x.context && !start {
+				head = "(?s:.)"
+			}
+			if x.context && !end {
+				tail = "(?s:.)"
+			}
+			if x.at[one(start)][one(end)], err = regexp.Compile(head + "(?:" + expr + ")" + tail); err != nil {
+				return err
+			}
+			if !near {
+				continue
+			}
+			source := fmt.Sprintf(`\A(?s:.{0,%d}?)%s((?:%s)%s)`, x.before+2*margin, head, expr, tail)
+			if x.near[one(start)][one(end)], err = regexp.Compile(source); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func one(b bool) int {
@@ -111,65 +133,102 @@ func least(re *syntax.Regexp) int {
 // find returns where matches begin, at most so many, in ascending order. The first is the first of all; later ones that begin within
 // another match may be left out. Whatever it returns is a match in the file, too.
 func (x *regex) find(t text, most int) []int {
-	lo, hi := 0, len(t.data)
-	if len(x.needles) == 0 {
-		return x.within(t, lo, hi, most, nil)
+	places := x.places(t.data)
+	if len(places) == 0 {
+		return x.within(t, 0, len(t.data), most, nil)
+	}
+	if x.near[0][0] != nil {
+		return x.nearPlaces(t, places, most)
 	}
 	var found []int
-	w := window{-1, -1}
-	searches := make([]*search, len(x.needles))
-	next := make([]window, len(x.needles))
-	for i, n := range x.needles {
-		searches[i] = n.in(t.data)
-		next[i] = x.window(searches[i])
-	}
-	for len(found) < most {
-		first := 0
-		for i := range next {
-			if next[i].lo >= 0 && (next[first].lo < 0 || next[i].lo < next[first].lo) {
-				first = i
-			}
-		}
-		n := next[first]
-		if n.lo >= 0 && w.lo >= 0 && n.lo <= w.hi {
-			w.lo, w.hi = min(w.lo, n.lo), max(w.hi, n.hi)
-		} else {
-			if w.lo >= 0 {
-				found = x.within(t, w.lo, w.hi, most, found)
-			}
-			if w = n; n.lo < 0 {
-				break
-			}
-		}
-		if w.lo == 0 && w.hi == len(t.data) {
+	w := x.window(t.data, next(places))
+	for w.lo >= 0 && len(found) < most {
+		more := x.window(t.data, next(places))
+		switch {
+		case w.lo == 0 && w.hi == len(t.data):
 			return x.within(t, w.lo, w.hi, most, found)
+		case more.lo >= 0 && more.lo <= w.hi:
+			w = window{min(w.lo, more.lo), max(w.hi, more.hi)}
+		default:
+			found = x.within(t, w.lo, w.hi, most, found)
+			w = more
 		}
-		next[first] = x.window(searches[first])
 	}
 	return found
+}
+
+// place is where a needle or a run stands.
+type place struct {
+	start, end int     // end is negative if there is none
+	line       *window // of the cursor: the line that holds the last place, if anybody asked for it
+}
+
+// cursor is the way of one needle, or of the run, through data.
+type cursor struct {
+	search interface {
+		find() (start, end int, ok bool)
+	}
+	place
+	line window
+}
+
+func (c *cursor) step() {
+	c.place = place{0, -1, nil}
+	if start, end, ok := c.search.find(); ok {
+		c.place = place{start, end, &c.line}
+	}
+}
+
+// places returns the first places of what every match holds one of.
+func (x *regex) places(data []byte) []*cursor {
+	var list []*cursor
+	for _, n := range x.needles {
+		list = append(list, &cursor{search: n.in(data), line: window{-1, -1}})
+	}
+	if x.run != nil {
+		list = append(list, &cursor{search: x.run.in(data), line: window{-1, -1}})
+	}
+	for _, c := range list {
+		c.step()
+	}
+	return list
+}
+
+// next takes the first of the places.
+func next(places []*cursor) place {
+	first := places[0]
+	for _, c := range places[1:] {
+		if c.end >= 0 && (first.end < 0 || c.start < first.start) {
+			first = c
+		}
+	}
+	p := first.place
+	if p.end >= 0 {
+		first.step()
+	}
+	return p
 }
 
 // window is where a match may stand: from lo to before hi.
 type window struct{ lo, hi int }
 
-// window returns where a match can stand that holds the next place of a needle; lo is -1 if there is none.
-func (x *regex) window(s *search) window {
-	start, end, ok := s.find()
-	if !ok {
+// window returns where a match can stand that holds a place; lo is -1 if there is none.
+func (x *regex) window(data []byte, p place) window {
+	if p.end < 0 {
 		return window{-1, -1}
 	}
-	w := window{0, len(s.data)}
+	w := window{0, len(data)}
 	if !x.newline && (x.before == unlimited || x.after == unlimited) {
-		if start < s.line.lo || s.line.hi < end {
-			s.line = lineAround(s.data, start, end)
+		if p.start < p.line.lo || p.line.hi < p.end {
+			*p.line = lineAround(data, p.start, p.end)
 		}
-		w = s.line
+		w = *p.line
 	}
 	if x.before != unlimited {
-		w.lo = max(0, start-x.before)
+		w.lo = max(0, p.start-x.before)
 	}
 	if x.after != unlimited {
-		w.hi = min(len(s.data), end+x.after)
+		w.hi = min(len(data), p.end+x.after)
 	}
 	return w
 }
@@ -181,6 +240,56 @@ func lineAround(data []byte, start, end int) window {
 		w.hi = end + n
 	}
 	return w
+}
+
+// nearPlaces looks for matches that begin near the places, as far as each of them takes. If that comes to more than a part of the text
+// the text is searched once.
+func (x *regex) nearPlaces(t text, places []*cursor, most int) []int {
+	var found []int
+	rd := runeReader{left: 1<<16 + len(t.data)/4}
+	for len(found) < most {
+		p := next(places)
+		if p.end < 0 {
+			break
+		}
+		lo, hi := max(0, p.start-x.before-margin), len(t.data)
+		start := t.start && lo == 0
+		if !start {
+			lo += headCut(t.data[lo:hi])
+		}
+		if !t.end {
+			hi -= tailCut(t.data[lo:hi])
+		}
+		rd.data = t.data[lo:hi]
+		m := x.near[one(start)][one(t.end)].FindReaderSubmatchIndex(&rd)
+		if rd.left < 0 {
+			return x.within(t, 0, len(t.data), most, nil)
+		}
+		if m == nil {
+			continue
+		}
+		if at := lo + m[2]; len(found) == 0 || found[len(found)-1] < at {
+			found = append(found, at)
+		}
+	}
+	return found
+}
+
+// runeReader reads runes of data, and no more than it has left.
+type runeReader struct {
+	data []byte
+	left int // bytes; negative if more were asked for
+}
+
+// ReadRune implements io.RuneReader.
+func (rd *runeReader) ReadRune() (r rune, size int, err error) {
+	if len(rd.data) == 0 || rd.left < 0 {
+		return 0, 0, io.EOF
+	}
+	r, size = utf8.DecodeRune(rd.data)
+	rd.data = rd.data[size:]
+	rd.left -= size
+	return r, size, nil
 }
 
 // within appends where matches begin that stand in the window or around.

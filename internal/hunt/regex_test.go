@@ -16,6 +16,7 @@ var expressions = []string{
 	"evil", "(?i)evil", "(?i)kiss", "(?i)task", "evil|good", "(?:ev|go)il?x", "a.c", "a[bc]d", "[a-f0-9]{8}", `\bevil\b`, "^evil", "evil$", "(?m)^evil$", "(?m)^.*evil.*$",
 	"(?s)a.*b", "a.*b", "x+y", "(ab)+c", "(ab){2,3}", "(ab){3}", "a?b?c", "(?:a|b|)c", "(?:)x", `\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", "é+", `\x00\x00`,
 	`(?:https?)://[a-z.]+/`, `\A.`, `.\z`, `(?s).\z`, "(?i:e)vil", "[ab][cd][xy]?", "evil(?:$|ly)", "(?s)evil.{0,20}good", `\s+evil`, "a{0}b", "(?:a*)b",
+	"[0-9a-f]{8}", "[0-9]+[a-z][0-9a-f]{4,}", `evil[^x]*x`, `\bevil[^x]+x\b`, `(?m)^good[^x]*x$`, `[ab]{4,}c`, `(?:ab|ba){2,}\S+\s`, `evil\s*\z`, `kiss(?s:.*)good`, `(?:a|b|c|d){5}`,
 }
 
 // alphabet makes matches likely, and runes that are cut, and bytes that are no UTF-8.
@@ -95,14 +96,16 @@ func runes(data []byte) []rune { return []rune(string(data)) }
 
 func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
 	for expr, want := range map[string]string{
-		"evil":                         "evil",
-		`https?://evil[0-9]+\.example`: "https://evil http://evil",
-		"(?i)wallet.{4,20}":            "wallet",
-		`\bAKIA[0-9A-Z]{16}\b`:         "AKIA",
-		"foo|bar|bazaar":               "foo bar bazaar",
-		"(foo)+[0-9]*":                 "foo",
-		"[0-9]+":                       "",
-		"aa|b*c?[0-9]":                 "",
+		"evil":                          "evil",
+		`https?://evil[0-9]+\.example`:  "https://evil http://evil",
+		"(?i)wallet.{4,20}":             "wallet",
+		`\bAKIA[0-9A-Z]{16}\b`:          "AKIA",
+		"foo|bar|bazaar":                "foo bar bazaar",
+		"(foo)+[0-9]*":                  "foo",
+		"[0-9]+":                        "",
+		"[0-9a-f]{32}":                  "a run of 32",
+		`(?:[0-9]{1,3}\.){3}[0-9]{1,3}`: "a run of 7",
+		"aa|b*c?[0-9]":                  "",
 	} {
 		parsed, err := syntax.Parse(expr, syntax.Perl)
 		if err != nil {
@@ -117,6 +120,9 @@ func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
 				}
 				got = append(got, b.String())
 			}
+		}
+		if f := shapeOf(parsed).best(); f != nil && f.run != nil {
+			got = []string{fmt.Sprint("a run of ", f.run.least)}
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: every match holds one of %q, want %s", expr, got, want)
