@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 // Composition is a tree whose files come from several snapshots. It is for one Run: its Amend is that run's option.
 type Composition struct {
 	Base *snapshot.Snapshot
+	// Missing are files that are to come from other snapshots and cannot: they are left out.
+	Missing []FileError
 
 	mu   sync.Mutex // guards foreign
 	dirs map[string]*amendment
@@ -34,8 +37,8 @@ type amendment struct {
 // ErrSnapshotGone is in the error of Compose if a snapshot that the set names is not in the repository.
 var ErrSnapshotGone = errors.New("it is not in the repository, or not any more")
 
-// Compose looks up what the set's tree names. A snapshot that is gone is ErrSnapshotGone; a path that is not in its snapshot,
-// or no file there, is an error too.
+// Compose looks up what the set's tree names. A snapshot that is gone is ErrSnapshotGone. A file that is not in its snapshot, or in a
+// directory that cannot be read, is Missing.
 func Compose(ctx context.Context, r *repo.Repository, t SetTree) (*Composition, error) {
 	base, err := findSnapshot(ctx, r, t.Base)
 	if err != nil {
@@ -54,17 +57,20 @@ func Compose(ctx context.Context, r *repo.Repository, t SetTree) (*Composition, 
 			return nil, fmt.Errorf("compose a tree: %w", err)
 		}
 		paths := slices.Sorted(slices.Values(take.Paths))
-		if err := c.take(ctx, r, sn.Tree, "/", paths); err != nil {
-			return nil, fmt.Errorf("compose a tree: snapshot %s: %w", sn.ID.Short(), err)
+		c.take(ctx, r, sn, sn.Tree, "/", paths)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 	for dir, a := range c.dirs {
 		for name := range a.below {
-			if a.put[name] != nil {
-				return nil, fmt.Errorf("compose a tree: %s is a file in one snapshot and a directory in another, and both are to be brought back", path.Join(dir, name))
+			if p := path.Join(dir, name); a.put[name] != nil {
+				delete(a.put, name)
+				c.miss(c.Base, p, errors.New("a directory is brought back at its place"))
 			}
 		}
 	}
+	slices.SortFunc(c.Missing, func(a, b FileError) int { return strings.Compare(a.Path, b.Path) })
 	return c, nil
 }
 
@@ -86,47 +92,49 @@ func (c *Composition) at(dir string) *amendment {
 	return a
 }
 
+// miss notes a file that cannot be taken, and lets none stand in its place that is not as it should be.
+func (c *Composition) miss(sn *snapshot.Snapshot, p string, err error) {
+	c.Missing = append(c.Missing, FileError{p, fmt.Errorf("snapshot %s: %w", sn.ID.Short(), err)})
+	c.at(path.Dir(p)).drop[path.Base(p)] = true
+}
+
+var errNoSuchFile = errors.New("it has no such file")
+
 // take puts the files at the paths, which are sorted and all below dir, whose tree is given, into the composition.
-func (c *Composition) take(ctx context.Context, r *repo.Repository, tree blob.ID, dir string, paths []string) error {
-	if len(paths) == 0 {
-		return nil
-	}
+func (c *Composition) take(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot, tree blob.ID, dir string, paths []string) {
 	t, err := snapshot.LoadTree(ctx, r, tree)
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
 	a := c.at(dir)
 	for len(paths) > 0 {
-		name, rest, deeper := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(paths[0], dir), "/"), "/")
+		p := paths[0]
+		name, _, deeper := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(p, dir), "/"), "/")
 		sub := path.Join(dir, name)
-		n := t.Find(name)
-		if n == nil {
-			return fmt.Errorf("it has no %s", paths[0])
-		}
-		if !deeper {
-			if n.Type == snapshot.Dir {
-				return fmt.Errorf("%s is a directory there, not a file", paths[0])
-			}
-			a.put[name] = n
-			paths = paths[1:]
-			continue
-		}
-		if n.Type != snapshot.Dir || n.Subtree == nil || rest == "" {
-			return fmt.Errorf("it has no %s", paths[0])
-		}
-		within := 0
-		for within < len(paths) && strings.HasPrefix(paths[within], sub+"/") {
+		within := 1
+		for deeper && within < len(paths) && strings.HasPrefix(paths[within], sub+"/") {
 			within++
 		}
-		if a.below[name] == nil {
-			a.below[name] = n
-		}
-		if err := c.take(ctx, r, *n.Subtree, sub, paths[:within]); err != nil {
-			return err
+		switch n := find(t, name); {
+		case n != nil && !deeper && n.Type != snapshot.Dir:
+			a.put[name] = n
+		case n != nil && deeper && n.Type == snapshot.Dir && n.Subtree != nil:
+			if a.below[name] == nil {
+				a.below[name] = n
+			}
+			c.take(ctx, r, sn, *n.Subtree, sub, paths[:within])
+		default:
+			for _, p := range paths[:within] {
+				c.miss(sn, p, cmp.Or(err, errNoSuchFile))
+			}
 		}
 		paths = paths[within:]
 	}
-	return nil
+}
+
+// find is Tree.Find, for a tree that may be nil.
+func find(t *snapshot.Tree, name string) *snapshot.Node {
+	if t == nil {
+		return nil
+	}
+	return t.Find(name)
 }
 
 // Amend is what Options.Amend wants.

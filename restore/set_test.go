@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,24 +153,36 @@ func TestASetThatDoesNotFitItsRepositoryIsRefusedBeforeAnythingIsWritten(t *test
 		t.Errorf("another repository: %v", err)
 	}
 	try(t, set.For(a.r.Config().ID))
-	for what, change := range map[string]func(tree *restore.SetTree){
-		"it has no " + a.path("today.txt"):     func(tree *restore.SetTree) { tree.Take[0].Paths = restore.Paths{a.path("today.txt")} },
-		a.path("lost") + " is a directory":     func(tree *restore.SetTree) { tree.Take[0].Paths = restore.Paths{a.path("lost")} },
-		"it has no " + a.path("minutes.txt/x"): func(tree *restore.SetTree) { tree.Take[0].Paths = restore.Paths{a.path("minutes.txt/x")} },
-		"is a file in one snapshot and a directory in another": func(tree *restore.SetTree) {
-			tree.Take = append(tree.Take, restore.Take{Snapshot: a.bad.ID, Paths: restore.Paths{a.path("lost")}})
-		},
-	} {
-		tree := a.tree()
-		change(&tree)
-		if _, err := restore.Compose(t.Context(), a.r, tree); err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("error %v, want %q", err, what)
-		}
-	}
 	try(t, a.r.Remove(t.Context(), backend.Snapshot, a.old.ID))
 	_, err := restore.Compose(t.Context(), a.r, a.tree())
 	if !errors.Is(err, restore.ErrSnapshotGone) || !strings.Contains(err.Error(), a.old.ID.Short()) {
 		t.Errorf("a snapshot that is gone: %v", err)
+	}
+}
+
+func TestWhatASetCannotTakeIsNamedAndTheRestBroughtBack(t *testing.T) {
+	a := newAttacked(t)
+	tree := a.tree()
+	tree.Take[0].Paths = restore.Paths{a.path("minutes.txt"), a.path("minutes.txt/x"), a.path("lost"), a.path("nowhere/x"), a.path("today.txt")}
+	tree.Take[1].Paths = append(tree.Take[1].Paths, a.path(lostFile)+"/below")
+	tree.LeaveOut = nil
+	c, err := restore.Compose(t.Context(), a.r, tree)
+	try(t, err)
+	var missing []string
+	for _, m := range c.Missing {
+		missing = append(missing, strings.TrimPrefix(m.Path, a.dir+"/"))
+	}
+	if want := []string{"lost", lostFile + "/below", "minutes.txt/x", "nowhere/x", "today.txt"}; !slices.Equal(missing, want) {
+		t.Errorf("missing are %q, want %q", missing, want)
+	}
+	target := t.TempDir()
+	run(t, a.r, c.Base.Tree, restore.Options{Target: target, Amend: c.Amend})
+	got := files(t, filepath.Join(target, a.dir))
+	if got["minutes.txt"] != "minutes of March" || got["budget.xls"] != "figures of April" {
+		t.Errorf("what can be taken is not: %q", got)
+	}
+	if _, there := got["today.txt"]; there {
+		t.Error("a file that should have come from elsewhere came from the base")
 	}
 }
 

@@ -129,6 +129,11 @@ func restoreTree(ctx context.Context, term *terminal, r *repo.Repository, flags 
 	result, err := restore.Run(ctx, r, c.Base.Tree, opt)
 	stop()
 	if result != nil {
+		for _, m := range c.Missing {
+			if chosen(m.Path) {
+				result.Errors = append(result.Errors, m)
+			}
+		}
 		failed = len(result.Errors)
 		show.result(result)
 	}

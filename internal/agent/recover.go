@@ -223,6 +223,7 @@ func (a *Agent) restoreFiles(ctx context.Context, service *estate.Service, tree 
 		return done, err
 	}
 	done.Files, done.Bytes = result.FilesRewritten, result.BytesWritten
+	result.Errors = append(result.Errors, composed.Missing...)
 	if err := firstError(result); err != nil {
 		return done, err
 	}

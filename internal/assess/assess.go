@@ -153,7 +153,7 @@ func assessSeries(ctx context.Context, src *source, snapshots []*snapshot.Snapsh
 	defer src.diffs.close()
 	series, err := newWalk(src, snapshots, hints).run(ctx)
 	if err == nil {
-		src.unread.spoil(&series)
+		src.unread.spoil(ctx, src, snapshots, &series)
 	}
 	return series, err
 }
@@ -205,7 +205,7 @@ type source struct {
 }
 
 func newSource(r *repo.Repository) *source {
-	return &source{Repository: r, unread: unread{open: map[string]gap{}, marks: map[int][]string{}}}
+	return &source{Repository: r, unread: unread{open: map[string]gap{}, marks: map[int]map[string]bool{}}}
 }
 
 // LoadBlob implements snapshot.TreeLoader.

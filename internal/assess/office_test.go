@@ -35,7 +35,7 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	r, err := repo.Init(context.Background(), memory.New(), "secret", repo.Options{})
+	r, err := repo.Init(context.Background(), memory.New(), "secret", repo.Options{ScryptN: 1 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/kedge-project/kedge/backend"
@@ -41,17 +42,17 @@ type gap struct {
 // unread keeps what could not be read of a series.
 type unread struct {
 	list  []Unread
-	open  map[string]gap   // what still stands as it could not be read, by path
-	marks map[int][]string // paths by snapshot
+	open  map[string]gap          // what still stands as it could not be read, by path
+	marks map[int]map[string]bool // paths by snapshot
 }
 
 // skip notes that a file of the i-th snapshot could not be read, and will not be judged. It returns what must end the
 // assessment nevertheless.
-func (w *walk) skip(ctx context.Context, path string, i int, err error) error {
+func (w *walk) skip(ctx context.Context, name string, i int, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return w.note(gap{path: path, err: err}, i)
+	return w.note(gap{path: name, err: err}, i)
 }
 
 func (w *walk) note(g gap, i int) error {
@@ -64,9 +65,30 @@ func (w *walk) note(g gap, i int) error {
 	if len(u.list) >= maxUnread {
 		return fmt.Errorf("%w: the last is %s: %w", errUnread, g.path, g.err)
 	}
-	u.marks[i] = append(u.marks[i], g.path)
+	u.mark(i, g.path)
 	u.list = append(u.list, Unread{Path: g.path, Snapshot: &w.snapshots[i].ID, Error: g.err.Error()})
 	return nil
+}
+
+func (u *unread) mark(i int, path string) {
+	if u.marks[i] == nil {
+		u.marks[i] = map[string]bool{}
+	}
+	u.marks[i][path] = true
+}
+
+// covers tells whether a file of the i-th snapshot, or a directory that it is in, could not be read.
+func (u *unread) covers(i int, p string) bool {
+	marks := u.marks[i]
+	if len(marks) == 0 || marks[p] || marks["/"] {
+		return len(marks) > 0
+	}
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		if marks[dir+"/"] {
+			return true
+		}
+	}
+	return false
 }
 
 // diff calls fn for the files that differ between the i-th snapshot and the one before. It is to be called for each i from 1, in
@@ -88,7 +110,9 @@ func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
 	for _, path := range step.closed {
 		delete(u.open, path)
 	}
-	u.marks[i] = slices.Sorted(maps.Keys(u.open)) // it still stands there
+	for path := range u.open { // it still stands there
+		u.mark(i, path)
+	}
 	for _, g := range step.opened {
 		if err := w.note(g, i); err != nil {
 			return err
@@ -98,12 +122,17 @@ func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
 }
 
 // spoil says of each snapshot what could not be read of it. One that is clean otherwise is suspect: nobody should build upon it
-// before somebody has looked.
-func (u *unread) spoil(s *Series) {
+// before somebody has looked. No file's last clean version is one that could not be read, if an older one can be.
+func (u *unread) spoil(ctx context.Context, src *source, snapshots []*snapshot.Snapshot, s *Series) {
+	if len(u.marks) == 0 {
+		return
+	}
 	s.LastClean = nil
+	at := make(map[blob.ID]int, len(snapshots))
 	for i := range s.Snapshots {
 		sn := &s.Snapshots[i]
-		if paths := u.marks[i]; len(paths) > 0 {
+		at[sn.ID] = i
+		if paths := slices.Sorted(maps.Keys(u.marks[i])); len(paths) > 0 {
 			sn.Signals = append(sn.Signals, Signal{Kind: KindUnread, Strength: 0.5, Evidence: map[string]any{"files": len(paths), "examples": paths[:min(len(paths), 5)]}})
 			if sn.Verdict == Clean {
 				sn.Verdict, sn.Confidence = Suspect, 0.5
@@ -111,6 +140,22 @@ func (u *unread) spoil(s *Series) {
 		}
 		if sn.Verdict == Clean {
 			s.LastClean = &sn.ID
+		}
+	}
+	for k := range s.Damaged {
+		d := &s.Damaged[k]
+		if d.LastClean == nil || !u.covers(at[*d.LastClean], d.Path) {
+			continue
+		}
+		i := at[*d.LastClean] - 1
+		for i >= 0 && u.covers(i, d.Path) {
+			i--
+		}
+		if i < 0 {
+			continue
+		}
+		if n, err := snapshot.Lookup(ctx, src, snapshots[i].Tree, d.Path); err == nil && isFile(n) {
+			d.LastClean = &snapshots[i].ID
 		}
 	}
 }
