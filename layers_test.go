@@ -24,7 +24,7 @@ var layers = [][]string{
 	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount", "internal/damage"},
 	3: {
 		"internal/asset", "internal/asset/postgrestest", "internal/probe", "internal/drill",
-		"internal/detect", "internal/detect/live", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
+		"internal/detect", "internal/detect/live", "internal/detect/canary", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
 		"internal/assess", "internal/hunt", "internal/contain", "internal/recovery", "internal/evidence",
 		"internal/investigate", "internal/notice",
 	},
