@@ -67,9 +67,11 @@ type Hunt struct {
 	indicators []Indicator
 	hashes     map[blob.ID][]int // indicators by what they name
 	patterns   []pattern
-	rules      *rules // nil if there are none
-	ruleAt     int    // indicator of the first rule
-	reach      int    // most bytes that a match which is to be found takes on one side of a border
+	set        *literalSet // nil if there are few literals
+	inSet      []int       // indicators of its literals
+	rules      *rules      // nil if there are none
+	ruleAt     int         // indicator of the first rule
+	reach      int         // most bytes that a match which is to be found takes on one side of a border
 }
 
 // pattern is a literal or a regular expression.
@@ -103,6 +105,7 @@ func New(q Query) (*Hunt, error) {
 			h.indicators = append(h.indicators, Indicator{Type: add.kind, Value: value})
 		}
 	}
+	h.gather()
 	if len(q.YARA) > 0 {
 		if err := h.addRules(q.YARA); err != nil {
 			return nil, err
@@ -146,6 +149,26 @@ func (h *Hunt) addLiteral(content []byte) error {
 	h.reach = max(h.reach, len(content)-1)
 	return nil
 }
+
+// gather puts literals together that are faster found at once.
+func (h *Hunt) gather() {
+	var literals [][]byte
+	var rest []pattern
+	for _, p := range h.patterns {
+		if l, ok := p.finder.(*literal); ok && len(l.content) >= leastInSet {
+			literals = append(literals, l.content)
+			h.inSet = append(h.inSet, p.indicator)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	if len(literals) > fewLiterals {
+		h.set, h.patterns = newLiteralSet(literals), rest
+	}
+}
+
+// reads tells whether content must be searched for literals or regular expressions.
+func (h *Hunt) reads() bool { return len(h.patterns) > 0 || h.set != nil }
 
 func (h *Hunt) addRegex(expr string) error {
 	x, err := newRegex(expr)

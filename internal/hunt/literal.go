@@ -11,8 +11,8 @@ import (
 
 // literal finds every place of some bytes. It is safe for concurrent use.
 type literal struct {
-	needle *needle
-	size   int
+	content []byte
+	needle  *needle
 }
 
 func newLiteral(content []byte) (*literal, error) {
@@ -26,7 +26,7 @@ func newLiteral(content []byte) (*literal, error) {
 	for i := range content {
 		elems[i] = elem{content[i : i+1]}
 	}
-	return &literal{newNeedle(elems), len(content)}, nil
+	return &literal{content, newNeedle(elems)}, nil
 }
 
 // find returns where the literal begins, at most so many places, in ascending order.

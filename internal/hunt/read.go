@@ -15,7 +15,7 @@ const blobBatch = 1 << 16
 func (u *run) readBlobs(ctx context.Context) error {
 	set := u.s.data
 	switch {
-	case len(u.patterns) > 0:
+	case u.reads():
 	case u.rules != nil:
 		set = u.s.alone
 	default:
@@ -96,7 +96,7 @@ func (u *run) searchBlob(id blob.ID, data []byte) {
 	if alone {
 		roles |= 1 << only
 	}
-	var found []match
+	found := u.findSet(data)
 	for _, p := range u.patterns {
 		if !p.context {
 			found = appendMatch(found, p, anyRole, text{data: data})
@@ -119,7 +119,7 @@ func (u *run) searchBlob(id blob.ID, data []byte) {
 }
 
 func (u *run) searchRun(w whole) {
-	var found []match
+	found := u.findSet(w.text.data)
 	for _, p := range u.patterns {
 		found = appendMatch(found, p, anyRole, w.text)
 	}
@@ -128,6 +128,17 @@ func (u *run) searchRun(w whole) {
 		defer u.mu.Unlock()
 		u.runHits[w.run] = found
 	}
+}
+
+// findSet searches for the literals that are looked for at once.
+func (u *run) findSet(data []byte) (list []match) {
+	if u.set == nil {
+		return nil
+	}
+	for i, at := range u.set.find(data, mostOffsets) {
+		list = append(list, match{indicator: u.inSet[i], role: anyRole, at: at})
+	}
+	return list
 }
 
 func appendMatch(list []match, p pattern, r role, t text) []match {

@@ -77,7 +77,7 @@ func (u *run) newSurvey() *survey {
 			at, ok := u.r.Locate(blob.Handle{ID: id, Type: blob.Data})
 			return at.Plain, ok
 		},
-		reach: u.reach, whole: u.rules != nil || len(u.hashes) > 0, read: len(u.patterns) > 0 || u.rules != nil, hashes: u.hashes,
+		reach: u.reach, whole: u.rules != nil || len(u.hashes) > 0, read: u.reads() || u.rules != nil, hashes: u.hashes,
 		alone: u.r.NewSet(), data: u.r.NewSet(),
 		number: make(map[blob.ID]uint32), contents: make(map[contentKey]struct{}), runs: make(map[runKey]uint32),
 	}
