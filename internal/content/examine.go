@@ -43,9 +43,18 @@ func Examine(c Case) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
+	if was.format == Encrypted && now.format == Encrypted {
+		return f.closed(), nil // as it was: a volume, a safe for passwords
+	}
 	f.Open = f.Open || NamedEncrypted(c.New.Name) && (c.Old.Name != c.New.Name || was.format == Encrypted || was.format == Unknown && random(was.head(), 0))
 	compare(&f, c, was, now, before, parsed)
 	return f, nil
+}
+
+// closed returns the finding of a file that nobody but its owner could read before.
+func (f Finding) closed() Finding {
+	f.Open, f.Features = false, nil
+	return f
 }
 
 // sound tells whether a file is what it says, so that nothing in it needs an explanation.
@@ -95,7 +104,6 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	}
 	f.Features = []string{primary}
 	switch expected := was.format; {
-	case expected == Encrypted:
 	case expected == Unknown:
 		if primary == Encoded { // letters where no text was
 			f.Features = append(f.Features, FormatLost)
@@ -111,12 +119,12 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 		f.Features = append(f.Features, Compressible)
 	case primary == Encoded && c.Old.Plain > 0 && (is-old > 0.1 || old-is > 0.1):
 		f.Features = append(f.Features, Compressible)
-	case primary == Noise && (2*d.over >= d.noise.n || random(now.head(), 0) && !random(was.head(), 0) && len(was.head()) >= minWindow):
+	case primary == Encoded && was.format == Text, primary == Noise && (d.spread || 2*d.over >= d.noise.n || random(now.head(), 0) && !random(was.head(), 0) && len(was.head()) >= minWindow):
 		f.Features = append(f.Features, Structured)
 	case primary == Noise && d.evened(was):
 		f.Features = append(f.Features, Structured)
 	}
-	if primary != Encoded && d.interleaved() && now.aligned(was) && !random(was.head(), 0) && !was.format.holdsFiles() {
+	if primary != Encoded && d.interleaved(was, now) && !random(was.head(), 0) && !was.format.holdsFiles() {
 		f.Features = append(f.Features, Interleaved)
 	}
 	if primary != Noise && primary != Encoded && c.Old.Size == c.New.Size {
@@ -139,7 +147,7 @@ func (f Format) holdsFiles() bool { return f == "disk" || f == Encrypted }
 // unit is the shortest piece of a longer file that is taken for noise by itself.
 const unit = 256
 
-// cipherBlock is the length of a block of most ciphers, the grain at which old and new are compared.
+// cipherBlock is the length of a block of most ciphers.
 const cipherBlock = 16
 
 // contrast is what differs between two versions at the same places.
@@ -148,12 +156,13 @@ type contrast struct {
 	same      int // of these, equal to the old ones
 	fresh     int // different, where the old version has something
 	noise     histogram
-	mixed     histogram // what is new between what was kept, in grains of a cipher's block
+	mixed     histogram // what is new between what was kept
 	mixedLost histogram // what stood there
 	over      int       // bytes of noise where something stood that was neither noise nor one value
 	constant  int       // bytes of one value, or of a short pattern, where something else stood
 	runs      []run
 	textNoise bool // noise where text stood
+	spread    bool // noise between something else, and it was not so
 }
 
 // run is a stretch of units that differ, in units.
@@ -173,13 +182,14 @@ func contrastOf(was, now *view) *contrast {
 			d.unit((p.off+int64(at))/unit, o, b)
 		}
 	}
-	if d.mixed.uniform() && d.mixed.n >= 64 {
+	if d.mixed.uniform() {
 		for i, c := range d.mixed.counts {
 			d.noise.counts[i] += c
 		}
 		d.noise.n += d.mixed.n
 		if !d.mixedLost.uniform() {
 			d.over += d.mixed.n
+			d.textNoise = true
 		}
 	}
 	return d
@@ -206,38 +216,60 @@ func (d *contrast) unit(number int64, old, now []byte) {
 	} else {
 		d.runs = append(d.runs, run{number, 1})
 	}
-	if len(old) == len(now) && len(now) == unit {
-		kept := 0
-		for i := 0; i < unit; i += cipherBlock {
-			if bytes.Equal(old[i:i+cipherBlock], now[i:i+cipherBlock]) {
-				kept += cipherBlock
-			}
+	if patterned(now) {
+		if d.fresh += min(len(old), len(now)); len(old) > 0 && !patterned(old) {
+			d.constant += len(now)
 		}
-		if kept > 0 {
+		return
+	}
+	if len(old) == len(now) {
+		if kept := d.mix(old, now); kept > 0 {
 			d.same += kept
-			d.fresh += unit - kept
-			for i := 0; i < unit; i += cipherBlock {
-				if !bytes.Equal(old[i:i+cipherBlock], now[i:i+cipherBlock]) {
-					d.mixed.add(now[i : i+cipherBlock])
-					d.mixedLost.add(old[i : i+cipherBlock])
-				}
-			}
+			d.fresh += len(now) - kept
 			return
 		}
 	}
 	d.fresh += min(len(old), len(now))
-	switch {
-	case patterned(now):
-		if len(old) > 0 && !patterned(old) {
-			d.constant += len(now)
-		}
-	case random(now, 0):
+	if random(now, 0) {
 		d.noise.add(now)
 		if len(old) >= minWindow && !random(old, 0) && !patterned(old) {
 			d.over += len(now)
 			d.textNoise = d.textNoise || isText(old)
 		}
 	}
+}
+
+// minKept is how many bytes in a row must be the same to count as kept: noise has four by chance once in four billion places.
+const minKept = 4
+
+// mix gathers what is new between what was kept in a unit, and returns how many bytes were.
+func (d *contrast) mix(old, now []byte) (kept int) {
+	same := func(i int) int {
+		n := 0
+		for i+n < len(now) && old[i+n] == now[i+n] {
+			n++
+		}
+		return n
+	}
+	from := 0
+	for i := 0; i < len(now); {
+		n := same(i)
+		if n < minKept {
+			i += n + 1
+			continue
+		}
+		d.mixed.add(now[from:min(i, len(now))])
+		d.mixedLost.add(old[from:min(i, len(now))])
+		kept += n
+		i += n
+		from = i
+	}
+	if kept == 0 {
+		return 0
+	}
+	d.mixed.add(now[from:])
+	d.mixedLost.add(old[from:])
+	return kept
 }
 
 // random tells whether the unit at off cannot be told from noise.
@@ -267,9 +299,9 @@ func patterned(b []byte) bool {
 }
 
 // interleaved tells whether parts were kept where they stood and others became something else.
-func (d *contrast) interleaved() bool {
-	all := d.same + d.fresh
-	return d.fresh >= cipherBlock && d.same*100 >= all && d.same >= 2*cipherBlock
+func (d *contrast) interleaved(was, now *view) bool {
+	return d.fresh >= cipherBlock && d.same >= 4*cipherBlock && now.aligned(was) &&
+		(was.version.Size == now.version.Size || d.same*100 >= d.same+d.fresh)
 }
 
 // regular tells whether what differs comes in pieces of one length at one distance, as no editing does.
@@ -316,8 +348,8 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	// A format that is not checked here, and was not there before, is a magic that costs nothing.
 	known := now.format != Unknown && now.format != Text && parsed.health != Broken &&
 		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
-	if encodedShare(now) >= 0.6 {
-		if encodedShare(was) < 0.2 && d.same*20 < d.total && (now.format != was.format || was.format == Text) {
+	if is := encodedShare(now); is >= 0.6 {
+		if had := encodedShare(was); (had < 0.2 || is >= 0.97 && had < 0.95) && !echoes(was.head(), now) && (now.format != was.format || was.format == Text) {
 			return Encoded
 		}
 		return ""
@@ -332,13 +364,13 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 			switch {
 			case now.format != was.format || !now.aligned(was):
 			case now.format.packed() || parsed.health != Sound:
-				if d.interleaved() && (d.regular() || share >= 0.05) || over && share >= 0.5 {
+				if d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
 					return Noise
 				}
-			case over && d.interleaved() && d.regular(): // a database may well hold noise, not at one distance
+			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
 				return Noise
 			}
-		case head, share >= 0.2, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved() && d.regular():
+		case head, share >= 0.2, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && d.regular():
 			return Noise
 		}
 	}
@@ -348,7 +380,8 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	if d.total > 0 && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
 		return Overwritten
 	}
-	if d.same*50 < d.total && lanes(now.head()) && !lanes(was.head()) {
+	if d.same*50 < d.total && spread(now.head()) && (!spread(was.head()) || was.format != Unknown && was.format.packed()) {
+		d.spread = true
 		return Noise
 	}
 	return d.scrambled(was, now)
@@ -395,6 +428,65 @@ func keyed(old, now []byte) bool {
 		}
 	}
 	return false
+}
+
+// echoes tells whether more of a former text is found in what stands there now than chance explains.
+func echoes(old []byte, now *view) bool {
+	const length, places = 12, 64
+	heard := 0
+	for i := range places {
+		at := i * (len(old) - length) / places
+		if at < 0 || patterned(old[at:at+length]) {
+			continue
+		}
+		for _, p := range now.pieces {
+			if bytes.Contains(p.data, old[at:at+length]) {
+				heard++
+				break
+			}
+		}
+	}
+	return heard >= 3
+}
+
+// spread tells whether noise was thinned with something that is none.
+func spread(data []byte) bool {
+	return lanes(data) || sifted(data)
+}
+
+// sifted tells whether noise is left of data without its runs of one value and of printable letters.
+func sifted(data []byte) bool {
+	const longest, run, word = 2 * WindowSize, 6, 14
+	data = data[:min(len(data), 4*longest)]
+	var h histogram
+	left := 0 // bytes since the last run
+	flush := func(end int) {
+		if left > 0 && h.n < longest {
+			h.add(data[end-left : end])
+		}
+		left = 0
+	}
+	for i := 0; i < len(data); {
+		same, letters := 1, 0
+		for i+same < len(data) && data[i+same] == data[i] {
+			same++
+		}
+		for i+letters < len(data) && data[i+letters] >= 0x20 && data[i+letters] < 0x7f {
+			letters++
+		}
+		switch {
+		case letters >= word:
+			flush(i)
+			i += letters
+		case same >= run:
+			flush(i)
+			i += same
+		default:
+			i, left = i+1, left+1
+		}
+	}
+	flush(len(data))
+	return h.n >= unit && h.n*5 >= min(len(data), longest) && h.uniform()
 }
 
 // lanes tells whether noise was spread between something else at a fixed distance: every other byte, every other block.

@@ -169,8 +169,9 @@ func zipBeginsWell(b *budgeted) bool {
 		return false
 	}
 	from := 30 + int64(binary.LittleEndian.Uint16(local[26:])) + int64(binary.LittleEndian.Uint16(local[28:]))
-	got := drain(io.Discard, flate.NewReader(b.from(from, b.view.version.Size)), 1<<20)
-	return !got.bad && got.n > 0
+	sum := crc32.NewIEEE()
+	got := drain(sum, flate.NewReader(b.from(from, b.view.version.Size)), 1<<20)
+	return got.cut && got.n >= WindowSize || got.complete && got.n > 0 && sum.Sum32() == binary.LittleEndian.Uint32(local[14:])
 }
 
 func checkGzip(b *budgeted) parse {

@@ -181,16 +181,16 @@ func (w *step) judgeRemoved() {
 		return
 	}
 	all := len(names) >= minDeleted && w.Files > 0 && w.indiscriminate(names)
-	damaged := w.damagedDirs()
-	for _, name := range names {
-		feature := together
-		if !all {
-			// Half of a directory encrypted, and the rest of it gone.
-			if damaged[path.Dir(name)] < 3 || len(w.result.Damaged) < minDeleted {
-				continue
-			}
-			feature = beside
+	feature := together
+	if !all { // half of the directories' files damaged, and the rest of them gone
+		feature = beside
+		damaged := w.damagedDirs()
+		names = slices.DeleteFunc(names, func(name string) bool { return damaged[path.Dir(name)] < minBeside })
+		if len(names) < minDeleted || len(names)*4 < len(w.result.Damaged) {
+			return
 		}
+	}
+	for _, name := range names {
 		w.result.Damaged = append(w.result.Damaged, File{
 			Finding: content.Finding{Features: []string{gone, feature}}, Kind: Deleted, Path: name, Former: w.removed[name],
 		})

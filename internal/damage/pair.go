@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -81,8 +82,10 @@ type found struct {
 const maxStrangers = 5000
 
 func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque, error) {
-	if well, err := w.endsWell(ctx, c); err != nil || well && content.Expected(c.Path) != "zip" {
-		return content.Opaque{}, err
+	if !w.stats(c.New, nil).mayBeEncoded() {
+		if well, err := w.endsWell(ctx, c); err != nil || well && content.Expected(c.Path) != "zip" {
+			return content.Opaque{}, err
+		}
 	}
 	v, err := w.version(ctx, c.New, nil, c.Path)
 	if err != nil {
@@ -111,8 +114,12 @@ func (w *step) unpack(c snapshot.Change, o content.Opaque) {
 type pair struct {
 	former string
 	old    *snapshot.Node
+	named  bool // by their names they belong together
 	found
 }
+
+// minPairs is how many pairs must have grown alike to be no chance.
+const minPairs = 5
 
 // pairAll finds out of which files that are gone the new ones of noise were made: by name in another directory, else in order of size,
 // since nobody's cipher makes the longer file the shorter one.
@@ -121,34 +128,58 @@ func (w *step) pairAll(ctx context.Context, noise []found) (map[string]bool, err
 	pairs := w.byName(noise, taken)
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
-	var bad []File
-	certain := 0
+	together := consistent(pairs)
 	for _, p := range pairs {
-		f, err := w.examine(ctx, content.Case{Name: p.former}, p.New, p.old, p.Path)
+		if !p.named && !together && !p.lonely() {
+			delete(taken, p.Path)
+			continue
+		}
+		f, err := w.examine(ctx, content.Case{Name: p.former, Renamed: p.named || together}, p.New, p.old, p.Path)
 		if err != nil {
 			if err = w.skip(p.Path, err); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if !f.Noise() || f.Open {
+		if w.found(File{Finding: f, Kind: Renamed, Path: p.former, Now: p.Path, Former: p.old}) || f.Open {
+			delete(w.removed, p.former)
+		} else {
 			delete(taken, p.Path)
-			continue
-		}
-		if f.Encrypted() {
-			certain++
-		}
-		bad = append(bad, File{Finding: f, Kind: Renamed, Path: p.former, Now: p.Path, Former: p.old})
-	}
-	for _, f := range bad {
-		if certain >= 3 && certain*2 >= len(bad) {
-			f.Features = append(f.Features, content.Renamed)
-		}
-		if w.found(f) {
-			delete(w.removed, f.Path)
 		}
 	}
 	return taken, nil
+}
+
+// lonely tells whether a pair is one even if there is no other: all of the new file is noise, and it is as long as the old one, or
+// that in letters.
+func (p pair) lonely() bool {
+	grown := int64(p.New.Size) - int64(p.old.Size)
+	ratio := float64(p.New.Size) / float64(max(1, p.old.Size))
+	return p.Whole && (grown >= 0 && grown <= 1024 || ratio >= 1.333 && ratio < 1.37 || ratio >= 2 && ratio < 2.07)
+}
+
+// consistent tells whether most of so many pairs grew by the same length, or in the same proportion, as the files that one program
+// made of others.
+func consistent(pairs []pair) bool {
+	var grown, ratios []float64
+	for _, p := range pairs {
+		grown = append(grown, float64(p.New.Size)-float64(p.old.Size))
+		ratios = append(ratios, float64(p.New.Size)/float64(p.old.Size))
+	}
+	if len(pairs) < minPairs {
+		return false
+	}
+	near := func(all []float64, by func(middle float64) float64) bool {
+		slices.Sort(all)
+		middle, n := all[len(all)/2], 0
+		for _, v := range all {
+			if math.Abs(v-middle) <= by(middle) {
+				n++
+			}
+		}
+		return 3*n >= 2*len(all)
+	}
+	return near(grown, func(float64) float64 { return 64 }) || near(ratios, func(middle float64) float64 { return 0.08 * middle })
 }
 
 // byName pairs files whose names agree in different directories.
@@ -167,7 +198,7 @@ func (w *step) byName(noise []found, taken map[string]bool) []pair {
 			slices.Sort(names)
 			name := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(a, f.Path), distance(b, f.Path)) })
 			w.claimed[name], taken[f.Path] = true, true
-			pairs = append(pairs, pair{name, w.removed[name], f})
+			pairs = append(pairs, pair{name, w.removed[name], true, f})
 			break
 		}
 	}
@@ -224,7 +255,7 @@ func (w *step) inOrder(olds []string, news []found, taken map[string]bool) []pai
 		}
 		taken[news[k].Path] = true
 		w.claimed[olds[i]] = true
-		pairs = append(pairs, pair{olds[i], old, news[k]})
+		pairs = append(pairs, pair{olds[i], old, false, news[k]})
 		i, k = i-1, k-1
 	}
 	return pairs

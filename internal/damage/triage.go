@@ -81,6 +81,8 @@ func suspicion(was, now stats) level {
 		return ends
 	case now.compressible():
 		switch {
+		case was.compressible() && now.stored*20 >= was.plain*19 && now.stored*10 > was.stored*11: // all of it may be in there as noise
+			return look
 		case rise > 0.08, aligned && surplus > 192+was.stored/512:
 			return look
 		case now.share() < was.share()/3 && (aligned || now.share() < 0.02), !was.compressible() && now.mayBeEncoded():

@@ -1,0 +1,30 @@
+package content
+
+import "bytes"
+
+// EndSize is how much of a file's beginning and of its end EndsWell looks at, in bytes.
+const EndSize = 1 << 10
+
+// EndsWell tells whether a file begins as its name promises, or as a known format does, and ends as that does. It is cheap, and
+// no proof of anything but that nobody replaced the whole content: Examine looks further.
+func EndsWell(name string, head, tail []byte) bool {
+	format := Sniff(head)
+	if format == Unknown || format == Encrypted {
+		return false
+	}
+	if expected := Expected(name); expected != Unknown && expected != format {
+		return false
+	}
+	if end, ok := ends[format]; ok {
+		return end(tail)
+	}
+	return format != Text || isText(tail)
+}
+
+// ends are the ends of the formats that have one.
+var ends = map[Format]func([]byte) bool{
+	"zip": func(b []byte) bool { return bytes.Contains(b, []byte("PK\x05\x06")) }, "pdf": func(b []byte) bool { return bytes.Contains(b, []byte("%%EOF")) },
+	"jpeg": func(b []byte) bool { return bytes.Contains(b, []byte{0xff, 0xd9}) }, "png": func(b []byte) bool { return bytes.Contains(b, []byte("IEND")) },
+	"gif": func(b []byte) bool { return bytes.IndexByte(b, 0x3b) >= 0 }, "xz": func(b []byte) bool { return bytes.HasSuffix(b, []byte("YZ")) },
+	"parquet": func(b []byte) bool { return bytes.HasSuffix(b, []byte("PAR1")) },
+}
