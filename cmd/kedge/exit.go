@@ -12,6 +12,7 @@ const (
 	exitDone          = 0
 	exitFailed        = 1
 	exitIncomplete    = 3  // some source data could not be read, and the rest was stored; or some snapshots were not removed
+	exitNotCompared   = 2  // kedge web diff: not all could be compared, as of diff(1)
 	exitNoRepository  = 10 // there is none at the location
 	exitLocked        = 11
 	exitWrongPassword = 12
@@ -33,6 +34,8 @@ func exitStatus(err error) int {
 		return exitDone
 	case errors.Is(err, errIncomplete), errors.Is(err, errSnapshotsLeft):
 		return exitIncomplete
+	case errors.Is(err, errNotCompared):
+		return exitNotCompared
 	case errors.Is(err, repo.ErrNoRepository):
 		return exitNoRepository
 	case errors.Is(err, repo.ErrLocked):

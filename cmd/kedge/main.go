@@ -103,7 +103,7 @@ only that, and brings it back clean.`,
 		}
 	}
 	add(groupProve, newExerciseCommand(term), newEvidenceCommand(term))
-	add(groupEstate, newDrillCommand(term), newRecoverCommand(term))
+	add(groupEstate, newDrillCommand(term), newRecoverCommand(term), newWebCommand(term))
 	rebuildIndex := newRepairIndexCommand(term, "rebuild-index") // restic's older name
 	rebuildIndex.Hidden = true
 	add(groupRepository, newInitCommand(term), newBackupCommand(term), newSnapshotsCommand(term), newLsCommand(term), newFindCommand(term), newDiffCommand(term), newDumpCommand(term), newMountCommand(term),

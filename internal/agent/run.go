@@ -66,6 +66,7 @@ func (a *Agent) Run(ctx context.Context, opt RunOptions) error {
 		return nil
 	})
 	owned.Go(func() { r.captureOthers(ctx) })
+	owned.Go(func() { r.watchPages(ctx) })
 	owned.Wait()
 	close(r.unrecorded)
 	<-recording

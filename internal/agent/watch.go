@@ -12,7 +12,6 @@ import (
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/detect"
 	"github.com/kedge-project/kedge/internal/detect/ransom"
-	"github.com/kedge-project/kedge/internal/detect/web"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
@@ -69,9 +68,9 @@ func (a *Agent) NewWatch(ctx context.Context, off ...string) (*Watch, error) {
 		if len(service.Watch.Pages) == 0 {
 			continue
 		}
-		pages := web.NewPages(service.Name, service.Watch.Pages, nil)
-		if err := pages.Approve(ctx); err != nil {
-			return nil, fmt.Errorf("prepare watch: approve pages of %s: %w", service.Name, err)
+		pages, err := a.pageDetector(ctx, service)
+		if err != nil {
+			return nil, fmt.Errorf("prepare watch: %w", err)
 		}
 		w.detectors = append(w.detectors, pages)
 	}
@@ -96,7 +95,7 @@ func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared e
 	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, observer: files, takers: []changeTaker{files}}
 	w.detectors = append(w.detectors, files)
 	if root := service.Watch.DocumentRoot; root != "" && estate.Below(root, declared.Paths) {
-		documents := web.NewRoot(service.Name, declared.Name, root, service.Watch.AccessLogs, r)
+		documents := w.agent.newRoot(ctx, service, declared, r)
 		tree.takers = append(tree.takers, documents)
 		w.detectors = append(w.detectors, documents)
 	}

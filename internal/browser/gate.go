@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,8 @@ func openGate(allowed func(string) bool, traffic int64) (*gate, error) {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			address := withPort(r)
 			switch {
+			case ownErrand(address):
+				w.WriteHeader(http.StatusForbidden)
 			case !g.allowed(address):
 				g.refuse(address)
 				w.WriteHeader(http.StatusForbidden)
@@ -83,6 +86,32 @@ func withPort(r *http.Request) string {
 		return host
 	}
 	return net.JoinHostPort((r.URL.Hostname()), "80")
+}
+
+// errands are hosts that Chromium itself talks to, whatever it is told: for updates, sign-in and lists. It must not, and what it asks of
+// them is no page's. A page that loads from one of them is seen to ask, and does not get it.
+var errands = []string{
+	"accounts.google.com", "update.googleapis.com", "clients1.google.com", "clients2.google.com", "clients3.google.com", "clients4.google.com",
+	"clientservices.googleapis.com", "optimizationguide-pa.googleapis.com", "content-autofill.googleapis.com", "safebrowsing.googleapis.com",
+	"safebrowsingohttpgateway.googleapis.com", "edgedl.me.gvt1.com", "redirector.gvt1.com", "android.clients.google.com", "mtalk.google.com",
+}
+
+func ownErrand(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && slices.Contains(errands, host)
+}
+
+// Public tells whether an address, host:port, is not by itself one of this machine or of a private network. A name may lead there
+// all the same.
+func Public(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() && !ip.IsMulticast()
+	}
+	return host != "localhost" && strings.Contains(host, ".") && !strings.HasSuffix(host, ".localhost")
 }
 
 func (g *gate) address() string { return g.listener.Addr().String() }

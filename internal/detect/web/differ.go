@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"path"
@@ -379,17 +380,21 @@ func (d *differ) looksLike(origin string) string {
 		return ""
 	}
 	mine := registered(host)
-	for known := range d.known.origins {
+	twin := ""
+	for _, known := range slices.Sorted(maps.Keys(d.known.origins)) {
 		other := hostOf(known)
 		if other == "" || net.ParseIP(other) != nil || registered(other) == mine {
 			continue
 		}
 		theirs := registered(other)
-		if skeleton(mine) == skeleton(theirs) || len(theirs) >= 10 && path.Ext(mine) == path.Ext(theirs) && oneApart(mine, theirs) {
+		if skeleton(host) == skeleton(other) {
 			return known
 		}
+		if skeleton(mine) == skeleton(theirs) || len(theirs) >= 10 && path.Ext(mine) == path.Ext(theirs) && oneApart(mine, theirs) {
+			twin = known
+		}
 	}
-	return ""
+	return twin
 }
 
 // registered is the part of a host name that somebody registered.

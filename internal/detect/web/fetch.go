@@ -61,7 +61,6 @@ type Certificate struct {
 type visit struct {
 	persona     string
 	origin      string // that answered in the end, scheme://host
-	address     string // IP address and port that it came from
 	page        content.Page
 	headers     http.Header
 	certificate *Certificate

@@ -50,6 +50,7 @@ type Pages struct {
 	approved *Release
 	raised   map[string]string // by URL: what was raised last, until the page is as approved again
 	turn     int
+	rendered int               // pages that a browser looked at
 	pictures map[string][]byte // PNG, by URL
 }
 
@@ -269,6 +270,32 @@ func (p *Pages) Detect(ctx context.Context) ([]event.Signal, error) {
 		}
 	}
 	return signals, nil
+}
+
+// DetectRendered looks at one page with a browser, another each time. Signals are as of Detect.
+func (p *Pages) DetectRendered(ctx context.Context, with Renderer) ([]event.Signal, error) {
+	release := p.Approved()
+	p.mu.Lock()
+	page := p.urls[p.rendered%len(p.urls)]
+	p.rendered++
+	p.mu.Unlock()
+	own := release.Pages[page]
+	if own == nil || own.Rendered == nil {
+		return nil, nil
+	}
+	r, err := with.Render(ctx, page, comer())
+	if err != nil {
+		return nil, err
+	}
+	differences, err := compareRendered(own, release.known(), r)
+	if err != nil {
+		return nil, err
+	}
+	signal := p.signal(page, differences)
+	if !p.isNew("rendered "+page, signal, differences) {
+		return nil, nil
+	}
+	return []event.Signal{*signal}, nil
 }
 
 // merged are the differences that personas saw in one page.

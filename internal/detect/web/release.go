@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -306,16 +305,4 @@ func (k *known) add(c content.Code) {
 			k.linked[o] = true
 		}
 	}
-}
-
-// hosts are those that the release's pages talk to, without the schemes.
-func (k *known) hosts() []string {
-	var all []string
-	for o := range k.origins {
-		if u, err := url.Parse(o); err == nil && u.Hostname() != "" {
-			all = append(all, u.Hostname())
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }

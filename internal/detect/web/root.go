@@ -32,17 +32,24 @@ type Root struct {
 	logs                 []string
 	blobs                Blobs
 
-	mu      sync.Mutex
-	pending []snapshot.Change
-	shells  map[string]*shell // by path
-	known   map[string]bool   // kind and origin of what former pages referred to
+	mu       sync.Mutex
+	pending  []snapshot.Change
+	shells   map[string]*shell // by path
+	known    map[string]bool   // kind and origin of what former pages referred to
+	writers  map[uint32]bool   // user IDs that the web server works as
+	approved []content.Page    // texts of the pages of an approved release
 }
 
+// shell is a program that may be one for an attacker: by how it is written, or, without rules, because the web server wrote it.
 type shell struct {
 	rules     []string
+	served    bool // the web server's user wrote it
 	born      time.Time
 	requested bool // raised with the requests
 }
+
+// fewPrograms at once, written by the web server, are an upload; more are a release that the application installs by itself.
+const fewPrograms = 3
 
 // maxFile is how much of a file below the document root is read, in bytes.
 const maxFile = content.MaxPage
@@ -60,6 +67,36 @@ func NewRoot(service, asset, documentRoot string, logs []string, blobs Blobs) *R
 		service: service, asset: asset, root: path.Clean(documentRoot), logs: logs, blobs: blobs,
 		shells: map[string]*shell{}, known: map[string]bool{},
 	}
+}
+
+// WrittenBy names the user IDs that the web server works as: programs that these write are told when they are requested.
+func (r *Root) WrittenBy(ids map[uint32]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writers = ids
+}
+
+// Approved makes what a release has known: files that were changed to be as approved are no attack.
+func (r *Root) Approved(release *Release) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.approved = nil
+	for _, own := range release.Pages {
+		r.approved = append(r.approved, own.Variants...)
+		for _, ref := range own.Refs {
+			if len(r.known) < maxKnown {
+				r.known[ref.Kind+ref.Origin] = true
+			}
+		}
+	}
+}
+
+// isApproved tells whether a page has the text of one of the release.
+func (r *Root) isApproved(now content.Page) bool {
+	return slices.ContainsFunc(r.approved, func(was content.Page) bool {
+		c := content.ComparePages(was, now, nil)
+		return c.TextKept > 0.9 && c.StructureKept > 0.9 && !c.Claims
+	})
 }
 
 // Name implements detect.Detector.
@@ -89,6 +126,7 @@ func (r *Root) Detect(ctx context.Context) ([]event.Signal, error) {
 	var errs []error
 	fresh := map[string]bool{}
 	pages := map[string]*event.Signal{}
+	programs := r.programs(pending)
 	for _, c := range pending {
 		if c.Kind == snapshot.Removed {
 			delete(r.shells, c.Path)
@@ -99,7 +137,7 @@ func (r *Root) Detect(ctx context.Context) ([]event.Signal, error) {
 		}
 		data, err := r.load(ctx, c.New)
 		if err == nil {
-			if err = r.script(ctx, c, data, fresh); err == nil {
+			if err = r.script(ctx, c, data, fresh, programs <= fewPrograms); err == nil {
 				err = r.page(ctx, c, data, pages)
 			}
 		}
@@ -118,11 +156,28 @@ func (r *Root) Detect(ctx context.Context) ([]event.Signal, error) {
 	return signals, errors.Join(append(errs, err)...)
 }
 
-// script looks whether a file became a web shell. One that already was like that, as some applications are, is known.
-func (r *Root) script(ctx context.Context, c snapshot.Change, data []byte, fresh map[string]bool) error {
+// programs counts the new files that a web server may run and that its user wrote.
+func (r *Root) programs(changes []snapshot.Change) int {
+	n := 0
+	for _, c := range changes {
+		if c.Kind == snapshot.Added && c.New != nil && c.New.Type == snapshot.File && r.writers[c.New.UID] && content.Script(c.Path, nil) {
+			n++
+		}
+	}
+	return n
+}
+
+// script looks whether a file became a web shell. One that already was like that, as some applications are, is known. few tells whether
+// the web server wrote few programs.
+func (r *Root) script(ctx context.Context, c snapshot.Change, data []byte, fresh map[string]bool, few bool) error {
 	rules := content.Shell(c.Path, data)
+	served := r.writers[c.New.UID] && content.Script(c.Path, data)
 	if rules == nil {
-		delete(r.shells, c.Path)
+		if r.shells[c.Path] == nil && c.Kind == snapshot.Added && served && few {
+			r.shells[c.Path] = &shell{served: true, born: c.New.ChangeTime}
+		} else if s := r.shells[c.Path]; s != nil && s.rules != nil {
+			delete(r.shells, c.Path)
+		}
 		return nil
 	}
 	if r.shells[c.Path] != nil {
@@ -134,7 +189,7 @@ func (r *Root) script(ctx context.Context, c snapshot.Change, data []byte, fresh
 			return err
 		}
 	}
-	r.shells[c.Path] = &shell{rules: rules, born: c.New.ChangeTime}
+	r.shells[c.Path] = &shell{rules: rules, served: served, born: c.New.ChangeTime}
 	fresh[c.Path] = true
 	return nil
 }
@@ -163,7 +218,7 @@ func (r *Root) page(ctx context.Context, c snapshot.Change, data []byte, pages m
 	}
 	change := content.ComparePages(old, now, func(ref content.Ref) bool { return r.known[ref.Kind+ref.Origin] })
 	s := pageSignal(change, old, now)
-	if s == nil {
+	if s == nil || s.Kind == "page.defaced" && r.isApproved(now) {
 		return nil
 	}
 	key := fmt.Sprint(s.Kind, change.Origins())
@@ -202,10 +257,13 @@ func (r *Root) judgeShells(ctx context.Context, fresh map[string]bool) ([]event.
 		if s.requested || !fresh[name] && len(asked) == 0 {
 			continue
 		}
-		evidence := map[string]any{"rules": s.rules, "requests": len(asked), "document_root": r.root}
-		strength := min(0.95, 0.8+0.05*float64(len(s.rules)-1))
+		evidence := map[string]any{"rules": s.rules, "written_by_server": s.served, "requests": len(asked), "document_root": r.root}
+		strength := min(0.95, 0.75+0.05*float64(len(s.rules)))
 		if len(asked) > 0 {
 			s.requested, strength = true, 0.99
+			if s.rules == nil {
+				strength = 0.8
+			}
 			evidence["first_request"], evidence["source"] = asked[0].Target, asked[0].Source
 		}
 		signals = append(signals, event.Signal{

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -199,14 +200,17 @@ func (p *Pages) compareFiles(ctx context.Context, d PageDiff, u *url.URL, s Sour
 				continue
 			}
 			place.say("%s is in no snapshot as it was approved", full)
-			place.File, changed = full, true
+			place.File, changed = cmp.Or(place.File, full), true
 		case err != nil:
 			place.say("%s cannot be compared: %v", full, err)
 		case bytes.Equal(clean, data):
 			place.say("%s is as in snapshot %.8s", full, snapshot)
 		default:
 			place.say("%s is not as in snapshot %.8s, the last that has it as approved", full, snapshot)
-			place.File, place.Snapshot, changed = full, snapshot, true
+			if place.File == "" {
+				place.File, place.Snapshot = full, snapshot
+			}
+			changed = true
 		}
 	}
 	if !changed {
@@ -228,18 +232,7 @@ func partsOf(d PageDiff, u *url.URL) []string {
 
 // readPart reads the file that a server sends for a path; never one outside the root.
 func readPart(root *os.Root, part string) (name string, data []byte, err error) {
-	name = strings.TrimPrefix(path.Clean("/"+part), "/")
-	tries := []string{name}
-	if name == "" || strings.HasSuffix(part, "/") {
-		tries = nil
-	}
-	for _, index := range []string{"index.html", "index.htm", "index.php"} {
-		tries = append(tries, path.Join(name, index))
-	}
-	if path.Ext(name) == "" && name != "" {
-		tries = append(tries, name+".html")
-	}
-	for _, try := range tries {
+	for _, try := range FilesFor(part) {
 		if data, err = readFile(root, try); err == nil {
 			return try, data, nil
 		}
