@@ -115,7 +115,7 @@ func TestASnapshotOfWhichSomethingCouldNotBeReadIsNotCalledClean(t *testing.T) {
 	o.write("www/index.html", page("A new title", 99))
 	o.snapshot()
 	o.rot(blob.Handle{ID: o.node(2, "www/index.html").Content[0], Type: blob.Data})
-	o.snapshot() // it still stands there
+	o.snapshot()       // it still stands there
 	for i := range 2 { // the first has nothing to be compared with either
 		o.write("www/index.html", page("Maritime Office", 97+i))
 		o.snapshot()
