@@ -105,6 +105,10 @@ func compareSegments(a, b segment) int {
 	return 0
 }
 
+// maxUnsynced is how many complete segments of the spool may not be on its disk yet: most are in the repository before the disk would be
+// waited for.
+const maxUnsynced = 4
+
 // segmentWriter puts a stream of WAL into segment files. A file has a segment's full size from the start, so that what was
 // not received yet reads as zeros, which PostgreSQL takes for the end of WAL. One goroutine uses it.
 type segmentWriter struct {
@@ -113,7 +117,14 @@ type segmentWriter struct {
 	timeline uint32
 	next     pglogrepl.LSN // where the next bytes go
 	file     *os.File      // of next's segment; nil when none is open
-	dirty    bool          // bytes were written since the last sync
+	dirty    bool          // bytes were written to it since its last sync
+	unsynced []fullSegment // the oldest first
+}
+
+// fullSegment is a complete segment that may be lost in a power cut.
+type fullSegment struct {
+	file *os.File
+	end  pglogrepl.LSN
 }
 
 // write stores data, which begins at position at.
@@ -135,8 +146,12 @@ func (w *segmentWriter) write(at pglogrepl.LSN, data []byte) error {
 		w.dirty = true
 		data, w.next = data[n:], w.next+pglogrepl.LSN(n)
 		if uint64(w.next)%w.size == 0 {
-			if err := w.close(); err != nil {
-				return err
+			w.unsynced = append(w.unsynced, fullSegment{w.file, w.next})
+			w.file, w.dirty = nil, false
+			if len(w.unsynced) > maxUnsynced {
+				if err := w.settle(1, true); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -163,8 +178,35 @@ func (w *segmentWriter) open() error {
 	return nil
 }
 
+// settle closes the n oldest complete segments, synced if the disk is the only place where they are.
+func (w *segmentWriter) settle(n int, sync bool) (err error) {
+	for _, s := range w.unsynced[:n] {
+		if sync {
+			err = errors.Join(err, s.file.Sync())
+		}
+		err = errors.Join(err, s.file.Close())
+	}
+	w.unsynced = slices.Delete(w.unsynced, 0, n)
+	if err != nil {
+		return fmt.Errorf("write WAL: %w", err)
+	}
+	return nil
+}
+
+// stored says that the repository has all before at: no power cut loses that.
+func (w *segmentWriter) stored(at pglogrepl.LSN) error {
+	n := 0
+	for n < len(w.unsynced) && w.unsynced[n].end <= at {
+		n++
+	}
+	return w.settle(n, false)
+}
+
 // sync makes all that was written survive a power cut.
 func (w *segmentWriter) sync() error {
+	if err := w.settle(len(w.unsynced), true); err != nil {
+		return err
+	}
 	if w.file == nil || !w.dirty {
 		return nil
 	}
@@ -175,12 +217,12 @@ func (w *segmentWriter) sync() error {
 	return nil
 }
 
-// close syncs and closes the open segment, if there is one.
+// close syncs and closes all that is open.
 func (w *segmentWriter) close() error {
-	if w.file == nil {
-		return nil
-	}
 	err := w.sync()
+	if w.file == nil {
+		return err
+	}
 	if closing := w.file.Close(); err == nil && closing != nil {
 		err = fmt.Errorf("write WAL: %w", closing)
 	}

@@ -101,3 +101,51 @@ func FuzzReadPositions(f *testing.F) {
 		}
 	})
 }
+
+func TestSegmentsThatAreStoredNeedNotWaitForTheDisk(t *testing.T) {
+	w := &segmentWriter{dir: t.TempDir(), size: mib, timeline: 1}
+	for range maxUnsynced + 2 {
+		if err := w.write(w.next, make([]byte, mib)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.unsynced); n != maxUnsynced || w.unsynced[0].end != 3*mib {
+		t.Fatalf("%d complete segments may be lost in a power cut, from the one that ends at %s on; want %d", n, w.unsynced[0].end, maxUnsynced)
+	}
+	if err := w.stored(4*mib + 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.unsynced); n != maxUnsynced-2 || w.unsynced[0].end != 5*mib {
+		t.Errorf("with two of them stored there are %d, from the one that ends at %s on", n, w.unsynced[0].end)
+	}
+	if err := w.sync(); err != nil || len(w.unsynced) != 0 {
+		t.Errorf("%d are left when all is synced, %v", len(w.unsynced), err)
+	}
+	if err := w.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatAPowerCutMayHaveCostIsReceivedAgain(t *testing.T) {
+	spool := func(timeline uint32, numbers ...uint64) (all []segment) {
+		for _, n := range numbers {
+			all = append(all, segment{timeline, n})
+		}
+		return all
+	}
+	long := spool(1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	for name, test := range map[string]struct {
+		segments []segment
+		slot     segment
+		want     segment
+	}{
+		"as many as may not have been synced":           {long, segment{1, 1}, segment{1, 9 - maxUnsynced}},
+		"not what the slot says was safe":               {long, segment{1, 7}, segment{1, 7}},
+		"no more than there are":                        {spool(1, 8, 9), segment{1, 1}, segment{1, 8}},
+		"none of the timeline before, which was synced": {append(spool(1, 8, 9), spool(2, 9, 10)...), segment{1, 1}, segment{2, 9}},
+	} {
+		if got := mayBeLost(test.segments, test.slot); got != test.want {
+			t.Errorf("%s: from %+v on, want %+v", name, got, test.want)
+		}
+	}
+}

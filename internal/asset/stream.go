@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -156,6 +157,9 @@ func (p *Postgres) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentW
 		}
 		stored := p.progress.storedOf(w.timeline)
 		if now := time.Now(); now.Sub(told) >= statusInterval || stored > toldStored {
+			if err := w.stored(stored); err != nil {
+				return err
+			}
 			if now.Sub(heard) > silence {
 				return fmt.Errorf("the server said nothing for %v", silence)
 			}
@@ -306,7 +310,8 @@ func (p *Postgres) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []str
 }
 
 // startPosition returns where to go on: at the beginning of the newest segment of the spool, or later if the slot says that all of that was
-// received; on the next timeline, once all of the one before is there; in an empty spool where the slot begins.
+// received; on the next timeline, once all of the one before is there; in an empty spool where the slot begins. Of a spool that this process
+// did not fill the last segments may have been lost in a power cut: they are received again, if a slot kept them.
 func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult, slotMade bool) (timeline int32, start pglogrepl.LSN, err error) {
 	segments, held, err := listSegments(p.walDir())
 	if err != nil {
@@ -318,7 +323,11 @@ func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult, slotMade
 	at := segment{uint32(system.Timeline), uint64(p.slotStart) / p.segmentSize}
 	// The server need not have what is before the slot.
 	if n := len(segments); n > 0 && (slotMade || segments[n-1].timeline != at.timeline || segments[n-1].number > at.number) {
+		slot := at
 		at = segments[n-1]
+		if _, reached := p.progress.where(); reached == 0 && !slotMade {
+			at = mayBeLost(segments, slot)
+		}
 	}
 	if compareSegments(at, p.skipTo) < 0 {
 		at = p.skipTo
@@ -336,6 +345,20 @@ func (p *Postgres) startPosition(system pglogrepl.IdentifySystemResult, slotMade
 		}
 	}
 	return int32(at.timeline), at.begin(p.segmentSize), nil
+}
+
+// mayBeLost returns the oldest of the segments on the newest timeline that a power cut may have cost. What is before the slot the
+// repository had, or the disk.
+func mayBeLost(segments []segment, slot segment) segment {
+	newest := segments[len(segments)-1]
+	at := newest
+	for _, s := range slices.Backward(segments) {
+		if s.timeline != newest.timeline || s.number+maxUnsynced < newest.number || compareSegments(s, slot) < 0 {
+			break
+		}
+		at = s
+	}
+	return at
 }
 
 // follow returns where to go on after at, on whose timeline the server is no longer.
