@@ -19,7 +19,7 @@ import (
 // bounded are expressions whose matches have a greatest length: for these a hunt finds what regexp finds, wherever borders are.
 var bounded = []string{
 	"evil", "(?i)evil", "(?i)kiss", "evil|good", "(?:ev|go)il?x", "a.c", "a[bc]d", "[a-f0-9]{8}", `\bevil\b`, "^evil", "evil$", "(?m)^evil$", "(ab){2,3}", "a?b?c", "(?:a|b|)c",
-	`\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", `\x00\x00`, `\A.`, `.\z`, `(?s).\z`, "evil(?:$|ly)", "(?s)evil.{0,9}good", `\s{1,3}evil`, "(?m)$\n^", "[0-9a-f]{8,12}", "[ab]{4,6}c", "(?:ab|ba){2,3}.",
+	`\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", `\x00\x00`, `\A.`, `.\z`, `(?s).\z`, "evil(?:$|ly)", "(?s)evil.{0,9}good", `\s{1,3}evil`, "(?m)$\n^", "[0-9a-f]{8,12}", "[abc]{4,6}", "(?:ab|ba){2,3}.",
 }
 
 var empty = sync.OnceValues(func() (*repo.Repository, error) {
@@ -151,7 +151,7 @@ func TestAHuntFindsTheSameWhereverAFileIsCut(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for i, expr := range bounded {
 		hits := 0
-		for n := range 1000 {
+		for n := range 300 {
 			if checkBorders(t, r, sentence(r, 1+r.IntN(20)), i, n%4 == 0) && n%4 != 0 {
 				hits++
 			}

@@ -194,7 +194,7 @@ func TestWhatLiesOverTheBorderOfTwoBlobsIsFound(t *testing.T) {
 func TestEveryBlobIsReadOnceHoweverManySnapshotsHoldIt(t *testing.T) {
 	h := newHistory(t)
 	tree := files{"big": planted(1, 5<<20, "EVIL", 3<<20), "copy": planted(1, 5<<20, "EVIL", 3<<20)}
-	for i := range 40 {
+	for i := range 20 {
 		tree[fmt.Sprintf("doc%d", i)] = planted(uint64(100+i), 3000, "EVIL", 5)
 		h.snapshot("fs", "/srv", tree)
 	}
@@ -217,7 +217,7 @@ func TestEveryBlobIsReadOnceHoweverManySnapshotsHoldIt(t *testing.T) {
 	if res.Read.Blobs != distinct || res.Read.Again != 0 || h.be.read.Load() > packed {
 		t.Errorf("of %d blobs %d were read, %d again; of %d bytes in data packs %d", distinct, res.Read.Blobs, res.Read.Again, packed, h.be.read.Load())
 	}
-	if len(res.Hits) != 2*42 || res.Hits[0].Path != "/srv/big" || res.Hits[0].Snapshots != 40 || res.Hits[0].Offsets[0] != 3<<20 {
+	if len(res.Hits) != 2*22 || res.Hits[0].Path != "/srv/big" || res.Hits[0].Snapshots != 20 || res.Hits[0].Offsets[0] != 3<<20 {
 		t.Errorf("%d hits, the first %+v", len(res.Hits), res.Hits[0])
 	}
 }

@@ -18,6 +18,7 @@ const (
 	mostDepth  = 4096
 	mostPath   = 64 << 10 // bytes
 	mostPlaces = 1 << 20  // directories on the way to hits
+	mostPaths  = 64 << 20 // bytes of all paths that are told
 )
 
 // found is a file with something in it that is looked for.
@@ -84,6 +85,7 @@ type locator struct {
 	dirs   []directory        // by number
 
 	places int // directories entered on the way to hits
+	paths  int // bytes of paths told
 }
 
 // anything tells whether there can be a hit.
@@ -343,7 +345,8 @@ func (h *host) enter(path string, depth int, trees map[uint32]set) {
 // stop ends the telling.
 func (l *locator) stop() {
 	l.u.result.More = true
-	l.u.problem(fmt.Errorf("more than %d hits, or %d directories on the way to them: the others are not told; look for less at a time, or in fewer snapshots", MostHits, mostPlaces))
+	l.u.problem(fmt.Errorf("more than %d hits, %d directories on the way to them, or %d bytes of paths: the others are not told; look for less at a time, or in fewer snapshots",
+		MostHits, mostPlaces, mostPaths))
 }
 
 // version is a file as some snapshots have it.
@@ -365,7 +368,7 @@ func (h *host) file(path string, versions []version) {
 	}
 	result := &h.l.u.result
 	for _, i := range slices.Sorted(maps.Keys(in)) {
-		if len(result.Hits) == MostHits {
+		if h.l.paths += len(path); len(result.Hits) == MostHits || h.l.paths > mostPaths {
 			h.l.stop()
 			return
 		}

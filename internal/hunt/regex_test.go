@@ -129,3 +129,27 @@ func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
 		}
 	}
 }
+
+func FuzzRegex(f *testing.F) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, expr := range expressions {
+		f.Add(expr, sentence(r, 20), uint8(3), uint8(9))
+	}
+	f.Fuzz(func(t *testing.T, expr string, data []byte, from, to uint8) {
+		if len(expr) > 60 || len(data) > 250 {
+			return
+		}
+		x, err := newRegex(expr)
+		if err != nil {
+			return
+		}
+		plain := regexp.MustCompile(expr)
+		sameAsRegexp(t, x, plain, text{data, true, true})
+		lo, hi := min(int(from), len(data)), min(int(from)+int(to), len(data))
+		for _, at := range x.find(text{data[lo:hi], lo == 0, hi == len(data)}, 20) {
+			if !matchesAt(plain, data, lo+at) {
+				t.Fatalf("%q in bytes %d to %d of %q: a match at %d that the file has not", expr, lo, hi, data, lo+at)
+			}
+		}
+	})
+}
