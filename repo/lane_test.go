@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,12 +15,14 @@ import (
 )
 
 // What is sealed with the repository's key is still compared with its ID: a program that stored a blob under another's
-// must be noticed. Blobs are hashed two at a time, whatever their lengths, and each is judged by its own hash.
+// must be noticed. Blobs are hashed two at a time, whatever their lengths, or many of one length, and each is judged by its own hash.
 func TestABlobUnderAWrongIDIsNoticedAndNoOther(t *testing.T) {
 	noise := make([]byte, 3<<20)
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	var blobs [][]byte
-	for i, n := range []int{1, 700, 1 << 20, 3000, 600_000, 64, 1023, 1024, 2_000_000, 1089, 5, 300_000, 300_000, 1 << 20} {
+	lengths := []int{1, 700, 1 << 20, 3000, 600_000, 64, 1023, 1024, 2_000_000, 1089, 5, 300_000, 300_000, 1 << 20}
+	lengths = append(lengths, slices.Repeat([]int{4096}, 20)...)
+	for i, n := range append(lengths, 77) {
 		plain := noise[i*1000:][:n]
 		if i%3 == 0 {
 			plain = append(bytes.Repeat([]byte("twelve fathoms at low water. "), n/29), plain[:n%29]...)

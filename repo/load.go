@@ -3,6 +3,7 @@ package repo
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/lanehash"
 	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo/internal/index"
 	"github.com/kedge-project/kedge/repo/internal/pack"
@@ -156,7 +158,23 @@ func (r *Repository) loadPack(ctx context.Context, p index.Pack, fn func(blob.Ha
 
 func end(b pack.Blob) int64 { return int64(b.Offset) + int64(b.Length) }
 
-// loadRun loads blobs that stand close together through one reader, two at a time, since two are hashed in the time of one.
+// Blobs of one plain length, such as those of a database's pages, are hashed many at once if they are small: up to equalBlobs of them, of at
+// most maxEqual bytes each.
+const (
+	equalBlobs = 16
+	maxEqual   = 64 << 10
+)
+
+// equal returns how many of the first blobs are worth being hashed at once.
+func equal(blobs []pack.Blob) int {
+	n := 0
+	for n < min(len(blobs), equalBlobs) && blobs[n].Plain() == blobs[0].Plain() && blobs[n].Plain() <= maxEqual {
+		n++
+	}
+	return n
+}
+
+// loadRun loads blobs that stand close together through one reader, two at a time at least, since two are hashed in the time of one.
 func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob, mem [2]*offheap.Buffer, fn func(blob.Handle, []byte, error) error) error {
 	h := backend.Handle{Type: backend.Pack, Name: id.String()}
 	at, last := int64(blobs[0].Offset), int64(0)
@@ -196,9 +214,20 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 
 	lanes := newLanes()
 	for len(blobs) > 0 || lanes.taken() > 0 {
+		many := equal(blobs)
+		if many <= len(lanes) {
+			many = 0
+		}
+		if many > 0 && lanes.taken() == 0 {
+			if err := loadEqual(blobs[:many], mem[0], read, give); err != nil {
+				return err
+			}
+			blobs = blobs[many:]
+			continue
+		}
 		for i := range lanes {
 			l := &lanes[i]
-			for !l.taken && len(blobs) > 0 {
+			for !l.taken && len(blobs) > 0 && many == 0 {
 				b := blobs[0]
 				blobs = blobs[1:]
 				buf := mem[i].Room(int(b.Plain()))
@@ -214,6 +243,31 @@ func (r *Repository) loadRun(ctx context.Context, id blob.ID, blobs []pack.Blob,
 			if err := give(l.Blob, l.plain, l.plain, err); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// loadEqual reads blobs of one length, hashes them at once and gives them.
+func loadEqual(blobs []pack.Blob, mem *offheap.Buffer, read func(pack.Blob, []byte) ([]byte, error), give func(b pack.Blob, buf, plain []byte, err error) error) error {
+	length := int(blobs[0].Plain())
+	room := mem.Room(length * len(blobs))
+	plains, errs := make([][]byte, len(blobs)), make([]error, len(blobs))
+	for i, b := range blobs {
+		// The decoder takes the capacity for its limit.
+		plains[i], errs[i] = read(b, room[i*length:(i+1)*length:(i+1)*length])
+		if errs[i] != nil {
+			plains[i] = nil
+		}
+	}
+	sums := make([][sha256.Size]byte, len(blobs))
+	lanehash.Sums(plains, sums)
+	for i, b := range blobs {
+		if errs[i] == nil && blob.ID(sums[i]) != b.ID {
+			errs[i] = errDamaged
+		}
+		if err := give(b, room[i*length:(i+1)*length], plains[i], errs[i]); err != nil {
+			return err
 		}
 	}
 	return nil
