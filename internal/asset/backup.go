@@ -26,7 +26,7 @@ const minVersion = 13
 
 // relationCut is how many bytes a chunk of a relation's file has: a whole number of pages, so that a page which changed
 // costs this much and no more.
-const relationCut = 48 << 10
+const relationCut = 40 << 10
 
 // baseInfo says what a base backup needs to become a consistent cluster.
 type baseInfo struct {
