@@ -217,9 +217,9 @@ func (w *witness) look(ctx context.Context, t *chromedp.Target) error {
 	if err != nil {
 		return err
 	}
-	byValue := true
+	yes := true
 	document, err := cdp.Call(ctx, t, runtime.Evaluate, runtime.EvaluateParams{
-		Expression: fmt.Sprintf("document.documentElement.outerHTML.slice(0, %d)", MaxDocument+1), ContextID: world.ExecutionContextID, ReturnByValue: &byValue,
+		Expression: fmt.Sprintf("document.documentElement.outerHTML.slice(0, %d)", MaxDocument+1), ContextID: world.ExecutionContextID, ReturnByValue: &yes,
 	})
 	if err == nil && document.ExceptionDetails != nil {
 		err = errors.New(document.ExceptionDetails.Text)
@@ -227,7 +227,7 @@ func (w *witness) look(ctx context.Context, t *chromedp.Target) error {
 	if err != nil {
 		return fmt.Errorf("read the document: %w", err)
 	}
-	picture, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng})
+	picture, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng, OptimizeForSpeed: &yes})
 	if err != nil {
 		return fmt.Errorf("take the picture: %w", err)
 	}

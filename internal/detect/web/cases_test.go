@@ -67,8 +67,10 @@ func (s *scene) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if text, ok := s.files[r.URL.Path]; ok {
-		if strings.HasSuffix(r.URL.Path, ".css") {
-			w.Header().Set("Content-Type", "text/css")
+		for suffix, kind := range map[string]string{".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"} {
+			if strings.HasSuffix(r.URL.Path, suffix) {
+				w.Header().Set("Content-Type", kind)
+			}
 		}
 		io.WriteString(w, text)
 		return

@@ -156,3 +156,73 @@ func TestWhatCouldNotBeReadIsSaidAndTheRestLookedAt(t *testing.T) {
 		t.Errorf("raised %+v, want the other file judged all the same", signals)
 	}
 }
+
+func TestAProgramOfTheWebServersOwnIsToldWhenItIsRequested(t *testing.T) {
+	const server, editor = 33, 1000
+	added := func(s store, name, text string, uid uint32) snapshot.Change {
+		c := s.added(name, text)
+		c.New.UID = uid
+		return c
+	}
+	harmless := `<?php echo strtoupper('hello');` // for all that its text tells
+	for _, c := range []struct {
+		name    string
+		changes func(s store) []snapshot.Change
+		want    bool
+	}{
+		{"one program that the server wrote", func(s store) []snapshot.Change {
+			return []snapshot.Change{added(s, "/srv/www/up/view.php", harmless, server)}
+		}, true},
+		{"one that an editor wrote", func(s store) []snapshot.Change {
+			return []snapshot.Change{added(s, "/srv/www/up/view.php", harmless, editor)}
+		}, false},
+		{"a picture that the server wrote", func(s store) []snapshot.Change {
+			return []snapshot.Change{added(s, "/srv/www/up/view.png", "PNG", server)}
+		}, false},
+		{"an application that updates itself", func(s store) []snapshot.Change {
+			var all []snapshot.Change
+			for _, name := range []string{"up/view", "a", "b", "c", "d"} {
+				all = append(all, added(s, "/srv/www/"+name+".php", harmless, server))
+			}
+			return all
+		}, false},
+	} {
+		s := store{}
+		log := filepath.Join(t.TempDir(), "access.log")
+		r := NewRoot("publications", "files", "/srv/www", []string{log}, s)
+		r.WrittenBy(map[uint32]bool{server: true})
+		r.Changes(c.changes(s))
+		if signals := detectAll(t, r); len(signals) != 0 {
+			t.Errorf("%s: raised before anybody asked for it: %+v", c.name, signals)
+		}
+		lines := line(time.Minute, "203.0.113.66", "/up/view.php?k=id") + "\n" + line(time.Minute, "203.0.113.66", "/up/view.png") + "\n"
+		if err := os.WriteFile(log, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		signals := detectAll(t, r)
+		if told := len(signals) == 1 && signals[0].Technique == "T1505.003" && signals[0].Evidence["written_by_server"] == true && signals[0].Evidence["source"] == "203.0.113.66"; told != c.want {
+			t.Errorf("%s: raised %+v, want a web shell: %v", c.name, signals, c.want)
+		}
+	}
+}
+
+func TestFilesThatWereChangedToBeAsApprovedAreNoAttack(t *testing.T) {
+	s := store{}
+	now := strings.ReplaceAll(strings.Replace(home, "</head>", `<script src="https://new.example/a.js"></script></head>`, 1), "sets standards", "has set the standards")
+	rebuilt := `<html><head><title>A new site</title></head><body><main><h1>All is new</h1><p>Nothing on this page is as it was before the release of today, and all of it was approved.</p></main></body></html>`
+	changes := func() []snapshot.Change {
+		return []snapshot.Change{s.modified("/srv/www/index.html", home, now), s.modified("/srv/www/other.html", home, rebuilt)}
+	}
+	before := NewRoot("website", "files", "/srv/www", nil, s)
+	before.Changes(changes())
+	if signals := detectAll(t, before); len(signals) != 2 {
+		t.Fatalf("without a release raised %+v: nothing would be shown", signals)
+	}
+	server := serve(t, map[string]string{"/": now, "/other.html": rebuilt})
+	r := NewRoot("website", "files", "/srv/www", nil, s)
+	r.Approved(server.watch(t, "/", "/other.html").Approved())
+	r.Changes(changes())
+	if signals := detectAll(t, r); len(signals) != 0 {
+		t.Errorf("a release that was approved raised %+v", signals)
+	}
+}
