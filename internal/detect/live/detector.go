@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/fileevent"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -16,11 +18,17 @@ import (
 const (
 	// minFiles is how many damaged files make a signal: fewer may be one person's doing.
 	minFiles = 3
-	// minOwn is the same for files that are encrypted openly, as gpg's are.
-	minOwn = 20
-	// minEmptied is how many files must have been emptied by one program, none of which is written again.
+	// minOwn is the same for files that a tool encrypted that says so in their first bytes, as gpg and age do: people do that to
+	// whole directories.
+	minOwn = 200
+	// minEmptied is how many files must have been emptied by one program, and minSorts of how many extensions; none of them written again.
 	minEmptied = 10
-	// minPacked is how many files must be gone beside an archive with a password.
+	minSorts   = 3
+	// minAlike is how many files must have come as noise for others that went and were about as long, if nothing else joins them.
+	minAlike = 5
+	// grown is how much longer an encrypted file is at most, in bytes.
+	grown = 1024
+	// minPacked is how many files must be gone beside archives with passwords.
 	minPacked = 10
 	// minDirectories is in how many directories a note must appear.
 	minDirectories = 3
@@ -48,12 +56,13 @@ type detector struct {
 	tree    Tree
 	actors  *actors
 	found   map[string]finding // damaged, raised or not, by path
-	suspect map[string]doing   // noise at a new name, which may be anything
+	suspect map[string]arrival // noise at a new name, which may be anything
 	locked  map[string]doing   // archives with passwords
 	gone    map[string]loss    // files that the last snapshot knows
 	origin  map[string]string  // where a file stood before it was renamed
 	waiting map[string]string  // files that look like successors of others that are still there, by those
 	notes   map[string]dirs    // by the note's name
+	news    bool               // something was kept since the last raise
 	alarmed time.Time          // when something was raised last
 	buf     [content.WindowSize]byte
 }
@@ -73,13 +82,21 @@ type finding struct {
 	doing
 	kind   string
 	former string // name before
-	own    bool   // encrypted openly
+	own    bool   // encrypted by a tool that says so in its first bytes
 	raised bool
 }
 
+// arrival is a file that came.
+type arrival struct {
+	doing
+	size int64
+}
+
+// loss is a file that went.
 type loss struct {
 	doing
-	worth bool // it was something else than noise
+	size  int64 // 0 if not known
+	worth bool  // it was something else than noise
 }
 
 type note struct {
@@ -91,7 +108,7 @@ type note struct {
 
 func newDetector(tree Tree, a *actors) *detector {
 	return &detector{
-		tree: tree, actors: a, found: map[string]finding{}, suspect: map[string]doing{}, locked: map[string]doing{}, gone: map[string]loss{},
+		tree: tree, actors: a, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, gone: map[string]loss{},
 		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{},
 	}
 }
@@ -176,13 +193,13 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		d.keepNote(name, g.sample.Note, by)
 	}
 	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
-	kind, former := "file.encrypted", name
+	kind, former := damage.Encrypted, name
 	if old == nil {
 		kind, former, old, err = d.successor(ctx, name)
 		if err != nil {
 			return err
 		}
-		c.Name, c.Renamed = former, kind == "file.renamed"
+		c.Name, c.Renamed = former, kind == damage.Renamed
 	}
 	if size == 0 {
 		d.emptied(name, old, by)
@@ -197,19 +214,29 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	if err != nil {
 		return err
 	}
-	d.keep(name, finding{Finding: found, doing: by, kind: kind, former: former}, old)
+	if old == nil && archive(g.sample.Format) && !found.Locked {
+		o, err := content.LookInto(c.New)
+		if err != nil {
+			return err
+		}
+		found.Locked = o.Any()
+	}
+	d.keep(name, finding{Finding: found, doing: by, kind: kind, former: former, own: g.open}, old, size)
 	return nil
 }
+
+// archive tells of formats that can ask for a password.
+func archive(f content.Format) bool { return f == "zip" || f == "7z" || f == "rar" }
 
 // successor tells what a new file comes from: what it was renamed from, or whose name it has with something appended.
 func (d *detector) successor(ctx context.Context, name string) (kind, former string, old *snapshot.Node, err error) {
 	if from, has := d.origin[name]; has {
 		old, err = d.tree.Former.Lookup(ctx, from)
-		return "file.renamed", from, old, err
+		return damage.Renamed, from, old, err
 	}
 	before, ok := content.Successor(name)
 	if !ok {
-		return "file.encrypted", name, nil, nil
+		return damage.Encrypted, name, nil, nil
 	}
 	if old, err = d.tree.Former.Lookup(ctx, before); err != nil {
 		return "", "", nil, err
@@ -218,17 +245,17 @@ func (d *detector) successor(ctx context.Context, name string) (kind, former str
 		if old != nil && len(d.waiting) < maxRemembered {
 			d.waiting[before] = name
 		}
-		return "file.encrypted", name, nil, nil
+		return damage.Encrypted, name, nil, nil
 	}
 	if old == nil {
 		if content.NamedEncrypted(name) || content.Expected(name) != content.Unknown {
-			return "file.encrypted", name, nil, nil
+			return damage.Encrypted, name, nil, nil
 		}
 		if _, gone := d.gone[before]; !gone {
-			return "file.encrypted", name, nil, nil
+			return damage.Encrypted, name, nil, nil
 		}
 	}
-	return "file.renamed", before, old, nil
+	return damage.Renamed, before, old, nil
 }
 
 func exists(name string) bool {
@@ -237,25 +264,24 @@ func exists(name string) bool {
 }
 
 // keep puts a file where it belongs after it was looked at.
-func (d *detector) keep(name string, f finding, old *snapshot.Node) {
+func (d *detector) keep(name string, f finding, old *snapshot.Node, size int64) {
 	if f.Overwritten() {
-		f.kind = "file.destroyed"
+		f.kind = damage.Wiped
 	}
-	f.own = f.Open
 	before, had := d.found[name]
 	switch {
-	case f.Encrypted() || f.Open && f.Noise() && len(f.Features) >= 2:
+	case f.Noise() && len(f.Features) >= 2 && (old != nil || !f.Open): // a name alone opens nothing
 		if had && before.raised {
 			f.raised = true
 		}
 		if had || len(d.found) < maxRemembered {
-			d.found[name] = f
+			d.found[name], d.news = f, true
 		}
 		return
 	case f.Locked && old == nil && len(d.locked) < maxRemembered:
 		d.locked[name] = f.doing
-	case f.Noise() && !f.Open && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:
-		d.suspect[name] = f.doing
+	case f.Noise() && !f.own && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:
+		d.suspect[name], d.news = arrival{f.doing, size}, true
 		return
 	}
 	d.forgive(name)
@@ -271,19 +297,23 @@ func (d *detector) forgive(name string) {
 
 // emptied notes a file that has lost all it held. Written again it is judged by what it holds.
 func (d *detector) emptied(name string, old *snapshot.Node, by doing) {
-	if old == nil || old.Size == 0 {
+	if old == nil || old.Size == 0 || strings.Contains(emptiedDaily, " "+strings.ToLower(path.Ext(name))+" ") {
 		return
 	}
 	if _, has := d.found[name]; !has && len(d.found) < maxRemembered {
-		d.found[name] = finding{Finding: content.Finding{Features: []string{emptied}}, doing: by, kind: "file.destroyed", former: name}
+		d.news = true
+		d.found[name] = finding{Finding: content.Finding{Features: []string{emptied}}, doing: by, kind: damage.Wiped, former: name}
 	}
 }
+
+// emptiedDaily are the extensions of files that programs empty and fill again; of files without one they do too.
+const emptiedDaily = "  .log .out .err .tmp .temp .lock .lck .pid .cache .old .bak .swp "
 
 // The features that are not content's: they come from what happens around a file.
 const (
 	emptied       = "emptied"
 	originalsGone = "originals gone" // files went while noise came under names that say nothing
-	packed        = "packed"         // it went while an archive with a password came
+	lockedArchive = "an archive asks for a password"
 )
 
 // lost notes that a file is gone, and looks at what may have come in its place.
@@ -302,7 +332,12 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 		return err
 	}
 	if len(d.gone) < maxRemembered && (old != nil || d.tree.Former == nil) {
-		d.gone[former] = loss{doing: by, worth: d.worth(former, old)}
+		l := loss{doing: by, worth: d.worth(former, old)}
+		if old != nil {
+			l.size = int64(old.Size)
+		}
+		d.gone[former] = l
+		d.news = d.news || len(d.suspect)+len(d.locked) > 0
 	}
 	if next, has := d.waiting[former]; has {
 		delete(d.waiting, former)
@@ -361,11 +396,14 @@ func (d *detector) forget(now time.Time) {
 			delete(d.found, name)
 		}
 	}
-	for _, list := range []map[string]doing{d.suspect, d.locked} {
-		for name, b := range list {
-			if old(b) {
-				delete(list, name)
-			}
+	for name, a := range d.suspect {
+		if old(a.doing) {
+			delete(d.suspect, name)
+		}
+	}
+	for name, b := range d.locked {
+		if old(b) {
+			delete(d.locked, name)
 		}
 	}
 	for name, l := range d.gone {

@@ -42,7 +42,7 @@ func openFile(path string) (*os.File, int64, error) {
 type glance struct {
 	size   int64
 	sample content.Sample
-	locked bool
+	open   bool // encrypted by a tool that says so
 }
 
 // glanceAt reads three windows at most. Whether it reads as a ransom note is asked of new files only.
@@ -63,6 +63,7 @@ func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
 		piece := buf[:n]
 		if i == 0 {
 			g.sample.Format = content.Sniff(piece)
+			g.open = g.sample.Format == content.Encrypted || pgp(piece)
 			if fresh && g.sample.Format == content.Text && size <= maxNote {
 				g.sample.Note = content.Note(piece)
 			}
@@ -73,6 +74,24 @@ func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
 	}
 	g.sample.Size = size
 	return g, nil
+}
+
+// pgp tells whether a file begins as an OpenPGP message does: with a packet that holds a session key (RFC 9580, sections 4.2, 5.1 and 5.3).
+func pgp(head []byte) bool {
+	if len(head) < 16 {
+		return false
+	}
+	version := head[2]
+	if head[0] == 0x85 || head[0] == 0x8d { // its length has two bytes
+		version = head[3]
+	}
+	switch head[0] {
+	case 0x84, 0x85, 0xc1:
+		return version == 3 || version == 6
+	case 0x8c, 0x8d, 0xc3:
+		return version >= 4 && version <= 6
+	}
+	return false
 }
 
 // maxNote is how long a ransom note is at most, in bytes; its first window is read.

@@ -184,6 +184,9 @@ func (w *Watch) take(ctx context.Context, e fileevent.Event) {
 		if deep {
 			w.budget.spend(time.Since(began))
 		}
+		if now := time.Now().UTC(); d.news && now.Sub(d.alarmed) > remember { // the first alarm does not wait for the rest of the batch
+			w.raiseOf(ctx, d, now)
+		}
 	}
 }
 
@@ -232,10 +235,14 @@ func (w *Watch) raise(ctx context.Context, ticked bool) {
 		if !ticked && now.Sub(d.alarmed) < time.Second {
 			continue
 		}
-		for _, a := range d.raise(now) {
-			w.sum.Signals++
-			w.opt.Raise(ctx, a)
-		}
+		w.raiseOf(ctx, d, now)
+	}
+}
+
+func (w *Watch) raiseOf(ctx context.Context, d *detector, now time.Time) {
+	for _, a := range d.raise(now) {
+		w.sum.Signals++
+		w.opt.Raise(ctx, a)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/process"
 )
@@ -28,17 +29,22 @@ const (
 )
 
 // kinds are the signals about files, in the order in which they are raised.
-var kinds = [...]string{"file.encrypted", "file.renamed", "file.destroyed"}
+var kinds = [...]string{damage.Encrypted, damage.Renamed, damage.Archived, damage.Wiped}
 
 // raise makes signals of what was found and not raised yet, if it is enough; at most one of each kind.
 func (d *detector) raise(now time.Time) []Alarm {
+	d.news = false
 	d.promote(now)
 	plain, own := 0, 0
-	emptiedBy := map[int]int{}
-	for _, f := range d.found {
+	emptiedBy, sorts := map[int]int{}, map[int]map[string]bool{}
+	for name, f := range d.found {
 		switch {
 		case f.emptied():
 			emptiedBy[f.group]++
+			if sorts[f.group] == nil {
+				sorts[f.group] = map[string]bool{}
+			}
+			sorts[f.group][path.Ext(name)] = true
 		case f.own:
 			own++
 		default:
@@ -49,7 +55,7 @@ func (d *detector) raise(now time.Time) []Alarm {
 	enough := func(f finding) bool {
 		switch {
 		case f.emptied():
-			return emptiedBy[f.group] >= minEmptied || plain >= minFiles
+			return emptiedBy[f.group] >= minEmptied && len(sorts[f.group]) >= minSorts || plain >= minFiles
 		case f.own:
 			return own >= minOwn
 		}
@@ -78,49 +84,94 @@ func (d *detector) raise(now time.Time) []Alarm {
 
 func (f finding) emptied() bool { return len(f.Features) == 1 && f.Features[0] == emptied }
 
-// promote takes what speaks against files together: noise that comes under names that say nothing while files of worth go, and
-// archives with passwords whose contents go.
+// promote takes what speaks against files together: noise that comes while other files go, each for one, and archives with passwords
+// whose contents go.
 func (d *detector) promote(now time.Time) {
 	if len(d.suspect) >= minFiles {
-		came, went := map[int][]string{}, map[int]int{}
-		for name, b := range d.suspect {
-			if now.Sub(b.at) < together {
-				came[b.group] = append(came[b.group], name)
-			}
-		}
-		for _, l := range d.gone {
-			if l.worth && now.Sub(l.at) < together {
-				went[l.group]++
-			}
-		}
-		for group, names := range came {
-			if len(names) < minFiles || went[group] < minFiles || 2*went[group] < len(names) {
-				continue
-			}
-			for _, name := range names {
-				d.found[name] = finding{
-					Finding: content.Finding{Features: []string{content.Noise, originalsGone}}, doing: d.suspect[name], kind: "file.renamed", former: name,
-				}
-				delete(d.suspect, name)
-			}
-		}
+		d.pair(now)
 	}
+	into := map[string]string{} // of files that went, the archive that came beside them
 	for archive, b := range d.locked {
-		var names []string
 		for name, l := range d.gone {
 			if l.worth && below(name, []string{path.Dir(archive)}) && l.at.Sub(b.at).Abs() < together {
-				names = append(names, name)
-			}
-		}
-		if len(names) < minPacked {
-			continue
-		}
-		for _, name := range names {
-			if _, has := d.found[name]; !has {
-				d.found[name] = finding{Finding: content.Finding{Features: []string{packed, "archive with a password: " + path.Base(archive)}}, doing: b, kind: "file.encrypted", former: name}
+				into[name] = archive
 			}
 		}
 	}
+	if len(into) < minPacked {
+		return
+	}
+	for name, archive := range into {
+		if _, has := d.found[name]; !has {
+			d.found[name] = finding{Finding: content.Finding{Features: []string{originalsGone, lockedArchive}}, doing: d.locked[archive], kind: damage.Archived, former: name}
+		}
+	}
+}
+
+// pair looks for the file that each suspect came for: one of the same program's that bore its name but for what was appended, or that was
+// about as long.
+func (d *detector) pair(now time.Time) {
+	gone := map[int]map[string]loss{} // by group of processes
+	for name, l := range d.gone {
+		if l.worth && now.Sub(l.at) < together {
+			if gone[l.group] == nil {
+				gone[l.group] = map[string]loss{}
+			}
+			gone[l.group][name] = l
+		}
+	}
+	type couple struct{ former, name string }
+	named, alike, alone := map[int][]couple{}, map[int][]couple{}, map[int]int{}
+	for _, name := range slices.Sorted(maps.Keys(d.suspect)) {
+		a := d.suspect[name]
+		if now.Sub(a.at) >= together || len(gone[a.group]) == 0 {
+			continue
+		}
+		former, byName := partner(name, a, gone[a.group])
+		switch {
+		case former == "":
+			alone[a.group]++
+			continue
+		case byName:
+			named[a.group] = append(named[a.group], couple{former, name})
+		default:
+			alike[a.group] = append(alike[a.group], couple{former, name})
+		}
+		delete(gone[a.group], former)
+	}
+	promote := func(couples []couple) {
+		for _, c := range couples {
+			d.found[c.name] = finding{
+				Finding: content.Finding{Features: []string{content.Noise, originalsGone}}, doing: d.suspect[c.name].doing, kind: damage.Renamed, former: c.former,
+			}
+			delete(d.suspect, c.name)
+		}
+	}
+	for _, couples := range named {
+		if len(couples) >= minFiles {
+			promote(couples)
+		}
+	}
+	for group, couples := range alike {
+		if len(couples) >= minAlike && len(couples) > 4*alone[group] {
+			promote(couples)
+		}
+	}
+}
+
+// partner returns the file that the new one came for, and whether its name tells; empty if there is none.
+func partner(name string, a arrival, gone map[string]loss) (former string, byName bool) {
+	base := path.Base(name)
+	for _, other := range slices.Sorted(maps.Keys(gone)) {
+		l := gone[other]
+		if strings.HasPrefix(base, path.Base(other)+".") {
+			return other, true
+		}
+		if more := a.size - l.size; former == "" && l.size >= grown && more >= 0 && more <= grown && a.at.Sub(l.at).Abs() < 10*time.Second {
+			former = other
+		}
+	}
+	return former, false
 }
 
 func (d *detector) filesAlarm(kind string, names []string, now time.Time) Alarm {
@@ -148,11 +199,11 @@ func (d *detector) filesAlarm(kind string, names []string, now time.Time) Alarm 
 	evidence := map[string]any{
 		"files": len(names), "mean_entropy": round(entropy / n), "mean_chi_square": round(chi2 / n), "features": features, "examples": examples,
 	}
-	if kind == "file.renamed" {
+	if kind == damage.Renamed {
 		evidence["appended"] = suffixes
 	}
 	technique := dataEncryptedForImpact
-	if kind == "file.destroyed" {
+	if kind == damage.Wiped {
 		technique = dataDestruction
 	}
 	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
