@@ -370,7 +370,7 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
 				return Noise
 			}
-		case head, share >= 0.2, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && d.regular():
+		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && d.regular():
 			return Noise
 		}
 	}
@@ -380,7 +380,7 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	if d.total > 0 && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
 		return Overwritten
 	}
-	if d.same*50 < d.total && spread(now.head()) && (!spread(was.head()) || was.format != Unknown && was.format.packed()) {
+	if d.same*10 < d.total && spread(now.head()) && (!spread(was.head()) || was.format != Unknown && was.format.packed()) {
 		d.spread = true
 		return Noise
 	}

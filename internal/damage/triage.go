@@ -52,8 +52,9 @@ const dense = 0.9
 
 func (s stats) compressible() bool { return s.share() < dense }
 
-// mayBeEncoded: base64 takes three quarters of its length, hexadecimal half, base32 five eighths, ascii85 four fifths.
-func (s stats) mayBeEncoded() bool { return s.share() > 0.48 && s.share() < 0.86 }
+// mayBeEncoded: base64 takes three quarters of its length, hexadecimal half, base32 five eighths, ascii85 four fifths. Noise may
+// be thinned by half and more.
+func (s stats) mayBeEncoded() bool { return s.share() > 0.4 && s.share() < 0.86 }
 
 // level is how closely a changed file is looked at.
 type level int
@@ -81,11 +82,13 @@ func suspicion(was, now stats) level {
 		return ends
 	case now.compressible():
 		switch {
-		case was.compressible() && now.stored*20 >= was.plain*19 && now.stored*10 > was.stored*11: // all of it may be in there as noise
+		case now.stored*20 >= was.plain*19 && (now.stored*10 > was.stored*11 || !was.compressible()): // all of it may be in there as noise
+			return look
+		case grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
 			return look
 		case rise > 0.08, aligned && surplus > 192+was.stored/512:
 			return look
-		case now.share() < was.share()/3 && (aligned || now.share() < 0.02), !was.compressible() && now.mayBeEncoded():
+		case now.share() < was.share()/3 && (aligned || now.share() < 0.02):
 			return look
 		}
 		return none
