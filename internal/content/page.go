@@ -307,7 +307,7 @@ func clip(s string) string { return s[:min(len(s), 300)] }
 
 // boastStems are what a text has at least one of that boasts: they are looked for first, since an expression takes a hundred times
 // as long.
-const boastStems = "hacked|defaced|owned|pwned|h4cked|hax0red|hack3d|your site|your website|your server|your security|greetz"
+const boastStems = "hacked|defaced|wned|h4cked|hax0red|hack3d|your site|your website|your server|your security|greetz"
 
 // boast tells whether a text says that its author broke in.
 func boast(text string) bool {
