@@ -41,6 +41,9 @@ type lost struct {
 	Files   int    `json:"files"`
 }
 
+// noPause is the setting of an attacker that does not wait between two files.
+const noPause = "no pause"
+
 // raisedRow tells what a workload raised while it went on.
 type raisedRow struct {
 	Name    string         `json:"name"`

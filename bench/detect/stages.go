@@ -102,6 +102,9 @@ func (b *bench) measureSeed(ctx context.Context, set set, r *setResults, seed ui
 			return err
 		}
 	}
+	if !b.measures("observers") && !(b.measures("watch") && first) {
+		return nil
+	}
 	// Live, on a smaller tree: many snapshots are taken, and files are few when the first signal comes.
 	return b.onBase(ctx, set, seed+1000, b.opt.files/3, func(base *base) error {
 		if b.measures("observers") {
@@ -248,7 +251,7 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 				return fmt.Errorf("%s, watched: %w", f.name, err)
 			}
 			b.results.How = how
-			row.Lost = append(row.Lost, lost{pace.String(), n})
+			row.Lost = append(row.Lost, lost{paceName(pace), n})
 		}
 		keepWorst(&r.Watched, row)
 		b.say("%-55s watched: noticed after %v", f.name, row.Lost)
@@ -266,6 +269,13 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 		b.say("%-62s watched: %d signals %v", w.name, len(kinds), kinds[:min(5, len(kinds))])
 	}
 	return nil
+}
+
+func paceName(pace time.Duration) string {
+	if pace == 0 {
+		return noPause
+	}
+	return pace.String()
 }
 
 func (b *bench) measureCosts(ctx context.Context) error {
