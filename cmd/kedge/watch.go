@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/agent"
 	"github.com/kedge-project/kedge/internal/detect/live"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -26,27 +28,158 @@ const renewal = 5 * time.Minute
 
 func newWatchCommand(term *terminal) *cobra.Command {
 	var flags repositoryFlags
+	var estateFile string
+	var interval time.Duration
 	cmd := &cobra.Command{
-		Use:   "watch {[-r REPOSITORY] DIR...}",
+		Use:   "watch {--estate FILE | [-r REPOSITORY] DIR...}",
 		Short: "Notice an attack on files while it happens",
-		Long: `Watch directories until SIGTERM or SIGINT, and print a line for each signal: files being encrypted, renamed or destroyed, and ransom
-notes. With -r, files are compared with what the newest snapshot of the repository knows of them, which finds more; the repository is
-only read. As root, whole file systems are watched by fanotify and the signals name the process; else directories by inotify, which tells none.
+		Long: `Watch until SIGTERM or SIGINT, and print a line for each signal: files being encrypted, renamed, packed away or wiped, and ransom
+notes. As root, whole file systems are watched by fanotify and signals name the process; else directories by inotify, which tells
+none. Nothing is captured: kedge agent does that, in a process of its own.
+
+With directories: these. With -r, files are compared with what the repository's newest snapshot knows of them, which finds
+more; the repository is only read.
+
+With --estate: all file assets of the services, each compared with its newest snapshot, and the pages each --interval. Signals
+go on the record, where kedge recover finds them. In the directories that watch: canaries names, files are kept that nobody
+has reason to touch: whoever changes, renames or deletes one is told at once. Where watch: freeze is true, the process that
+damages a service's files is stopped where it stands, with its group, never ended; kedge watch thaw lets it go on. It may be
+the service's own, which then answers no more.
 
 The first line says when the watch stands. With --json each line is an object: its message_type is "watching", "signal" (with the
-signal's fields beside it), "note", "trouble" or "summary", which is the last.`,
+signal's fields beside it), "frozen", "canary", "note", "trouble", "mended", or "summary", which is the last.`,
 		Example: `  kedge watch /srv/files
   kedge watch -r /srv/repository /srv/files /srv/www
-  kedge watch --json /srv/files | while read -r line; do notify "$line"; done`,
+  kedge watch --json /srv/files | jq -r 'select(.message_type == "signal").touched[]'
+  kedge watch --estate /etc/kedge/kedge.yaml`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("nothing to watch: name directories")
+			switch {
+			case len(args) > 0 && cmd.Flags().Changed("estate"):
+				return errors.New("an estate says itself what is watched: leave out either --estate or the directories")
+			case len(args) > 0:
+				return runWatch(cmd.Context(), term, &flags, args)
+			case estateFile == "":
+				return errors.New("nothing to watch: name directories, or an estate with --estate or KEDGE_ESTATE")
+			case interval <= 0:
+				return errors.New("--interval must be longer than 0")
 			}
-			return runWatch(cmd.Context(), term, &flags, args)
+			return runWatchEstate(cmd.Context(), term, estateFile, interval)
 		},
 	}
 	flags.add(cmd)
+	addEstateFlag(cmd, &estateFile)
+	cmd.Flags().DurationVar(&interval, "interval", time.Minute, "with --estate: time between two looks at pages, and for newer snapshots")
+	cmd.AddCommand(newThawCommand(term), newCanariesCommand(term))
 	return cmd
+}
+
+func newThawCommand(term *terminal) *cobra.Command {
+	var estateFile string
+	cmd := &cobra.Command{
+		Use:     "thaw --estate FILE [PID]...",
+		Short:   "Let processes go on that kedge watch has frozen: all, or those named",
+		Example: "  kedge watch thaw --estate /etc/kedge/kedge.yaml\n  kedge watch thaw --estate /etc/kedge/kedge.yaml 4711",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var pids []int
+			for _, arg := range args {
+				pid, err := strconv.Atoi(arg)
+				if err != nil || pid <= 0 {
+					return fmt.Errorf("%q is no number of a process", arg)
+				}
+				pids = append(pids, pid)
+			}
+			return withAgent(cmd.Context(), estateFile, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
+				thawed, err := a.Thaw(ctx, pids)
+				for _, t := range thawed {
+					term.printf("PID %d (%s) goes on, %s", t.PID, t.Executable, wording.Number(int64(t.Processes), "process"))
+					term.tell(t)
+				}
+				if err == nil && len(thawed) == 0 {
+					term.printf("nothing is frozen")
+				}
+				return err
+			})
+		},
+	}
+	addEstateFlag(cmd, &estateFile)
+	return cmd
+}
+
+func newCanariesCommand(term *terminal) *cobra.Command {
+	var estateFile string
+	cmd := &cobra.Command{
+		Use:     "canaries --estate FILE {list | remove}",
+		Short:   "List the canaries that kedge watch has placed, or remove them all",
+		Long:    "List the canaries that kedge watch has placed, or remove them all. One that holds something else by now is left where it is, and named.\nTake the directories out of watch: canaries first, or the next kedge watch places them again.",
+		Example: "  kedge watch canaries list --estate /etc/kedge/kedge.yaml\n  kedge watch canaries remove --estate /etc/kedge/kedge.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] != "list" && args[0] != "remove" {
+				return fmt.Errorf("%q is neither list nor remove", args[0])
+			}
+			if estateFile == "" {
+				return errors.New("no estate named: give --estate, or set KEDGE_ESTATE")
+			}
+			e, err := estate.Load(estateFile)
+			if err != nil {
+				return err
+			}
+			set, err := agent.Open(e, openBackend, nil).OpenCanaries()
+			if err != nil {
+				return err
+			}
+			if args[0] == "list" {
+				for _, f := range set.Files() {
+					term.printf("%s  %s/%s", f.Path, f.Service, f.Asset)
+				}
+				return term.object(set.Files())
+			}
+			removed, err := set.Remove()
+			term.printf("%s removed", wording.Number(int64(len(removed)), "file"))
+			return errors.Join(err, term.object(removed))
+		},
+	}
+	addEstateFlag(cmd, &estateFile)
+	return cmd
+}
+
+func runWatchEstate(ctx context.Context, term *terminal, estateFile string, interval time.Duration) error {
+	e, err := estate.Load(estateFile)
+	if err != nil {
+		return err
+	}
+	record := &briefRecord{estate: e, every: interval, unsigned: func(err error) {
+		term.warn("kedge: have the record cosigned: %v (nothing is lost: it is tried again with the next fact)", err)
+	}}
+	a := agent.Open(e, openBackend, record)
+	defer a.Close()
+	sum, err := a.Live(ctx, agent.LiveOptions{
+		Interval: interval,
+		Raise:    func(s event.Signal) { printSignal(term, s) },
+		Say: func(s agent.Said) {
+			if term.json {
+				term.tell(s)
+				return
+			}
+			who := s.Service
+			if s.Asset != "" {
+				who += "/" + s.Asset
+			}
+			if who != "" {
+				who += ": "
+			}
+			if s.Kind == "watching" {
+				term.printf("%s", s.Text)
+			} else {
+				term.printf("%s  %s  %s%s", s.Time.Format(time.RFC3339), s.Kind, who, wording.Plain(s.Text))
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return printWatchSummary(term, sum)
 }
 
 // watchLine is one line of kedge watch --json.
@@ -100,7 +233,7 @@ func runWatch(ctx context.Context, term *terminal, flags *repositoryFlags, dirs 
 		Trees:   trees,
 		Trouble: func(err error) { say("trouble", err.Error()) },
 		Note:    func(text string) { say("note", text) },
-		Raise:   func(_ context.Context, a live.Alarm) { printSignal(term, a) },
+		Raise:   func(_ context.Context, a live.Alarm) { printSignal(term, a.Signal) },
 	})
 	if err != nil {
 		return err
@@ -113,15 +246,18 @@ func runWatch(ctx context.Context, term *terminal, flags *repositoryFlags, dirs 
 	return printWatchSummary(term, sum)
 }
 
-func printSignal(term *terminal, a live.Alarm) {
-	s := a.Signal
+func printSignal(term *terminal, s event.Signal) {
 	term.tell(signalLine{"signal", s})
-	who := "process unknown"
-	if len(a.Who) > 0 {
-		who = "by " + a.Who[0].String()
+	of := ""
+	if s.Service != "" {
+		of = s.Service + "/" + s.Asset + ", "
 	}
-	term.printf("%s  %s  %s  %s in %s, strength %.2f, %s", s.Time.Format(time.RFC3339), s.Kind, s.Technique,
-		wording.Number(int64(s.Count), "file"), wording.Plain(s.Subject), s.Strength, who)
+	who := "process unknown"
+	if by := live.Blamed(s); by != "" {
+		who = "by " + by
+	}
+	term.printf("%s  signal  %s%s (%s): %s in %s, strength %.2f, %s", s.Time.Format(time.RFC3339), of, s.Kind, s.Technique,
+		wording.Number(int64(s.Count), "file"), wording.Plain(s.Subject), s.Strength, wording.Plain(who))
 }
 
 func printWatchSummary(term *terminal, sum live.Summary) error {

@@ -39,7 +39,7 @@ type RunOptions struct {
 
 // Said is one thing that a running agent has to say.
 type Said struct {
-	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "signal", "note", "trouble" or "mended"
+	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "signal", "note", "trouble" or "mended"; see LiveOptions
 	Time    time.Time            `json:"time"`
 	Service string               `json:"service,omitempty"`
 	Asset   string               `json:"asset,omitempty"`

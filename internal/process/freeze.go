@@ -268,6 +268,30 @@ func (f *freezing) together(table map[int]member, first member, known map[int]ui
 	return fresh
 }
 
+// Responsible returns who can be held for what a process did: itself while it lives, else the oldest that lives of its process group, which
+// is the script or the program that started it; false if none does.
+func Responsible(who Actor) (Actor, bool) {
+	if m, ok := lookUp(who.PID); ok && m.Start == who.Start && !m.gone() {
+		return who, true
+	}
+	table, err := processes()
+	if err != nil || who.Group <= 1 {
+		return Actor{}, false
+	}
+	var oldest member
+	for _, m := range table {
+		// One that is younger may be of another group, which got the number since.
+		if m.Group == who.Group && m.Start <= who.Start && !m.gone() && (oldest.PID == 0 || m.Start < oldest.Start) {
+			oldest = m
+		}
+	}
+	if oldest.PID == 0 {
+		return Actor{}, false
+	}
+	a, ok := Describe(oldest.PID)
+	return a, ok && a.Start == oldest.Start
+}
+
 // Members lists the processes of a program that run: the one that its PID file names, its session, and all that they started.
 func Members(s Spec) ([]Identity, error) {
 	leader, ok, err := readPIDFile(s.PIDFile)

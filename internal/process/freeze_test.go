@@ -160,6 +160,26 @@ func TestACgroupOfItsOwnIsFrozenWhole(t *testing.T) {
 	}
 }
 
+func TestForOneThatHasEndedTheScriptThatStartedItIsHeld(t *testing.T) {
+	shell, child := sleeper(t)
+	who, ok := Describe(child)
+	if !ok {
+		t.Fatal("the child is not there")
+	}
+	if held, ok := Responsible(who); !ok || held.PID != child {
+		t.Errorf("of one that lives, %v is held, want itself", held)
+	}
+	gone := who
+	gone.PID = 1 << 30
+	if held, ok := Responsible(gone); !ok || held.PID != shell.PID {
+		t.Errorf("of one that has ended, %v is held, want the shell %d", held, shell.PID)
+	}
+	gone.Start = shell.Start - 1
+	if held, ok := Responsible(gone); ok {
+		t.Errorf("%v is younger than what it is held for", held)
+	}
+}
+
 func TestSomeAreNeverFrozen(t *testing.T) {
 	before, all := noted()
 	for pid, why := range map[int]string{1: "first process", os.Getpid(): "kedge itself", os.Getppid(): "was started by it"} {

@@ -234,6 +234,19 @@ func attribute(a *actors, evidence map[string]any, by map[int]int) (who []proces
 	return who
 }
 
+// Blamed says which process did most of what a signal is about; empty if that is not known.
+func Blamed(s event.Signal) string {
+	list, _ := s.Evidence["processes"].([]map[string]any)
+	if len(list) == 0 {
+		return ""
+	}
+	who, ok := list[0]["process"].(process.Actor)
+	if !ok {
+		return ""
+	}
+	return who.String()
+}
+
 // notesAlarm needs one name in several directories, or a note beside damaged files.
 func (d *detector) notesAlarm(damage bool, now time.Time) (Alarm, bool) {
 	var paths []string
