@@ -65,7 +65,7 @@ func ReadCode(kind, text string) Code {
 	c.Reaches = append(c.Reaches, accounts.FindAllString(text, maxReaches)...)
 	for _, found := range anywhere.FindAllString(text, 4*maxReaches) {
 		if o := origin(nil, strings.ReplaceAll(strings.TrimLeft(found, "\"'=(`"), `\`, "")); o != "" {
-			c.Reaches = append(c.Reaches, o)
+			c.Reaches = append(c.Reaches, strings.TrimPrefix(o, ":")) // "://host" has its page's scheme
 		}
 	}
 	slices.Sort(c.Reaches)

@@ -188,6 +188,9 @@ func (d *differ) newReach(c content.Code) string {
 		return deed == "loads" || deed == "sends" || deed == "moves" || deed == "works" || deed == "writes markup"
 	})
 	for _, o := range c.Reaches {
+		if _, host, ok := strings.Cut(o, "//"); ok && (d.known.origins["https://"+host] || d.known.origins["http://"+host]) {
+			continue
+		}
 		account := !strings.Contains(o, "://") && !strings.HasSuffix(o, ":") && !strings.HasPrefix(o, "//")
 		if d.known.reaches[o] || !account && (!active || d.known.origins[o] || slices.Contains(d.own.Origins, o)) {
 			continue

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,8 +161,8 @@ func notUsual(ctx context.Context, resp *http.Response) error {
 	return fmt.Errorf("%w: status %s", errDown, resp.Status)
 }
 
-// file reads a script, a style sheet or a download.
-func (f *fetcher) file(ctx context.Context, address, kind string, as Persona) (content.Code, error) {
+// file reads a script, a style sheet or a download. One that is known is not looked into again.
+func (f *fetcher) file(ctx context.Context, address, kind string, as Persona, known []content.Code) (content.Code, error) {
 	resp, err := f.get(ctx, address, as)
 	if err != nil {
 		return content.Code{}, err
@@ -181,7 +182,12 @@ func (f *fetcher) file(ctx context.Context, address, kind string, as Persona) (c
 	if err != nil {
 		return content.Code{}, down(ctx, err)
 	}
-	text := string(bytes.ToValidUTF8(data, nil))
+	data = bytes.ToValidUTF8(data, nil)
+	hash := hashOf(data)
+	if i := slices.IndexFunc(known, func(c content.Code) bool { return c.Hash == hash }); i >= 0 {
+		return known[i], nil
+	}
+	text := string(data)
 	if kind == "style" {
 		return content.ReadStyle(text, resp.Request.URL), nil
 	}

@@ -142,8 +142,9 @@ func (p *Pages) look(ctx context.Context, as Persona, pages []string) (sight, er
 			}
 		}
 	}
+	approved := p.Approved()
 	err = each(ctx, slices.Sorted(maps.Keys(sources)), func(address string) {
-		c, err := p.plain.file(ctx, sources[address].Fetch, sources[address].Kind, as)
+		c, err := p.plain.file(ctx, sources[address].Fetch, sources[address].Kind, as, approved.Files[address])
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil { // a page may name what is not there

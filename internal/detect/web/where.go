@@ -104,7 +104,7 @@ func (p *Pages) askDirect(ctx context.Context, d PageDiff, direct []string, plac
 			if plain && !strings.HasPrefix(d.URL, "https:") {
 				break // it was asked so already
 			}
-			there := &Pages{service: p.service, plain: directFetcher(address, plain)}
+			there := &Pages{service: p.service, plain: directFetcher(address, plain), approved: release}
 			s, err := there.look(ctx, as, []string{d.URL})
 			if err == nil {
 				err = s.failed[d.URL]
