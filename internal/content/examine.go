@@ -159,6 +159,7 @@ type contrast struct {
 	mixed     histogram // what is new between what was kept
 	mixedLost histogram // what stood there
 	over      int       // bytes of noise where something stood that was neither noise nor one value
+	filled    int       // bytes of noise where one value stood
 	constant  int       // bytes of one value, or of a short pattern, where something else stood
 	runs      []run
 	textNoise bool // noise where text stood
@@ -232,7 +233,11 @@ func (d *contrast) unit(number int64, old, now []byte) {
 	d.fresh += min(len(old), len(now))
 	if random(now, 0) {
 		d.noise.add(now)
-		if len(old) >= minWindow && !random(old, 0) && !patterned(old) {
+		switch {
+		case len(old) < minWindow || random(old, 0):
+		case constant(old):
+			d.filled += len(now)
+		default:
 			d.over += len(now)
 			d.textNoise = d.textNoise || isText(old)
 		}
@@ -354,6 +359,9 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 		}
 		return ""
 	}
+	if 2*d.filled > d.noise.n && (was.format == Unknown || was.format.holdsFiles()) { // space was reserved before
+		return ""
+	}
 	if d.noise.uniform() {
 		share := float64(d.noise.n) / float64(max(1, d.total))
 		head := random(now.head(), 0) && !bytes.Equal(first(now.head()), first(was.head()))
@@ -377,10 +385,13 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	if known {
 		return ""
 	}
-	if d.total > 0 && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
+	opaque := was.format == Unknown && random(was.head(), 0)
+	if d.total > 0 && !opaque && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
 		return Overwritten
 	}
-	if d.same*10 < d.total && spread(now.head()) && (!spread(was.head()) || was.format != Unknown && was.format.packed()) {
+	known = was.format != Unknown && was.format.packed() // what is thin noise in it otherwise is no news
+	old, is := was.head(), now.head()
+	if d.same*10 < d.total && (lanes(is) && (known || !lanes(old)) || sifted(is) && (known || !sifted(old))) {
 		d.spread = true
 		return Noise
 	}
@@ -404,7 +415,7 @@ func (d *contrast) scrambled(was, now *view) string {
 	if keyed(old[:n], is[:n]) {
 		return Keyed
 	}
-	if was.format != Unknown && was.format != Encrypted && now.format == Unknown && now.version.Size-was.version.Size <= 4096 {
+	if was.format != Unknown && was.format != Encrypted && now.format == Unknown && now.version.Size == was.version.Size {
 		return Scrambled
 	}
 	return ""

@@ -203,6 +203,15 @@ func byExtension(table map[Format]string) map[string]Format {
 // Expected returns the format that a file's name promises, Unknown if none.
 func Expected(name string) Format { return extensions[ext(name)] }
 
+// packedExtensions are those of compressed files that no first bytes tell from noise.
+const packedExtensions = " br lzma lz lzo zz sz snappy "
+
+// NamedPacked tells whether a name says that the file is compressed in a format that has no first bytes to know it by.
+func NamedPacked(name string) bool {
+	e := ext(name)
+	return e != "" && strings.Contains(packedExtensions, " "+e+" ")
+}
+
 // encryptedExtensions are those of files that people encrypt on purpose.
 const encryptedExtensions = " gpg pgp asc age enc aes kdbx hc luks vault p7m p12 pfx "
 

@@ -38,7 +38,7 @@ func LookInto(version *Version) (Opaque, error) {
 		return o, nil
 	}
 	noise, encoded := v.noiseShare(), encodedShare(v)
-	o.Whole = noise >= 0.9 || encoded >= 0.95
+	o.Whole = noise >= 0.9 || encoded >= 0.99
 	o.Noise = noise >= 0.2 || random(v.head(), 0) || spread(v.head()) || encoded >= 0.6
 	return o, nil
 }

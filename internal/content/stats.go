@@ -67,6 +67,9 @@ func isText(b []byte) bool {
 	if bytes.HasPrefix(b, []byte{0xff, 0xfe}) || bytes.HasPrefix(b, []byte{0xfe, 0xff}) {
 		return len(b) < 64 || bytes.Count(b, []byte{0}) > len(b)/8 // mostly Latin: every other byte is zero
 	}
+	if wide(b) {
+		return true
+	}
 	controls, high := 0, 0
 	for _, c := range b {
 		switch {
@@ -82,6 +85,24 @@ func isText(b []byte) bool {
 	}
 	// A short piece of noise may happen to have no control character, but is hardly ever valid UTF-8 as well.
 	return len(b) > 256 || high == 0 || validUTF8(b)
+}
+
+// wide tells whether b is UTF-16 of mostly Latin letters without a mark: one of two bytes is zero, and the other a letter.
+func wide(b []byte) bool {
+	if len(b) < minWindow {
+		return false
+	}
+	var zeros, letters [2]int
+	for i, c := range b {
+		switch {
+		case c == 0:
+			zeros[i%2]++
+		case c >= 0x20 || c == '\n' || c == '\r' || c == '\t':
+			letters[i%2]++
+		}
+	}
+	half := len(b) / 2
+	return zeros[1]*10 >= half*9 && letters[0]*100 >= half*99 || zeros[0]*10 >= half*9 && letters[1]*100 >= half*99
 }
 
 // validUTF8 allows for characters cut at both ends of a window.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"time"
@@ -67,16 +68,24 @@ type Step struct {
 type Judge struct {
 	store Store
 	skip  func(path string, err error) error
-	lost  map[string]*snapshot.Node
+	lost  map[string]lost
+}
+
+// lost is a file that was removed, and when.
+type lost struct {
+	node *snapshot.Node
+	at   time.Time
 }
 
 // New returns a Judge. skip is asked whether to go on where a file cannot be read: it returns nil to leave the file out.
 func New(store Store, skip func(path string, err error) error) *Judge {
-	return &Judge{store: store, skip: skip, lost: map[string]*snapshot.Node{}}
+	return &Judge{store: store, skip: skip, lost: map[string]lost{}}
 }
 
-// Forget drops what was removed before.
-func (j *Judge) Forget() { clear(j.lost) }
+// Forget drops what was removed before a time: its successor would have come by now.
+func (j *Judge) Forget(before time.Time) {
+	maps.DeleteFunc(j.lost, func(_ string, l lost) bool { return l.at.Before(before) })
+}
 
 // step is the work on one Step.
 type step struct {
@@ -84,6 +93,7 @@ type step struct {
 	Step
 	result  Judgement
 	removed map[string]*snapshot.Node // gone, and found nowhere else
+	added   map[string]bool           // new ones, and not moved
 	emptied []snapshot.Change
 	strange []snapshot.Change // new, dense, and no successor of anything by name
 	open    []File            // encrypted under a name, or by a tool, that says so
@@ -93,7 +103,7 @@ type step struct {
 
 // Step judges what changed.
 func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
-	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
+	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
 	w.sort()
 	for _, c := range s.Changes {
 		if !isFile(c.New) || c.New.Size == 0 || w.result.Moved[c.Path] != "" || isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content) {
@@ -150,8 +160,13 @@ func (w *step) sort() {
 			}
 		}
 	}
+	for _, c := range w.Changes {
+		if isFile(c.New) && !isFile(c.Old) && w.result.Moved[c.Path] == "" {
+			w.added[c.Path] = true
+		}
+	}
 	for name, n := range w.removed {
-		w.lost[name] = n
+		w.lost[name] = lost{n, w.Time}
 	}
 }
 
@@ -169,14 +184,14 @@ func (w *step) file(ctx context.Context, c snapshot.Change) error {
 	if isFile(c.Old) && c.Old.Size > 0 {
 		return w.inPlace(ctx, c, c.Old)
 	}
-	if old := w.lost[c.Path]; old != nil && old.Size > 0 { // removed and written anew
+	if old := w.lost[c.Path].node; old != nil && old.Size > 0 { // removed and written anew
 		return w.inPlace(ctx, c, old)
 	}
 	former, old := w.former(c.Path)
 	if old != nil {
 		return w.successor(ctx, c, former, old)
 	}
-	if former != "" && !content.NamedEncrypted(c.Path) && content.Expected(c.Path) == content.Unknown && content.Expected(former) != content.Unknown {
+	if former != "" && !w.added[former] && !content.NamedPacked(c.Path) && !content.NamedEncrypted(c.Path) && content.Expected(c.Path) == content.Unknown && content.Expected(former) != content.Unknown {
 		return w.copied(ctx, c, former)
 	}
 	if now := w.stats(c.New, nil); !now.compressible() || now.mayBeEncoded() {

@@ -203,19 +203,14 @@ const recent = 30 * 24 * time.Hour
 // indiscriminate tells whether a fifth of all files is gone, from several directories, nothing came in their place, and among
 // them are as many recent ones as chance would have it.
 func (w *step) indiscriminate(names []string) bool {
-	added, dirs := 0, map[string]bool{}
+	dirs := map[string]bool{}
 	var ages []time.Duration
-	for _, c := range w.Changes {
-		if isFile(c.New) && !isFile(c.Old) && w.result.Moved[c.Path] == "" {
-			added++
-		}
-	}
 	for _, name := range names {
 		dirs[path.Dir(name)] = true
 		ages = append(ages, w.Time.Sub(w.removed[name].ModTime))
 	}
 	share := float64(len(names)) / float64(w.Files)
-	if share < 0.2 || len(dirs) < 3 || 2*added > len(names) {
+	if share < 0.2 || len(dirs) < 3 || 2*len(w.added) > len(names) {
 		return false
 	}
 	slices.SortFunc(ages, func(a, b time.Duration) int { return cmp.Compare(a, b) })

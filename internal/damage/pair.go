@@ -24,7 +24,7 @@ func (w *step) former(name string) (string, *snapshot.Node) {
 		if first == "" {
 			first = stem
 		}
-		if n := w.lost[stem]; n != nil {
+		if n := w.lost[stem].node; n != nil {
 			return stem, n
 		}
 		if strings.Count(name[len(stem):], ".") >= maxParts {
@@ -34,7 +34,7 @@ func (w *step) former(name string) (string, *snapshot.Node) {
 	dir, base := path.Split(name)
 	for i, c := range base { // "enc_report.docx", "[locked]report.docx"
 		if (c == '_' || c == '-' || c == '.' || c == ']') && i > 0 && i+1 < len(base) {
-			if n := w.lost[dir+base[i+1:]]; n != nil {
+			if n := w.lost[dir+base[i+1:]].node; n != nil {
 				return dir + base[i+1:], n
 			}
 		}
@@ -134,7 +134,7 @@ func (w *step) pairAll(ctx context.Context, noise []found) (map[string]bool, err
 			delete(taken, p.Path)
 			continue
 		}
-		f, err := w.examine(ctx, content.Case{Name: p.former, Renamed: p.named || together}, p.New, p.old, p.Path)
+		f, err := w.examine(ctx, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
 		if err != nil {
 			if err = w.skip(p.Path, err); err != nil {
 				return nil, err

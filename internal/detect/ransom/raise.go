@@ -8,11 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/event"
 )
 
-// dataEncryptedForImpact is the technique of all signals of this package (MITRE ATT&CK v17).
-const dataEncryptedForImpact = "T1486"
+// Techniques of MITRE ATT&CK v17.
+const (
+	dataEncryptedForImpact = "T1486"
+	dataDestruction        = "T1485"
+)
 
 // maxExamples is how many files a signal describes with their figures.
 const maxExamples = 5
@@ -29,23 +33,12 @@ func (w *Watcher) keepNote(name string, parts []string, now time.Time) {
 
 // raise makes signals of what was found and not raised yet, if it is enough.
 func (w *Watcher) raise(now time.Time) []event.Signal {
-	plain, own := 0, 0
-	for _, f := range w.found {
-		if f.own {
-			own++
-		} else {
-			plain++
-		}
-	}
+	enough := len(w.found) >= minFiles
 	var signals []event.Signal
-	for _, kind := range []string{"file.encrypted", "file.renamed"} {
+	for _, kind := range []string{damage.Encrypted, damage.Renamed, damage.Archived, damage.Wiped, damage.Deleted} {
 		var names []string
 		for name, f := range w.found {
-			enough := plain >= minFiles || w.alarmed && !f.own
-			if f.own {
-				enough = own >= minOwn
-			}
-			if f.kind == kind && !f.raised && enough {
+			if f.Kind == kind && !f.raised && (enough || w.alarmed) {
 				names = append(names, name)
 			}
 		}
@@ -53,7 +46,7 @@ func (w *Watcher) raise(now time.Time) []event.Signal {
 			signals = append(signals, w.filesSignal(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
-	if s, ok := w.notesSignal(plain >= minFiles, now); ok {
+	if s, ok := w.notesSignal(enough, now); ok {
 		signals = append(signals, s)
 	}
 	w.alarmed = w.alarmed || len(signals) > 0
@@ -73,22 +66,26 @@ func (w *Watcher) filesSignal(kind string, names []string, now time.Time) event.
 		for _, feature := range f.Features {
 			features[feature]++
 		}
-		if suffix := strings.TrimPrefix(name, f.former); f.former != name && (suffixes[suffix] > 0 || len(suffixes) < maxExamples) {
+		if suffix := strings.TrimPrefix(name, f.Path); f.Path != name && (suffixes[suffix] > 0 || len(suffixes) < maxExamples) {
 			suffixes[suffix]++
 		}
 		if len(examples) < maxExamples {
-			examples = append(examples, map[string]any{"path": name, "was": f.former, "entropy": round(f.Entropy), "chi_square": round(f.Chi2), "features": f.Features})
+			examples = append(examples, map[string]any{"path": name, "was": f.Path, "entropy": round(f.Entropy), "chi_square": round(f.Chi2), "features": f.Features})
 		}
 	}
 	n := float64(len(names))
 	evidence := map[string]any{
 		"files": len(names), "mean_entropy": round(entropy / n), "mean_chi_square": round(chi2 / n), "features": features, "examples": examples,
 	}
-	if kind == "file.renamed" {
+	technique := dataEncryptedForImpact
+	if kind == damage.Wiped || kind == damage.Deleted {
+		technique = dataDestruction
+	}
+	if kind == damage.Renamed {
 		evidence["appended"] = suffixes
 	}
 	return event.Signal{
-		Kind: kind, Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(names),
+		Kind: kind, Technique: technique, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(names),
 		Strength: min(0.99, 0.7+0.05*math.Log2(n)), Evidence: evidence, Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
 	}
 }

@@ -1,9 +1,9 @@
-// Package ransom notices files that are being made unreadable for ransom: encrypted where they stand, encrypted
-// under another name, and the notes that say so.
+// Package ransom notices files that are being made unreadable or destroyed: encrypted where they stand or under another name, locked
+// into archives, overwritten, emptied, deleted in mass, and the notes that ask for ransom.
 //
-// A Watcher sees the content of changed files while a snapshot is taken, and learns from the difference to the snapshot
-// before what they were. A file counts only if two independent things speak against it, and nothing is raised for one
-// or two files: people encrypt files too.
+// A Watcher learns from the difference of two snapshots what changed, and asks internal/damage, as the assessment of old snapshots
+// does, what became of it. What that needs to read is in the repository by then; while a snapshot is taken, it only looks for
+// notes. Nothing is raised for one or two files: people encrypt files too.
 package ransom
 
 import (
@@ -11,11 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
+	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -30,43 +33,31 @@ type Former interface {
 const (
 	// minFiles is how many damaged files make a signal: fewer may be one person's doing.
 	minFiles = 3
-	// minOwn is the same for files whose new names say openly that they are encrypted, as gpg's do.
-	minOwn = 20
 	// minDirectories is in how many directories a note must appear.
 	minDirectories = 3
 	// remember is how long a file that is gone may be missed until its encrypted successor appears, and how long a
 	// note may take to reach its next directory.
 	remember = 15 * time.Minute
-	// maxRemembered bounds the files that are remembered so.
+	// maxRemembered bounds the places that are remembered of notes of one name.
 	maxRemembered = 200000
-	// maxLookups bounds the former contents that one Detect reads.
-	maxLookups = 500
 )
 
 // Watcher watches one file asset. It is an archive.Observer and a detect.Detector, and safe for concurrent use.
 type Watcher struct {
 	service, asset string
-	former         Former
 
 	mu      sync.Mutex
-	seen    map[string]content.Sample // of files observed since the last Detect
+	judge   *damage.Judge
+	unread  []error             // of the Detect that is going on
+	seen    map[string][]string // what makes a file observed since the last Detect a note
 	pending []snapshot.Change
-	gone    map[string]missing         // files removed lately
-	found   map[string]finding         // damaged files, raised or not
+	found   map[string]finding         // damaged files, raised or not, by where they stand, or stood if they are gone
 	notes   map[string]map[string]note // by file name, then directory
 	alarmed bool                       // something was raised: from now on every further file is
 }
 
-type missing struct {
-	node *snapshot.Node
-	at   time.Time
-}
-
 type finding struct {
-	content.Finding
-	kind   string
-	former string // name before
-	own    bool   // the name says that it is encrypted
+	damage.File
 	raised bool
 }
 
@@ -79,32 +70,58 @@ type note struct {
 
 // New returns a watcher of one asset. The repository is the one that the asset's snapshots go to.
 func New(service, asset string, former Former) *Watcher {
-	return &Watcher{
-		service: service, asset: asset, former: former,
-		seen: map[string]content.Sample{}, gone: map[string]missing{}, found: map[string]finding{}, notes: map[string]map[string]note{},
+	w := &Watcher{
+		service: service, asset: asset,
+		seen: map[string][]string{}, found: map[string]finding{}, notes: map[string]map[string]note{},
 	}
+	w.judge = damage.New(store{former}, func(path string, err error) error {
+		w.unread = append(w.unread, fmt.Errorf("look at %s: %w", path, err))
+		return nil
+	})
+	return w
 }
 
 // Name implements detect.Detector.
 func (w *Watcher) Name() string { return "ransom " + w.service + "/" + w.asset }
 
-// Observe implements archive.Observer: it takes a sample of the file as it streams by.
-func (w *Watcher) Observe(path string, _, _ *snapshot.Node) io.WriteCloser {
-	return &stream{Sampler: content.NewSampler(), watcher: w, path: path}
+// maxNote is how much of a text is looked at, in bytes.
+const maxNote = 16 << 10
+
+// Observe implements archive.Observer: it looks at new texts, which may be notes.
+func (w *Watcher) Observe(name string, old, _ *snapshot.Node) io.WriteCloser {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".txt", ".html", ".htm", ".hta", ".md", ".rtf", "":
+		if old == nil {
+			return &text{watcher: w, path: name}
+		}
+	}
+	return nil
 }
 
-type stream struct {
-	*content.Sampler
+// text keeps the beginning of a file.
+type text struct {
 	watcher *Watcher
 	path    string
+	data    []byte
 }
 
-// Close keeps the sample until the next Detect.
-func (s *stream) Close() error {
-	sample := s.Sample()
-	s.watcher.mu.Lock()
-	defer s.watcher.mu.Unlock()
-	s.watcher.seen[s.path] = sample
+func (t *text) Write(data []byte) (int, error) {
+	if room := maxNote + 1 - len(t.data); room > 0 {
+		t.data = append(t.data, data[:min(room, len(data))]...)
+	}
+	return len(data), nil
+}
+
+// Close keeps what makes the text a note until the next Detect.
+func (t *text) Close() error {
+	if len(t.data) > maxNote {
+		return nil
+	}
+	if parts := content.Note(t.data); parts != nil {
+		t.watcher.mu.Lock()
+		defer t.watcher.mu.Unlock()
+		t.watcher.seen[t.path] = parts
+	}
 	return nil
 }
 
@@ -116,100 +133,38 @@ func (w *Watcher) Changes(changes []snapshot.Change) {
 	w.pending = append(w.pending, changes...)
 }
 
-// Detect judges what was observed and what changed since the last call. Signals are "file.encrypted", "file.renamed" and
-// "note.dropped", all T1486, at most one of each a call. The error names former contents that could not be read; all
-// else was judged.
+// Detect judges what changed since the last call. Signals are those of internal/damage, as "file.encrypted", and "note.dropped", at most
+// one of each a call. The error names contents that could not be read; all else was judged.
 func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now().UTC()
-	changes, samples := w.pending, w.seen
-	w.pending, w.seen = nil, map[string]content.Sample{}
+	changes, seen := w.pending, w.seen
+	w.pending, w.seen, w.unread = nil, map[string][]string{}, nil
 	w.forget(now)
-	for _, c := range changes { // first: a successor may come before its original in the order of names
-		if c.Old != nil && c.Old.Type == snapshot.File && (c.Kind == snapshot.Removed || c.New == nil) && len(w.gone) < maxRemembered {
-			w.gone[c.Path] = missing{c.Old, now}
-		}
+	judged, err := w.judge.Step(ctx, damage.Step{Changes: changes, Time: now, Known: func(path string) bool { _, known := w.found[path]; return known }})
+	if err != nil {
+		return nil, err
 	}
-	lookups := maxLookups
-	var errs []error
 	for _, c := range changes {
-		sample, ok := samples[c.Path]
-		if !ok || c.New == nil || c.New.Type != snapshot.File {
-			continue
-		}
-		f, err := w.judge(ctx, c, sample, &lookups)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("look at what %s was: %w", c.Path, err))
-		}
-		if f.Encrypted() {
-			w.found[c.Path] = f
-		} else {
-			delete(w.found, c.Path)
-		}
-		if c.Kind == snapshot.Added && sample.Note != nil {
-			w.keepNote(c.Path, sample.Note, now)
+		delete(w.found, c.Path)
+		if parts := seen[c.Path]; parts != nil && c.Kind == snapshot.Added {
+			w.keepNote(c.Path, parts, now)
 		}
 	}
-	return w.raise(now), errors.Join(errs...)
-}
-
-// judge tells what became of one file.
-func (w *Watcher) judge(ctx context.Context, c snapshot.Change, sample content.Sample, lookups *int) (finding, error) {
-	f := finding{kind: "file.encrypted", former: c.Path, own: content.NamedEncrypted(c.Path)}
-	old := c.Old
-	if c.Kind == snapshot.Added {
-		old = nil
-		if name, ok := content.Successor(c.Path); ok {
-			m, isGone := w.gone[name]
-			if isGone || !f.own && content.Expected(c.Path) == content.Unknown {
-				f.kind, f.former, old = "file.renamed", name, m.node
-			}
-			f.Finding = content.Judge(name, w.formerOf(old), sample, isGone)
-			if isGone || f.Encrypted() && f.kind == "file.renamed" {
-				return f, nil
-			}
+	for _, f := range judged.Damaged {
+		at := f.Now
+		if at == "" {
+			at = f.Path
 		}
-		f.kind, f.former = "file.encrypted", c.Path
+		w.found[at] = finding{File: f}
 	}
-	was := w.formerOf(old)
-	f.Finding = content.Judge(c.Path, was, sample, false)
-	if f.Noise() && !f.Encrypted() && !f.own && old != nil && len(old.Content) > 0 && *lookups > 0 {
-		// The name promises nothing, and it was dense before: what was it?
-		*lookups--
-		head, err := w.former.LoadBlob(ctx, blob.Handle{ID: old.Content[0], Type: blob.Data}, nil)
-		if err != nil {
-			return f, err
-		}
-		was.Look(head)
-		f.Finding = content.Judge(c.Path, was, sample, false)
-	}
-	return f, nil
-}
-
-// formerOf sums up how well the former content could be stored; the first blobs say enough.
-func (w *Watcher) formerOf(n *snapshot.Node) content.Former {
-	var was content.Former
-	if n == nil || n.Type != snapshot.File {
-		return was
-	}
-	for _, id := range n.Content[:min(len(n.Content), 16)] {
-		at, ok := w.former.Locate(blob.Handle{ID: id, Type: blob.Data})
-		if !ok {
-			return content.Former{}
-		}
-		was.Add(at.Plain, at.Length)
-	}
-	return was
+	return w.raise(now), errors.Join(w.unread...)
 }
 
 // forget drops what is too old to be part of one attack.
 func (w *Watcher) forget(now time.Time) {
-	for name, m := range w.gone {
-		if now.Sub(m.at) > remember {
-			delete(w.gone, name)
-		}
-	}
+	w.judge.Forget(now.Add(-remember))
 	for name, dirs := range w.notes {
 		for dir, n := range dirs {
 			if !n.raised && now.Sub(n.at) > remember {

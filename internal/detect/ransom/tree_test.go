@@ -76,6 +76,9 @@ func (tr *tree) snapshot() []event.Signal {
 		}
 		changes = append(changes, snapshot.Change{Path: name, Kind: kind, Old: old, New: n})
 		stream := tr.w.Observe(name, old, n)
+		if stream == nil {
+			continue
+		}
 		for piece := range slices.Chunk(data, 10000) {
 			if _, err := stream.Write(piece); err != nil {
 				tr.t.Fatal(err)
