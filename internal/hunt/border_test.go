@@ -45,6 +45,7 @@ func huntCut(t *testing.T, h *Hunt, data []byte, cuts []int, order []int, memory
 		content = append(content, id)
 		from = to
 	}
+	u.s.most = int64(4*h.reach + memory)
 	u.s.size = func(id blob.ID) (uint32, bool) { return uint32(len(blobs[id])), true }
 	u.s.add(content)
 	b := newBorders(u.s, memory)

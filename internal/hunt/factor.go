@@ -147,11 +147,8 @@ func classShape(class []rune) shape {
 func repeatShape(sub shape, least, most int) shape {
 	s := shape{newline: sub.newline, context: sub.context, length: times(sub.length, most), least: sub.least * least, kinds: sub.kinds}
 	if least > 0 {
+		// Of several times each holds the factor, so that what is found around each is all of them.
 		s.factor = sub.best()
-		if f := s.factor; f != nil && most != 1 {
-			// The first time is the one that is found; the others stand behind.
-			s.factor = &factor{f.needles, f.run, f.before, add(f.after, times(sub.length, less(most)))}
-		}
 	}
 	switch {
 	case sub.exact == nil:
@@ -164,13 +161,6 @@ func repeatShape(sub shape, least, most int) shape {
 		}
 	}
 	return s
-}
-
-func less(n int) int {
-	if n == unlimited {
-		return unlimited
-	}
-	return n - 1
 }
 
 // concatShape is that of one after the other.

@@ -77,6 +77,24 @@ func TestMorePathsThanAtomsAreNotAllTold(t *testing.T) {
 	}
 }
 
+// TestPathsThatLeadTooDeepEndTheSearchForOthers has trees that are known, since they also stand near the root, and 2^4096 paths that
+// come to them and are too deep to be told.
+func TestPathsThatLeadTooDeepEndTheSearchForOthers(t *testing.T) {
+	h := forge(t, func(save func(blob.Type, []byte) blob.ID) blob.ID {
+		tree := save(blob.Tree, encoded(t, fileNode("f", save(blob.Data, []byte("EVIL")))))
+		var near []*snapshot.Node
+		for i := range mostDepth + 10 {
+			tree = save(blob.Tree, encoded(t, dirNode("a", tree), dirNode("b", tree)))
+			near = append(near, dirNode(fmt.Sprintf("z%04d", i), tree))
+		}
+		return save(blob.Tree, encoded(t, append([]*snapshot.Node{dirNode("a", tree)}, near...)...))
+	})
+	res, problems := h.huntDamaged(Query{Literals: []string{"EVIL"}}, Options{})
+	if !res.More || len(problems) != 2 {
+		t.Errorf("%d hits, more %v, %v", len(res.Hits), res.More, problems)
+	}
+}
+
 func TestDirectoriesThatNestTooDeepAreSaid(t *testing.T) {
 	h := forge(t, func(save func(blob.Type, []byte) blob.ID) blob.ID {
 		evil := fileNode("f", save(blob.Data, []byte("EVIL")))
@@ -108,6 +126,26 @@ func TestBlobsAndDirectoriesThatAreMissingAreSaid(t *testing.T) {
 	}
 	if len(problems) != 2 || !strings.Contains(fmt.Sprint(problems), "3 times files need blobs") || !strings.Contains(fmt.Sprint(problems), "directory "+gone.Short()) {
 		t.Errorf("problems: %v", problems)
+	}
+}
+
+// TestWhereAFileBeginsAndEndsIsToldForEachFile has the same blobs in the middle of other files, and behind a blob that is missing.
+func TestWhereAFileBeginsAndEndsIsToldForEachFile(t *testing.T) {
+	h := forge(t, func(save func(blob.Type, []byte) blob.ID) blob.ID {
+		whole, ev, il, other := save(blob.Data, []byte("evil")), save(blob.Data, []byte("ev")), save(blob.Data, []byte("il")), save(blob.Data, []byte("--"))
+		return save(blob.Tree, encoded(t,
+			fileNode("a", blob.Hash([]byte("gone")), ev, il), fileNode("b", ev, il), fileNode("c", ev, il, other), fileNode("d", other, ev, il),
+			fileNode("e", whole, other), fileNode("f", other, whole), fileNode("g", whole), fileNode("h", other, whole, other)))
+	})
+	// Of /a nothing is told, since nobody knows what stands before.
+	res, _ := h.huntDamaged(Query{Regexes: []string{`\Aevil`, `evil\z`, `\Aevil\z`}}, Options{})
+	var got []string
+	for _, hit := range res.Hits {
+		got = append(got, hit.Indicator.Value+" "+hit.Path)
+	}
+	want := `\Aevil /b \Aevil /c \Aevil /e \Aevil /g evil\z /b evil\z /d evil\z /f evil\z /g \Aevil\z /b \Aevil\z /g`
+	if strings.Join(got, " ") != want {
+		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, " "), want)
 	}
 }
 

@@ -15,10 +15,9 @@ import (
 
 // Bounds of the paths that are told. A hostile repository may have deeper ones.
 const (
-	mostDepth  = 4096
-	mostPath   = 64 << 10 // bytes
-	mostPlaces = 1 << 20  // directories on the way to hits
-	mostPaths  = 64 << 20 // bytes of all paths that are told
+	mostDepth = 4096
+	mostPath  = 64 << 10  // bytes
+	mostPaths = 128 << 20 // bytes of all paths that are told, and of those on the way to them
 )
 
 // found is a file with something in it that is looked for.
@@ -84,8 +83,7 @@ type locator struct {
 	number map[blob.ID]uint32 // of trees
 	dirs   []directory        // by number
 
-	places int // directories entered on the way to hits
-	paths  int // bytes of paths told
+	paths int // bytes of those that were told or gone
 }
 
 // anything tells whether there can be a hit.
@@ -306,7 +304,7 @@ func (h *host) enter(path string, depth int, trees map[uint32]set) {
 		l.u.problem(fmt.Errorf("directories with hits nest deeper than %d, or in a path of over %d bytes: those are not told", mostDepth, mostPath))
 		return
 	}
-	if l.places++; l.places > mostPlaces {
+	if l.paths += len(path); l.paths > mostPaths {
 		l.stop()
 		return
 	}
@@ -345,8 +343,8 @@ func (h *host) enter(path string, depth int, trees map[uint32]set) {
 // stop ends the telling.
 func (l *locator) stop() {
 	l.u.result.More = true
-	l.u.problem(fmt.Errorf("more than %d hits, %d directories on the way to them, or %d bytes of paths: the others are not told; look for less at a time, or in fewer snapshots",
-		MostHits, mostPlaces, mostPaths))
+	l.u.problem(fmt.Errorf("more than %d hits, or %d bytes of paths that lead to them: the others are not told; look for less at a time, or in fewer snapshots",
+		MostHits, mostPaths))
 }
 
 // version is a file as some snapshots have it.

@@ -246,14 +246,21 @@ func lineAround(data []byte, start, end int) window {
 // the text is searched once.
 func (x *regex) nearPlaces(t text, places []*cursor, most int) []int {
 	var found []int
+	free := 0 // where the last match ends
 	rd := runeReader{left: 1<<16 + len(t.data)/4}
 	for len(found) < most {
 		p := next(places)
 		if p.end < 0 {
 			break
 		}
-		lo, hi := max(0, p.start-x.before-margin), len(t.data)
-		start := t.start && lo == 0
+		if p.start < free {
+			continue
+		}
+		lo, hi := max(0, p.start-x.before-margin, free), len(t.data)
+		if x.context && lo == free {
+			lo -= lastWidth(t.data[:lo])
+		}
+		start := t.start && lo == 0 && free == 0
 		if !start {
 			lo += headCut(t.data[lo:hi])
 		}
@@ -268,8 +275,9 @@ func (x *regex) nearPlaces(t text, places []*cursor, most int) []int {
 		if m == nil {
 			continue
 		}
-		if at := lo + m[2]; len(found) == 0 || found[len(found)-1] < at {
-			found = append(found, at)
+		found = append(found, lo+m[2])
+		if free = lo + m[3]; x.context && !t.end {
+			free -= lastWidth(t.data[lo:free])
 		}
 	}
 	return found

@@ -16,7 +16,7 @@ var expressions = []string{
 	"evil", "(?i)evil", "(?i)kiss", "(?i)task", "evil|good", "(?:ev|go)il?x", "a.c", "a[bc]d", "[a-f0-9]{8}", `\bevil\b`, "^evil", "evil$", "(?m)^evil$", "(?m)^.*evil.*$",
 	"(?s)a.*b", "a.*b", "x+y", "(ab)+c", "(ab){2,3}", "(ab){3}", "a?b?c", "(?:a|b|)c", "(?:)x", `\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", "é+", `\x00\x00`,
 	`(?:https?)://[a-z.]+/`, `\A.`, `.\z`, `(?s).\z`, "(?i:e)vil", "[ab][cd][xy]?", "evil(?:$|ly)", "(?s)evil.{0,20}good", `\s+evil`, "a{0}b", "(?:a*)b",
-	"[0-9a-f]{8}", "[0-9]+[a-z][0-9a-f]{4,}", `evil[^x]*x`, `\bevil[^x]+x\b`, `(?m)^good[^x]*x$`, `[ab]{4,}c`, `(?:ab|ba){2,}\S+\s`, `evil\s*\z`, `kiss(?s:.*)good`, `(?:a|b|c|d){5}`,
+	"[0-9a-f]{8}", "[0-9]+[a-z][0-9a-f]{4,}", `evil[^x]*x`, `\bevil[^x]+x\b`, `(?m)^good[^x]*x$`, `[ab]{4,}c`, `(?:ab|ba){2,}\S+\s`, `evil\s*\z`, `kiss(?s:.*)good`, `(?:a|b|c|d){5}`, "[abé]{4,}",
 }
 
 // alphabet makes matches likely, and runes that are cut, and bytes that are no UTF-8.
@@ -126,6 +126,44 @@ func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: every match holds one of %q, want %s", expr, got, want)
+		}
+	}
+}
+
+func TestFurtherMatchesAreToldToo(t *testing.T) {
+	for expr, want := range map[string]string{`\bfoo\b`: "[0 4 8 13]", "foo": "[0 4 8 13]", `foo[^x]*?;`: "[0 13]", `(?m)^.`: "[0 13]", "[fo]{3,}": "[0 4 8 13]"} {
+		x, err := newRegex(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := x.find(text{[]byte("foo foo foo;\nfoo;"), true, true}, 9); fmt.Sprint(got) != want {
+			t.Errorf("%s: found at %v, want %s", expr, got, want)
+		}
+	}
+}
+
+// TestMatchesThatReachFarAreFound has matches that are longer than what is looked at around each place of their factors.
+func TestMatchesThatReachFarAreFound(t *testing.T) {
+	many := strings.Repeat("evil ", 100_000)
+	for expr, match := range map[string]string{
+		`evil[^x]*x`:                     many + "x",
+		`(?s)evil.*good`:                 many + "good",
+		`good|[a-z]{30}evil`:             strings.Repeat("z", 30) + "evil",
+		`(?:evil[0-9]{9}){20}![^x]{300}`: strings.Repeat("evil123456789", 20) + "!" + strings.Repeat("-", 300),
+		`[^x]{500}evil`:                  strings.Repeat("-", 500) + "evil",
+		`<[^>]*\sid="evil"[^>]*>`:        "<" + strings.Repeat("-\n", 500) + ` id="evil"` + strings.Repeat("-\n", 500) + ">",
+		`(?i)evil.*\bgood\b`:             "EVIL " + strings.Repeat("good1 ", 5000) + "Good",
+	} {
+		x, err := newRegex(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, before := range []string{"", "x\n", "evil x\n good\n>"} {
+			data := []byte(before + match + "\nx")
+			want := regexp.MustCompile(expr).FindIndex(data)
+			if got := x.find(text{data, true, true}, 1); want == nil || len(got) != 1 || got[0] != want[0] {
+				t.Errorf("%s behind %q: found at %v, want %v", expr, before, got, want)
+			}
 		}
 	}
 }

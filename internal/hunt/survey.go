@@ -39,6 +39,7 @@ func roleOf(i, n int) role {
 type survey struct {
 	size  func(id blob.ID) (plain uint32, ok bool) // of a data blob of the repository
 	reach int                                      // as of Hunt; 0 asks for no border runs
+	most  int64                                    // bytes of a border run, more or less
 	whole bool                                     // keep the content of files of several blobs
 	read  bool                                     // all blobs are needed, not only their IDs
 
@@ -77,7 +78,7 @@ func (u *run) newSurvey() *survey {
 			at, ok := u.r.Locate(blob.Handle{ID: id, Type: blob.Data})
 			return at.Plain, ok
 		},
-		reach: u.reach, whole: u.rules != nil || len(u.hashes) > 0, read: u.reads() || u.rules != nil, hashes: u.hashes,
+		reach: u.reach, most: mostRun, whole: u.rules != nil || len(u.hashes) > 0, read: u.reads() || u.rules != nil, hashes: u.hashes,
 		alone: u.r.NewSet(), data: u.r.NewSet(),
 		number: make(map[blob.ID]uint32), contents: make(map[contentKey]struct{}), runs: make(map[runKey]uint32),
 	}
@@ -259,7 +260,7 @@ func (s *survey) eachRun(content []uint32, fn func(r borderRun)) {
 				}
 			}
 			r.blobs = append(r.blobs, n)
-			if bytes += size; bytes > mostRun {
+			if bytes += size; bytes > s.most {
 				emit(false)
 				r, bytes = s.overlap(r, file+size)
 			}
