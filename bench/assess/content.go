@@ -66,19 +66,37 @@ func chooseKind(rnd *rand.Rand) (extension string, weight float64) {
 	return last.extension, last.weight
 }
 
-// content returns a file of about that size: a text, or a document as dense as such documents are, in its own format.
-func (c corpus) content(rnd *rand.Rand, extension string, size int) []byte {
-	switch extension {
+// recipe is what a file is made of, so that its next edition can be made of it.
+type recipe struct {
+	extension string
+	size      int // bytes, about
+	seed      uint64
+	edition   uint64 // how often it was edited
+}
+
+func (r recipe) source(n uint64) *rand.Rand { return rand.New(rand.NewPCG(r.seed, n)) }
+
+// content returns a file: a text that every edition adds to, or a document as dense as such documents are, in its own format.
+// What is edited in one is a text; a picture and what is printed to PDF are made anew.
+func (c corpus) content(r recipe) []byte {
+	first, now := r.source(7), r.source(100+r.edition)
+	switch r.extension {
 	case "docx", "xlsx":
-		return c.office(rnd, size)
+		return c.office(first, now, r.size)
 	case "pdf":
-		return pdf(rnd, size)
+		return pdf(now, r.size)
 	case "jpg":
-		return jpeg(rnd, size)
-	case "html":
-		return fmt.Appendf(nil, "<html><head><title>%x</title></head><body><p>%s</p></body></html>\n", rnd.Uint64(), c.piece(rnd, size))
+		return jpeg(now, r.size)
 	}
-	return fmt.Appendf(nil, "%x\n%s", rnd.Uint64(), c.piece(rnd, size))
+	text := fmt.Appendf(nil, "%x\n%s", r.seed, c.piece(first, r.size))
+	for e := range r.edition {
+		edit := r.source(100 + e)
+		text = append(text, c.piece(edit, 100+edit.IntN(900))...)
+	}
+	if r.extension == "html" {
+		return fmt.Appendf(nil, "<html><head><title>%x</title></head><body><p>%s</p></body></html>\n", r.seed, text)
+	}
+	return text
 }
 
 func noise(rnd *rand.Rand, n int) []byte {
@@ -91,14 +109,32 @@ func noise(rnd *rand.Rand, n int) []byte {
 	return data
 }
 
-// office returns a ZIP archive with some text and a picture, as office documents are.
-func (c corpus) office(rnd *rand.Rand, size int) []byte {
+// parts are what stands in a document of an office suite beside its pictures. Their names stand in it twice, so that a
+// document always can be compressed a little.
+var parts = []struct {
+	name string
+	size int // of the text in it
+}{
+	{"[Content_Types].xml", 1500}, {"_rels/.rels", 600}, {"word/document.xml", 6000}, {"word/_rels/document.xml.rels", 900}, {"word/theme/theme1.xml", 7000},
+	{"word/settings.xml", 2500}, {"word/styles.xml", 8000}, {"word/webSettings.xml", 500}, {"word/fontTable.xml", 1500}, {"docProps/core.xml", 700}, {"docProps/app.xml", 700},
+}
+
+// office returns a document of an office suite: a ZIP archive of texts, of which now makes one, and a picture that makes up the size.
+func (c corpus) office(first, now *rand.Rand, size int) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	text, _ := w.Create("word/document.xml") // a buffer takes all
-	text.Write(c.piece(rnd, 4<<10))
-	picture, _ := w.CreateHeader(&zip.FileHeader{Name: "word/media/image1.jpeg", Method: zip.Store})
-	picture.Write(jpeg(rnd, size))
+	for _, p := range parts {
+		text, _ := w.Create(p.name) // a buffer takes all
+		if p.name == "word/document.xml" {
+			text.Write(c.piece(now, p.size+now.IntN(500)))
+			continue
+		}
+		text.Write(c.piece(first, p.size))
+	}
+	if size -= b.Len(); size > 1000 {
+		picture, _ := w.CreateHeader(&zip.FileHeader{Name: "word/media/image1.jpeg", Method: zip.Store})
+		picture.Write(jpeg(first, size))
+	}
 	w.Close()
 	return b.Bytes()
 }

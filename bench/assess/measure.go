@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -204,19 +203,4 @@ func (b *bench) restic(ctx context.Context) error {
 	}
 	fmt.Fprintln(os.Stderr)
 	return b.assess(ctx, repository, row{what: "made by restic, with an attack", shape: s}, &b.rows)
-}
-
-// size returns the bytes of all files below dir.
-func size(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }

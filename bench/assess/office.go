@@ -22,7 +22,7 @@ import (
 type shape struct {
 	Files     int // kept
 	Snapshots int // a day apart
-	Changed   int // files a day: six of ten are written anew, three are new, one goes
+	Changed   int // files a day: six of ten are edited, three are new, one goes
 	Average   int // bytes of a file
 	Attack    int // the day of the attack, 0 for none
 	Hit       int // files that it encrypts
@@ -46,6 +46,7 @@ type office struct {
 	folders []*folder // those with files
 	clock   time.Time
 	serial  int // of names
+	recipes map[*snapshot.Node]recipe
 }
 
 // folder is one directory.
@@ -61,7 +62,7 @@ type folder struct {
 const rootPath = "/srv/files"
 
 func newOffice(r *repo.Repository, s shape) *office {
-	o := &office{shape: s, r: r, text: newCorpus(), rnd: rand.New(rand.NewPCG(2, 3)), clock: time.Date(2026, 1, 5, 19, 0, 0, 0, time.UTC)}
+	o := &office{shape: s, r: r, text: newCorpus(), rnd: rand.New(rand.NewPCG(2, 3)), clock: time.Date(2026, 1, 5, 19, 0, 0, 0, time.UTC), recipes: map[*snapshot.Node]recipe{}}
 	o.root = &folder{}
 	at := o.root
 	for _, name := range strings.Split(strings.Trim(rootPath, "/"), "/") {
@@ -117,23 +118,30 @@ func (f *folder) remove(i int) {
 type draft struct {
 	folder *folder
 	node   *snapshot.Node
-	data   func(rnd *rand.Rand) []byte
-	seed   uint64
+	data   func() []byte
 }
 
-// draft plans a file of that name with new content.
-func (o *office) draft(f *folder, name, extension string, weight float64) draft {
-	o.serial++
-	// Sizes are spread as those of files are: most are far smaller than the average.
-	size := int(weight * float64(o.Average) * math.Exp(o.rnd.NormFloat64()-0.5))
-	d := draft{folder: f, node: o.node(name), seed: uint64(o.serial)}
-	d.data = func(rnd *rand.Rand) []byte { return o.text.content(rnd, extension, size) }
+// draft plans a file of that name.
+func (o *office) draft(f *folder, name string, r recipe) draft {
+	d := draft{folder: f, node: o.node(name), data: func() []byte { return o.text.content(r) }}
+	o.recipes[d.node] = r
 	return d
 }
 
+// fresh plans a new file. Sizes are spread as those of files are: most are far smaller than the average.
 func (o *office) fresh(f *folder) draft {
 	extension, weight := chooseKind(o.rnd)
-	return o.draft(f, fmt.Sprintf("document-%06d.%s", o.serial+1, extension), extension, weight)
+	o.serial++
+	size := int(weight * float64(o.Average) * math.Exp(o.rnd.NormFloat64()-0.5))
+	return o.draft(f, fmt.Sprintf("document-%06d.%s", o.serial, extension), recipe{extension: extension, size: size, seed: uint64(o.serial)})
+}
+
+// edited plans the next edition of a file.
+func (o *office) edited(f *folder, n *snapshot.Node) draft {
+	r := o.recipes[n]
+	r.edition++
+	delete(o.recipes, n)
+	return o.draft(f, n.Name, r)
 }
 
 func (o *office) node(name string) *snapshot.Node {
@@ -150,7 +158,7 @@ func (o *office) write(ctx context.Context, up *repo.Uploader, drafts []draft) e
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, d := range drafts {
 		g.Go(func() error {
-			data := d.data(rand.New(rand.NewPCG(d.seed, 7)))
+			data := d.data()
 			d.node.Size, d.node.Content = uint64(len(data)), []blob.ID{}
 			for len(data) > 0 { // cut anywhere: nothing here is stored twice
 				n := min(len(data), chunker.MinSize*2)
@@ -264,12 +272,8 @@ func (o *office) work() []draft {
 			case done%10 == 3:
 				f.remove(o.rnd.IntN(len(f.files)))
 			default:
-				n := f.files[o.rnd.IntN(len(f.files))]
-				_, extension, _ := strings.Cut(n.Name, ".")
-				for _, k := range kinds {
-					if k.extension == extension {
-						drafts = append(drafts, o.draft(f, n.Name, extension, k.weight))
-					}
+				if n := f.files[o.rnd.IntN(len(f.files))]; o.recipes[n].seed > 0 { // else it is encrypted
+					drafts = append(drafts, o.edited(f, n))
 				}
 			}
 		}
@@ -293,13 +297,12 @@ func (o *office) attack(ctx context.Context, up *repo.Uploader) error {
 			if i%2 == 1 {
 				name += ".locked"
 			}
-			d := draft{folder: f, node: o.node(name), seed: uint64(o.serial)}
-			d.data = func(rnd *rand.Rand) []byte { return encrypt(rnd, make([]byte, old.Size)) }
-			drafts = append(drafts, d)
+			key := recipe{seed: uint64(o.serial)}
+			drafts = append(drafts, draft{folder: f, node: o.node(name), data: func() []byte { return encrypt(key.source(1), make([]byte, old.Size)) }})
 			f.remove(0)
 			hit++
 		}
-		drafts = append(drafts, draft{folder: f, node: o.node("HOW_TO_RECOVER.txt"), data: func(*rand.Rand) []byte { return note }})
+		drafts = append(drafts, draft{folder: f, node: o.node("HOW_TO_RECOVER.txt"), data: func() []byte { return note }})
 	}
 	return o.write(ctx, up, drafts)
 }
