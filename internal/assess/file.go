@@ -19,7 +19,7 @@ type file struct {
 	src    *source
 	node   *snapshot.Node
 	starts []int64 // of the blobs, and the file's end
-	opened map[int]io.ReaderAt
+	opened map[int]*part
 }
 
 // maxOpened is how many blobs of a file are remembered.
@@ -27,7 +27,7 @@ const maxOpened = 4
 
 // open returns the content of a file. Nothing is read before it is asked for.
 func (s *source) open(ctx context.Context, n *snapshot.Node) (*file, error) {
-	f := &file{ctx: ctx, src: s, node: n, starts: make([]int64, 1, len(n.Content)+1), opened: map[int]io.ReaderAt{}}
+	f := &file{ctx: ctx, src: s, node: n, starts: make([]int64, 1, len(n.Content)+1), opened: map[int]*part{}}
 	for _, id := range n.Content {
 		at, ok := s.Locate(blob.Handle{ID: id, Type: blob.Data})
 		if !ok {
@@ -50,12 +50,8 @@ func (f *file) ReadAt(data []byte, off int64) (n int, err error) {
 		if n == len(data) {
 			return n, nil
 		}
-		part, err := f.blob(i)
-		if err != nil {
-			return n, err
-		}
 		want := min(int64(len(data)-n), f.starts[i+1]-off)
-		k, err := part.ReadAt(data[n:n+int(want)], off-f.starts[i])
+		k, err := f.blob(i).ReadAt(data[n:n+int(want)], off-f.starts[i])
 		n, off = n+k, off+int64(k)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return n, err
@@ -71,17 +67,16 @@ func (f *file) ReadAt(data []byte, off int64) (n int, err error) {
 }
 
 // blob returns the i-th blob.
-func (f *file) blob(i int) (io.ReaderAt, error) {
-	if r := f.opened[i]; r != nil {
-		return r, nil
+func (f *file) blob(i int) *part {
+	p := f.opened[i]
+	if p == nil {
+		if len(f.opened) >= maxOpened {
+			clear(f.opened)
+		}
+		p = &part{f: f, h: blob.Handle{ID: f.node.Content[i], Type: blob.Data}}
+		f.opened[i] = p
 	}
-	if len(f.opened) >= maxOpened {
-		clear(f.opened)
-	}
-	h := blob.Handle{ID: f.node.Content[i], Type: blob.Data}
-	part := &part{f: f, h: h}
-	f.opened[i] = part
-	return part, nil
+	return p
 }
 
 // part is one blob of a file.
@@ -105,10 +100,10 @@ func (p *part) ReadAt(data []byte, off int64) (int, error) {
 		before := p.peek.Read()
 		n, err := p.peek.ReadAt(p.f.ctx, data, off)
 		p.f.src.read.Add(p.peek.Read() - before)
-		if !errors.Is(err, repo.ErrCompressed) {
+		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
-		p.peek = nil
+		p.peek = nil // it is compressed after all, or another pack has it too
 		if err := p.load(); err != nil {
 			return 0, err
 		}
@@ -128,11 +123,8 @@ func (p *part) open() error {
 		return p.load()
 	}
 	peek, err := p.f.src.Peek(p.f.ctx, p.h)
-	switch {
-	case errors.Is(err, repo.ErrCompressed):
+	if err != nil { // mostly repo.ErrCompressed; if it is another, loading tells, or finds another pack that has it
 		return p.load()
-	case err != nil:
-		return err
 	}
 	p.f.src.read.Add(peek.Read())
 	p.peek = peek
