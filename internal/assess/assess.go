@@ -210,8 +210,9 @@ func newSource(r *repo.Repository) *source {
 
 // LoadBlob implements snapshot.TreeLoader.
 func (s *source) LoadBlob(ctx context.Context, h blob.Handle, buf []byte) ([]byte, error) {
-	if at, ok := s.Locate(h); ok {
+	data, err := s.Repository.LoadBlob(ctx, h, buf)
+	if at, ok := s.Locate(h); ok && err == nil {
 		s.read.Add(int64(at.Length))
 	}
-	return s.Repository.LoadBlob(ctx, h, buf)
+	return data, err
 }

@@ -27,10 +27,11 @@ type Unread struct {
 // KindUnread is the signal of a snapshot of which something could not be read: it says nothing of damage to files.
 const KindUnread = "history.unread"
 
-// maxUnread bounds what may be unread before an assessment gives up: of storage that is gone nothing can be told.
-const maxUnread = 10_000
+// maxStreak is how many things in a row may be unread before an assessment gives up: of storage that is gone nothing can be
+// told, and each try waits for it.
+const maxStreak = 1000
 
-var errUnread = fmt.Errorf("over %d files and directories cannot be read: is the storage there? kedge check says what is lost", maxUnread)
+var errUnread = fmt.Errorf("%d files and directories in a row cannot be read: is the storage there? kedge check says what is lost", maxStreak)
 
 // gap is what could not be read of a snapshot.
 type gap struct {
@@ -41,9 +42,11 @@ type gap struct {
 
 // unread keeps what could not be read of a series.
 type unread struct {
-	list  []Unread
-	open  map[string]gap          // what still stands as it could not be read, by path
-	marks map[int]map[string]bool // paths by snapshot
+	list   []Unread
+	streak int                     // how many were noted since anything was read
+	read   int64                   // bytes by then
+	open   map[string]gap          // what still stands as it could not be read, by path
+	marks  map[int]map[string]bool // paths by snapshot
 }
 
 // skip notes that a file of the i-th snapshot could not be read, and will not be judged. It returns what must end the
@@ -62,7 +65,10 @@ func (w *walk) note(g gap, i int) error {
 	} else {
 		u.open[g.path] = g
 	}
-	if len(u.list) >= maxUnread {
+	if read := w.src.read.Load(); read != u.read {
+		u.read, u.streak = read, 0
+	}
+	if u.streak++; u.streak > maxStreak {
 		return fmt.Errorf("%w: the last is %s: %w", errUnread, g.path, g.err)
 	}
 	u.mark(i, g.path)

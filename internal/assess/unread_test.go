@@ -3,6 +3,7 @@ package assess
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -178,6 +179,26 @@ func TestADamagedRootAndOneOfTheFirstSnapshotAreLeftOut(t *testing.T) {
 	o.wantUnread(result, "/ 1", "/dept1/ 1")
 	if got := len(result.Series[0].Damaged); got != 3 {
 		t.Errorf("%d files are damaged, want 3", got)
+	}
+}
+
+func TestStorageThatIsGoneEndsTheAssessment(t *testing.T) {
+	w := &walk{src: newSource(nil), snapshots: make([]*snapshot.Snapshot, 2)}
+	w.snapshots[1] = &snapshot.Snapshot{}
+	lost := errors.New("no route to host")
+	for n := range 2 * maxStreak {
+		if n == maxStreak/2 {
+			w.src.read.Add(1) // it was there once more
+		}
+		err := w.skip(t.Context(), fmt.Sprint("/", n), 1, lost)
+		if gaveUp := n == maxStreak/2+maxStreak; (err != nil) != gaveUp {
+			t.Fatalf("after %d things that cannot be read: %v", n, err)
+		} else if gaveUp {
+			if !errors.Is(err, lost) {
+				t.Errorf("the error does not say why: %v", err)
+			}
+			break
+		}
 	}
 }
 
