@@ -131,7 +131,7 @@ func TestAFactorIsTheRarestTextThatEveryMatchHolds(t *testing.T) {
 }
 
 func TestFurtherMatchesAreToldToo(t *testing.T) {
-	for expr, want := range map[string]string{`\bfoo\b`: "[0 4 8 13]", "foo": "[0 4 8 13]", `foo[^x]*?;`: "[0 13]", `(?m)^.`: "[0 13]", "[fo]{3,}": "[0 4 8 13]"} {
+	for expr, want := range map[string]string{`\bfoo\b`: "[0 4 8 13]", "foo": "[0 4 8 13]", `foo[^x]*?;`: "[0 13]", `(?m)^.`: "[0 13]", `\Bo`: "[1 2 5 6 9 10 14 15]", "[fo]{3,}": "[0 4 8 13]"} {
 		x, err := newRegex(expr)
 		if err != nil {
 			t.Fatal(err)
