@@ -218,11 +218,11 @@ func (l *lexer) name() {
 		if len(name) >= 5 && madeUp.MatchString(name) {
 			name = "#"
 		}
-		l.tokens = append(l.tokens, maskDigits(name))
+		l.tokens = append(l.tokens, name)
 	}
 }
 
-// maskDigits makes names alike that are made up for each answer: runs of three and more digits do not count.
+// maskDigits makes paths alike that are made up for each answer: runs of three and more digits do not count.
 func maskDigits(name string) string { return digits.ReplaceAllString(name, "#") }
 
 var (

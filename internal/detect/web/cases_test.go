@@ -17,6 +17,7 @@ const front = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title
 <link rel="stylesheet" href="/css/site.css?v=3"><link rel="icon" href="/favicon.ico">
 <script src="/js/site.js?v=NUMBER"></script>
 <script src="https://stats.example.org/s.js" integrity="sha384-AAAA" crossorigin="anonymous"></script>
+<script src="/js/boot.js"></script><script src="https://unpkg.com/lib@1.2.3/lib.js"></script>
 <script nonce="NONCE">window.__STATE__ = {"user": null, "csrf": "TOKEN", "items": [{"id": NUMBER, "title": "Notice"}], "at": NUMBER};</script>
 <script nonce="NONCE">(function (w, d, s, i) { w[i] = w[i] || []; var j = d.createElement(s); j.async = true; j.src = "https://tags.example.net/gtm.js?id=" + i; d.head.appendChild(j) })(window, document, "script", "GTM-ABC123");</script>
 </head><body class="css-NAME"><!-- generated at NUMBER -->
@@ -47,6 +48,7 @@ func newScene() *scene {
 		page: func(*http.Request) string { return front },
 		files: map[string]string{
 			"/js/site.js":           "function toggle(id) { document.getElementById(id).classList.toggle('open') }\nvar built = 1;",
+			"/js/boot.js":           `eval(atob("cnVuKCk="))`,
 			"/css/site.css":         "body { font: 16px sans-serif } .open { display: block }",
 			"/files/tool-setup.exe": "MZ the tool",
 		},
@@ -175,7 +177,7 @@ var livingCases = []living{
 		was := s.page
 		s.page = func(r *http.Request) string {
 			var items strings.Builder
-			for i := range s.n.Load() % 6 {
+			for i := range s.n.Load() {
 				fmt.Fprintf(&items, `{"id": %d, "tags": ["a", "b"], "open": %v, "parent": null},`, i, i%2 == 0)
 			}
 			return strings.Replace(was(r), "</head>", `<script nonce="NONCE">window.list = [`+items.String()+`]; render(window.list)</script></head>`, 1)
@@ -192,6 +194,38 @@ var livingCases = []living{
 	}},
 	{name: "functions named for each answer", ever: func(t testing.TB, s *scene) {
 		s.put(t, "<footer>", `<script nonce="NONCE">function cb_NUMBER(d) { show(d) } cb_NUMBER({"a": NUMBER});</script><footer>`)
+	}},
+	{name: "variables named for each answer", ever: func(t testing.TB, s *scene) {
+		s.put(t, "<footer>", `<script nonce="NONCE">var vNAME = NUMBER; use(vNAME)</script><footer>`)
+	}},
+	{name: "a variant that one visitor in five is shown", ever: func(t testing.TB, s *scene) {
+		was, pages := s.page, 0
+		s.page = func(r *http.Request) string {
+			if pages++; pages%5 == 0 {
+				return strings.Replace(was(r), "<footer>", `<script nonce="NONCE">survey.ask(document.title)</script><footer>`, 1)
+			}
+			return was(r)
+		}
+	}},
+	{name: "two texts, one by the day", ever: func(t testing.TB, s *scene) {
+		was, pages := s.page, 0
+		s.page = func(r *http.Request) string {
+			if pages++; pages%2 == 0 {
+				return `<html><head><title>Day of the Seafarer</title></head><body><main><h1>Day of the Seafarer</h1><p>Today the organisation honours the seafarers of the world, without whom no ship would move and no shelf would be full.</p></main></body></html>`
+			}
+			return was(r)
+		}
+	}},
+	{name: "a rotating banner, and an article with a picture from elsewhere", ever: func(t testing.TB, s *scene) {
+		was := s.page
+		s.page = func(r *http.Request) string {
+			return strings.Replace(was(r), "<main", fmt.Sprintf(`<img src="/img/banner-%d.png"><main`, s.n.Load()), 1)
+		}
+	}, later: func(t testing.TB, s *scene) {
+		was := s.page
+		s.page = func(r *http.Request) string {
+			return strings.Replace(was(r), `<ul class="news">`, `<ul class="news"><li><img src="https://press.example/p.jpg"></li>`, 1)
+		}
 	}},
 	{name: "style sheets made up for each answer", ever: func(t testing.TB, s *scene) {
 		s.put(t, "</head>", `<style>.css-NAME{color:red}.sc-NAME::before{content:"NUMBER"}</style></head>`)
@@ -400,6 +434,15 @@ var attacks = []attack{
 	}, nil},
 	{"an own script file that loads another by its data alone", injected, "script file", func(t testing.TB, s *scene) {
 		s.files["/js/site.js"] = "function toggle(id) { document.getElementById(id).classList.toggle('open') }\nvar built = '<script src=//evil.example></script>';"
+	}, nil},
+	{"an own script file that has markup with a handler in its data", injected, "script file", func(t testing.TB, s *scene) {
+		s.files["/js/site.js"] = "function toggle(id) { document.getElementById(id).classList.toggle('open') }\nvar built = '<img src=x onerror=go()>';"
+	}, nil},
+	{"an own script file whose data is code", injected, "script file", func(t testing.TB, s *scene) {
+		s.files["/js/boot.js"] = `eval(atob("ZXZpbCgp"))`
+	}, nil},
+	{"another file of a network that anybody may put files on", injected, "script", func(t testing.TB, s *scene) {
+		s.end(t, `<script src="https://unpkg.com/evil@1.0.0/kit.js"></script>`)
 	}, nil},
 	{"another own script file", injected, "script file", func(t testing.TB, s *scene) {
 		s.put(t, "/js/site.js?v=NUMBER", "/uploads/site.js")
