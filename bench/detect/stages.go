@@ -21,7 +21,7 @@ type set struct {
 
 // sets returns what is measured. The rules of detection were written with none but the first.
 func sets() []set {
-	return []set{{"known", makers, families, workloads}}
+	return []set{{"known", makers, families, workloads}, {"held", heldMakers, heldFamilies, heldWorkloads}}
 }
 
 func setNames() []string {

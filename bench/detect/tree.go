@@ -134,6 +134,21 @@ func (p *people) maker(kind string) maker {
 	return p.makers[slices.IndexFunc(p.makers, func(m maker) bool { return m.name == kind })]
 }
 
+// usual returns a type of file, the more often the more of them a tree has.
+func (p *people) usual() string {
+	total := 0
+	for _, m := range p.makers {
+		total += m.share
+	}
+	n := p.r.IntN(total)
+	for _, m := range p.makers {
+		if n -= m.share; n < 0 {
+			return m.name
+		}
+	}
+	return p.makers[0].name
+}
+
 // content makes one file of the kind.
 func (p *people) content(ctx context.Context, kind string) ([]byte, error) {
 	m := p.maker(kind)
@@ -208,7 +223,8 @@ func (p *people) work(ctx context.Context, s *site, avoid func(string) bool) err
 			return fmt.Errorf("edit %s: %w", name, err)
 		}
 	}
-	for _, kind := range []string{"text", "docx", "pdf", "mail", "mail", "jpeg", one(p.r, p.makers).name, one(p.r, p.makers).name} {
+	for range 8 {
+		kind := p.usual()
 		s.pass(time.Duration(p.r.IntN(900)) * time.Second)
 		if _, err := p.create(ctx, s, kind); err != nil {
 			return err
@@ -264,7 +280,9 @@ func (p *people) edit(ctx context.Context, s *site, name string) error {
 		data = slices.Concat(data[:at], relation(p.r, l, 8192), data[at+8192:])
 	case "array":
 		data = append(data, figures(p.r, 4000)...)
-	case "mail", "elf", "gzip", "mp4", "wav":
+	case "mp3": // another title
+		copy(data, broadcast(p.r, tagSize)[:tagSize])
+	case "mail", "elf", "gzip", "mp4", "wav", "library", "pcap":
 		return nil // nobody edits these
 	default: // the program writes all of it anew
 		if data, err = p.maker(kind).make(ctx, p.r, l, max(least, len(data))); err != nil {

@@ -170,7 +170,7 @@ func makeArchives(ctx context.Context, sc *scenario, day int) error {
 		return err
 	}
 	// Formats that few programs know the insides of.
-	return sc.write(fmt.Sprintf("shared/out/take-%d.opus", day), slices.Concat([]byte("OggS\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00"), noise(sc.r, 200000)))
+	return sc.write(fmt.Sprintf("shared/out/take-%d.opus", day), ogg(sc.r, 200000))
 }
 
 func makeLogs(_ context.Context, sc *scenario) error {
@@ -426,9 +426,9 @@ func convertFiles(ctx context.Context, sc *scenario, day int) error {
 		var err error
 		switch step.ext {
 		case ".webp":
-			data = slices.Concat([]byte("RIFF\x00\x40\x00\x00WEBPVP8 "), noise(sc.r, 16000))
+			data = riff("WEBP", "VP8 ", noise(sc.r, 16000))
 		case ".flac":
-			data = slices.Concat([]byte("fLaC\x00\x00\x00\x22"), make([]byte, 34), noise(sc.r, 60000))
+			data = flac(sc.r, 60000)
 		case ".heic":
 			data = append(box("ftyp", []byte("heic\x00\x00\x00\x00mif1heic")), box("mdat", noise(sc.r, 30000))...)
 		default:
@@ -483,7 +483,7 @@ func rewriteVaults(_ context.Context, sc *scenario, _ int) error {
 
 func nightlyBackup(_ context.Context, sc *scenario, day int) error {
 	for _, name := range []string{"mail", "web", "erp"} {
-		if err := sc.write(fmt.Sprintf("backup/%s-2026-03-%02d.tar.gz.gpg", name, day+5), slices.Concat([]byte("\x8c\x0d\x04\x09\x03\x02"), noise(sc.r, 300000))); err != nil {
+		if err := sc.write(fmt.Sprintf("backup/%s-2026-03-%02d.tar.gz.gpg", name, day+5), openPGP(sc.r, noise(sc.r, 300000))); err != nil {
 			return err
 		}
 		if err := sc.write("backup/"+name+"-latest.enc", slices.Concat([]byte("Salted__"), noise(sc.r, 200000))); err != nil {
