@@ -19,11 +19,14 @@ const (
 	bufferSize = 64 << 10
 	// maxRecord is the longest record of either way: header, handles and two names.
 	maxRecord = 1 << 10
-	// pause lets events gather when there are many: reading each alone costs more than judging it. A process that wrote one
-	// file may be gone by then, so it is short, and only kept while there are at least so many events in a stretch of time.
-	pause   = 4 * time.Millisecond
-	stretch = 50 * time.Millisecond
-	busy    = 10
+	// pause lets events gather when there are many: waking up for each alone costs more than judging it. A process that wrote one
+	// file may be gone by then, so it is short, and only kept while there are at least busy events in a stretch of time; from
+	// flooded on it is longer.
+	pause     = 10 * time.Millisecond
+	longPause = 40 * time.Millisecond
+	stretch   = 50 * time.Millisecond
+	busy      = 10
+	flooded   = 25
 	// maxBatches waits for whoever receives.
 	maxBatches = 16
 	// maxTroubles bounds what is said of what cannot be watched.
@@ -138,8 +141,8 @@ func (e *engine) run() {
 		if fresh := e.fresh(); len(fresh) > 0 {
 			e.look(&looks, fresh, time.Time{})
 		}
-		if pace.busy(read, len(events)) && n <= bufferSize-maxRecord {
-			e.sleep(pause)
+		if wait := pace.pause(read, len(events)); wait > 0 && n <= bufferSize-maxRecord {
+			e.sleep(wait)
 		}
 	}
 }
@@ -154,13 +157,14 @@ func (e *engine) tryAgain(looks *sync.WaitGroup, tried time.Time) time.Time {
 	return now
 }
 
-// pace tells whether there is much to do.
+// pace tells how much there is to do.
 type pace struct {
 	began        time.Time
 	before, here int // events in the stretch before, and in this one
 }
 
-func (p *pace) busy(now time.Time, events int) bool {
+// pause returns how long to wait for more events.
+func (p *pace) pause(now time.Time, events int) time.Duration {
 	if now.Sub(p.began) >= stretch {
 		p.before, p.here = p.here, 0
 		if now.Sub(p.began) >= 2*stretch {
@@ -169,7 +173,13 @@ func (p *pace) busy(now time.Time, events int) bool {
 		p.began = now
 	}
 	p.here += events
-	return max(p.before, p.here) >= busy
+	switch most := max(p.before, p.here); {
+	case most >= flooded:
+		return longPause
+	case most >= busy:
+		return pause
+	}
+	return 0
 }
 
 // once tells each trouble once, and at most maxTroubles of them.

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"io"
 	"path"
 	"strings"
 	"time"
@@ -55,19 +56,26 @@ func (t Tree) Holds(path string) bool { return below(path, t.Paths) && !below(pa
 type detector struct {
 	tree    Tree
 	actors  *actors
-	found   map[string]finding // damaged, raised or not, by path
-	suspect map[string]arrival // noise at a new name, which may be anything
-	locked  map[string]doing   // archives with passwords
-	gone    map[string]loss    // files that the last snapshot knows
-	origin  map[string]string  // where a file stood before it was renamed
-	waiting map[string]string  // files that look like successors of others that are still there, by those
-	notes   map[string]dirs    // by the note's name
-	news    bool               // something was kept since the last raise
-	alarmed time.Time          // when something was raised last
+	found   map[string]finding         // damaged, raised or not, by path
+	suspect map[string]arrival         // noise at a new name, which may be anything
+	locked  map[string]doing           // archives with passwords
+	gone    map[string]loss            // files that the last snapshot knows
+	origin  map[string]string          // where a file stood before it was renamed
+	waiting map[string]string          // files that look like successors of others that are still there, by those
+	notes   map[string]dirs            // by the note's name
+	texts   map[string]map[string]text // new short texts, by name and directory: a note has one name in many
+	news    bool                       // something was kept since the last raise
+	alarmed time.Time                  // when something was raised last
 	buf     [content.WindowSize]byte
 }
 
 type dirs map[string]note
+
+// text is a new file that may be a note.
+type text struct {
+	doing
+	read bool
+}
 
 // doing is who did something, and when.
 type doing struct {
@@ -109,7 +117,7 @@ type note struct {
 func newDetector(tree Tree, a *actors) *detector {
 	return &detector{
 		tree: tree, actors: a, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, gone: map[string]loss{},
-		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{},
+		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
 	}
 }
 
@@ -185,12 +193,12 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	if err != nil {
 		return err
 	}
-	g, err := glanceAt(f, size, d.buf[:], old == nil)
+	g, err := glanceAt(f, size, d.buf[:])
 	if err != nil {
 		return err
 	}
-	if g.sample.Note != nil && old == nil {
-		d.keepNote(name, g.sample.Note, by)
+	if old == nil && g.sample.Format == content.Text && size <= maxNote {
+		d.keepText(name, by)
 	}
 	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
 	kind, former := damage.Encrypted, name
@@ -214,7 +222,7 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	if err != nil {
 		return err
 	}
-	if old == nil && archive(g.sample.Format) && !found.Locked {
+	if old == nil && packing(g.sample.Format) && !found.Locked {
 		o, err := content.LookInto(c.New)
 		if err != nil {
 			return err
@@ -225,8 +233,8 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	return nil
 }
 
-// archive tells of formats that can ask for a password.
-func archive(f content.Format) bool { return f == "zip" || f == "7z" || f == "rar" }
+// packing tells of formats that can ask for a password.
+func packing(f content.Format) bool { return f == "zip" || f == "7z" || f == "rar" }
 
 // successor tells what a new file comes from: what it was renamed from, or whose name it has with something appended.
 func (d *detector) successor(ctx context.Context, name string) (kind, former string, old *snapshot.Node, err error) {
@@ -375,6 +383,50 @@ func (d *detector) compareDirectory(ctx context.Context, dir string, by doing) e
 	return errors.Join(errs...)
 }
 
+// keepText notes a new short text. Where one name stands in several directories they are read, and after an alarm all are: asking each text
+// whether it is a note would cost more than all else.
+func (d *detector) keepText(name string, by doing) {
+	base, dir := path.Base(name), path.Dir(name)
+	list := d.texts[base]
+	if list == nil {
+		if len(d.texts) >= maxRemembered {
+			return
+		}
+		list = map[string]text{}
+		d.texts[base] = list
+	}
+	if _, known := list[dir]; known || len(list) >= maxRemembered {
+		return
+	}
+	list[dir] = text{doing: by}
+	if len(list) >= minDirectories || by.at.Sub(d.alarmed) < remember {
+		d.readTexts(base)
+	}
+}
+
+// readTexts asks the texts of a name whether they are notes, each once.
+func (d *detector) readTexts(base string) {
+	for dir, t := range d.texts[base] {
+		if t.read {
+			continue
+		}
+		t.read = true
+		d.texts[base][dir] = t
+		name := path.Join(dir, base)
+		f, _, err := openFile(name)
+		if err != nil {
+			continue // gone again; what cannot be opened was told when it was closed
+		}
+		n, err := f.ReadAt(d.buf[:], 0)
+		f.Close()
+		if err == nil || errors.Is(err, io.EOF) {
+			if parts := content.Note(d.buf[:n]); parts != nil {
+				d.keepNote(name, parts, t.doing)
+			}
+		}
+	}
+}
+
 func (d *detector) keepNote(name string, parts []string, by doing) {
 	base, dir := path.Base(name), path.Dir(name)
 	if d.notes[base] == nil {
@@ -419,6 +471,16 @@ func (d *detector) forget(now time.Time) {
 		}
 		if len(list) == 0 {
 			delete(d.notes, name)
+		}
+	}
+	for base, list := range d.texts {
+		for dir, t := range list {
+			if old(t.doing) {
+				delete(list, dir)
+			}
+		}
+		if len(list) == 0 {
+			delete(d.texts, base)
 		}
 	}
 	if len(d.origin) >= maxRemembered {

@@ -3,8 +3,8 @@ package live
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +17,7 @@ var errNoFile = errors.New("no regular file")
 
 // openFile opens a regular file to be looked at: no symbolic link is followed anywhere in its path, nothing blocks, and
 // its access time stays, where the kernel allows that. Anything else than a regular file is errNoFile.
-func openFile(path string) (*os.File, int64, error) {
+func openFile(path string) (*file, int64, error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NOATIME, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
 	if errors.Is(err, unix.EPERM) { // of another owner's file only root may leave the time alone
@@ -35,8 +35,33 @@ func openFile(path string) (*os.File, int64, error) {
 		unix.Close(fd)
 		return nil, 0, errNoFile
 	}
-	return os.NewFile(uintptr(fd), path), st.Size, nil
+	return &file{fd, path}, st.Size, nil
 }
+
+// file is an open regular file. An os.File would ask the kernel four times more, of each, whether it can be waited for.
+type file struct {
+	fd   int
+	name string
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *file) ReadAt(p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		k, err := unix.Pread(f.fd, p[n:], off+int64(n))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return n, fmt.Errorf("read %s: %w", f.name, err)
+		case k == 0:
+			return n, io.EOF
+		}
+		n += max(k, 0)
+	}
+	return n, nil
+}
+
+// Close ends the use of the file. Nothing was written, so that nothing can fail.
+func (f *file) Close() { _ = unix.Close(f.fd) }
 
 // glance is what the head, the middle and the end of a file show.
 type glance struct {
@@ -45,8 +70,8 @@ type glance struct {
 	open   bool // encrypted by a tool that says so
 }
 
-// glanceAt reads three windows at most. Whether it reads as a ransom note is asked of new files only.
-func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
+// glanceAt reads three windows at most.
+func glanceAt(f *file, size int64, buf []byte) (glance, error) {
 	g := glance{size: size}
 	at := []int64{0}
 	if size > 3*content.WindowSize {
@@ -56,17 +81,20 @@ func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
 		at = append(at, max(content.WindowSize, size-content.WindowSize))
 	}
 	for i, off := range at {
-		n, err := readAt(f, buf[:content.WindowSize], off)
-		if err != nil {
+		n, err := f.ReadAt(buf[:min(content.WindowSize, max(0, size-off))], off)
+		if err != nil && !errors.Is(err, io.EOF) {
 			return g, err
 		}
 		piece := buf[:n]
+		if plain(piece) { // most files are; nothing more need be measured
+			if i == 0 {
+				g.sample.Format = content.Text
+			}
+			continue
+		}
 		if i == 0 {
 			g.sample.Format = content.Sniff(piece)
 			g.open = g.sample.Format == content.Encrypted || pgp(piece)
-			if fresh && g.sample.Format == content.Text && size <= maxNote {
-				g.sample.Note = content.Note(piece)
-			}
 		}
 		if n > 0 {
 			g.sample.Windows = append(g.sample.Windows, content.Measure(piece))
@@ -75,6 +103,27 @@ func glanceAt(f *os.File, size int64, buf []byte, fresh bool) (glance, error) {
 	g.sample.Size = size
 	return g, nil
 }
+
+// plain tells whether all of b is ASCII text.
+func plain(b []byte) bool {
+	for _, c := range b {
+		if printable[c] == 0 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// printable has a 1 for the characters of ASCII text.
+var printable = func() (is [256]byte) {
+	for c := byte(' '); c <= '~'; c++ {
+		is[c] = 1
+	}
+	for _, c := range "\t\n\r\f" {
+		is[c] = 1
+	}
+	return is
+}()
 
 // pgp tells whether a file begins as an OpenPGP message does: with a packet that holds a session key (RFC 9580, sections 4.2, 5.1 and 5.3).
 func pgp(head []byte) bool {
@@ -96,14 +145,6 @@ func pgp(head []byte) bool {
 
 // maxNote is how long a ransom note is at most, in bytes; its first window is read.
 const maxNote = 16 << 10
-
-func readAt(f *os.File, p []byte, off int64) (int, error) {
-	n, err := unix.Pread(int(f.Fd()), p, off)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", f.Name(), err)
-	}
-	return n, nil
-}
 
 // doubtful tells whether a file must be looked at closely even when there is no time to look at all: it is noise where no
 // noise is promised, or no longer what its name says.

@@ -73,6 +73,11 @@ func (d *detector) raise(now time.Time) []Alarm {
 			alarms = append(alarms, d.filesAlarm(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
+	if len(alarms) > 0 && !alarmed {
+		for base := range d.texts {
+			d.readTexts(base)
+		}
+	}
 	if a, ok := d.notesAlarm(plain >= minFiles || alarmed, now); ok {
 		alarms = append(alarms, a)
 	}

@@ -1,0 +1,554 @@
+package live
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/backend/memory"
+	"github.com/kedge-project/kedge/internal/fileevent"
+	"github.com/kedge-project/kedge/internal/process"
+	"github.com/kedge-project/kedge/repo"
+)
+
+// scene is a directory with a snapshot, and a watch that is told by the test what happens.
+type scene struct {
+	t      *testing.T
+	dir    string
+	w      *Watch
+	raised []Alarm
+	notes  []string
+	wrong  []error
+}
+
+// silent is a source that tells nothing by itself.
+type silent struct{ events chan []fileevent.Event }
+
+func (s silent) Events() <-chan []fileevent.Event { return s.events }
+func (s silent) How() string                      { return "told by the test" }
+func (s silent) Close() error                     { return nil }
+
+const prose = "The committee approved the minutes of the last meeting. "
+
+// newScene fills a directory, takes a snapshot if known, and begins to watch.
+func newScene(t *testing.T, known bool, canaries Canaries) *scene {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scene{t: t, dir: dir}
+	for i := range 24 {
+		s.put(fmt.Sprintf("dept%d/paper%02d.txt", i%4, i), strings.Repeat(fmt.Sprint(prose, i), 60+i))
+		s.put(fmt.Sprintf("dept%d/sheet%02d.csv", i%4, i), strings.Repeat(fmt.Sprint(i, ";geneva;london\n"), 200+i))
+		s.put(fmt.Sprintf("dept%d/page%02d.html", i%4, i), "<html><body>"+strings.Repeat(prose, 30)+"</body></html>")
+	}
+	tree := Tree{Service: "fileserver", Asset: "documents", Paths: []string{dir}, Exclude: []string{dir + "/cache"}}
+	if known {
+		r, err := repo.Init(t.Context(), memory.New(), "secret", repo.Options{ScryptN: 1 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := archive.Run(t.Context(), r, []string{dir}, archive.Options{Host: "london"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree.Former = NewFormer(r, res.Snapshot.Tree)
+	}
+	s.w, err = Open(Options{
+		Trees: []Tree{tree}, Canaries: canaries,
+		Open:    func([]string, fileevent.Options) (fileevent.Source, error) { return silent{}, nil },
+		Raise:   func(_ context.Context, a Alarm) { s.raised = append(s.raised, a) },
+		Trouble: func(err error) { s.wrong = append(s.wrong, err) },
+		Note:    func(said string) { s.notes = append(s.notes, said) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.w.budget.left = time.Hour // the tests decide what there is time for
+	return s
+}
+
+func (s *scene) path(name string) string { return s.dir + "/" + name }
+
+func (s *scene) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// put writes a file without telling.
+func (s *scene) put(name, content string) {
+	s.t.Helper()
+	s.must(os.MkdirAll(filepath.Dir(s.path(name)), 0o700))
+	s.must(os.WriteFile(s.path(name), []byte(content), 0o600))
+}
+
+func (s *scene) read(name string) string {
+	s.t.Helper()
+	data, err := os.ReadFile(s.path(name))
+	s.must(err)
+	return string(data)
+}
+
+// The doings that are told.
+
+func (s *scene) write(name, content string) {
+	s.t.Helper()
+	s.put(name, content)
+	s.tell(fileevent.Event{Op: fileevent.Created, Path: s.path(name)}, fileevent.Event{Op: fileevent.Closed, Path: s.path(name)})
+}
+
+func (s *scene) rename(from, to string) {
+	s.t.Helper()
+	s.must(os.Rename(s.path(from), s.path(to)))
+	s.tell(fileevent.Event{Op: fileevent.Renamed, From: s.path(from), Path: s.path(to)})
+}
+
+func (s *scene) remove(name string) {
+	s.t.Helper()
+	s.must(os.Remove(s.path(name)))
+	s.tell(fileevent.Event{Op: fileevent.Deleted, Path: s.path(name)})
+}
+
+func (s *scene) tell(events ...fileevent.Event) {
+	s.w.takeAll(s.t.Context(), events)
+	s.w.raise(s.t.Context(), true)
+}
+
+// kinds sums up what was raised: "file.encrypted:3".
+func (s *scene) kinds() string {
+	var all []string
+	for _, a := range s.raised {
+		all = append(all, fmt.Sprintf("%s:%d", a.Signal.Kind, a.Signal.Count))
+	}
+	return strings.Join(all, " ")
+}
+
+func (s *scene) want(kinds string) {
+	s.t.Helper()
+	if got := s.kinds(); got != kinds {
+		s.t.Errorf("raised %q, want %q", got, kinds)
+	}
+	for _, err := range s.wrong {
+		s.t.Errorf("trouble: %v", err)
+	}
+}
+
+// encrypted is what an attacker makes of a text.
+func encrypted(name, content string) string {
+	block, err := aes.NewCipher(bytes.Repeat([]byte{9}, 32))
+	if err != nil {
+		panic(err)
+	}
+	iv := make([]byte, aes.BlockSize)
+	copy(iv, filepath.Base(name))
+	out := make([]byte, len(content))
+	cipher.NewCTR(block, iv).XORKeyStream(out, []byte(content))
+	return string(out)
+}
+
+func paper(i int) string { return fmt.Sprintf("dept%d/paper%02d.txt", i%4, i) }
+
+func TestEncryptionInPlaceIsNoticedAtTheThirdFile(t *testing.T) {
+	s := newScene(t, true, nil)
+	for i := range 2 {
+		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+	}
+	s.want("")
+	s.write(paper(2), encrypted(paper(2), s.read(paper(2))))
+	s.want("file.encrypted:3")
+	a := s.raised[0].Signal
+	if a.Technique != "T1486" || a.Service != "fileserver" || a.Asset != "documents" || a.Subject != s.dir || a.Strength < 0.75 || len(a.Touched) != 3 {
+		t.Errorf("the signal is %+v", a)
+	}
+	if a.Evidence["processes_unknown"] == nil {
+		t.Errorf("evidence %v does not say that the process is not known", a.Evidence)
+	}
+	s.write(paper(3), encrypted(paper(3), s.read(paper(3))))
+	s.want("file.encrypted:3 file.encrypted:1")
+}
+
+func TestAFileWrittenSinceTheSnapshotIsJudgedByItself(t *testing.T) {
+	s := newScene(t, false, nil)
+	for i := range 3 {
+		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+	}
+	s.want("file.encrypted:3")
+	s = newScene(t, true, nil)
+	for i := range 3 { // what the names promise, pictures, is not there
+		s.write(fmt.Sprintf("new/photo%d.jpg", i), encrypted("x", strings.Repeat(prose, 100+i)))
+	}
+	s.want("file.encrypted:3")
+}
+
+func TestEveryWayToANewNameIsFollowed(t *testing.T) {
+	for way, hit := range map[string]func(s *scene, name string, i int){
+		"encrypted, then renamed": func(s *scene, name string, i int) {
+			s.write(name, encrypted(name, s.read(name)))
+			s.rename(name, name+".locked")
+		},
+		"renamed, then encrypted": func(s *scene, name string, i int) {
+			s.rename(name, name+".locked")
+			s.write(name+".locked", encrypted(name, s.read(name+".locked")))
+		},
+		"renamed at random, then encrypted": func(s *scene, name string, i int) {
+			s.rename(name, fmt.Sprintf("dept0/%x", i))
+			s.write(fmt.Sprintf("dept0/%x", i), encrypted(name, s.read(fmt.Sprintf("dept0/%x", i))))
+		},
+		"new file, then deleted": func(s *scene, name string, i int) {
+			s.write(name+".enc", encrypted(name, s.read(name)))
+			s.remove(name)
+		},
+		"deleted, then new file": func(s *scene, name string, i int) {
+			content := s.read(name)
+			s.remove(name)
+			s.write(name+".zzz", encrypted(name, content))
+		},
+		"new file elsewhere, then deleted": func(s *scene, name string, i int) {
+			s.write("vault/"+filepath.Base(name)+".x1", encrypted(name, s.read(name)))
+			s.remove(name)
+		},
+		"copy on top": func(s *scene, name string, i int) {
+			s.write(name+".tmp", encrypted(name, s.read(name)))
+			s.rename(name+".tmp", name)
+		},
+	} {
+		t.Run(way, func(t *testing.T) {
+			s := newScene(t, true, nil)
+			n := 0
+			for ; n < 10 && len(s.raised) == 0; n++ {
+				hit(s, paper(n), n)
+			}
+			if n > 3 {
+				t.Errorf("noticed after %d files, want 3", n)
+			}
+			if k := s.kinds(); !strings.HasPrefix(k, "file.renamed:") && !strings.HasPrefix(k, "file.encrypted:") {
+				t.Errorf("raised %q", k)
+			}
+			for _, err := range s.wrong {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestWipingIsNoticed(t *testing.T) {
+	s := newScene(t, true, nil)
+	for i := range 3 {
+		s.write(paper(i), strings.Repeat("\x00", len(s.read(paper(i)))))
+	}
+	s.want("file.wiped:3")
+	if s.raised[0].Signal.Technique != "T1485" {
+		t.Errorf("technique %s", s.raised[0].Signal.Technique)
+	}
+	s = newScene(t, true, nil)
+	for i := range 4 {
+		for _, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
+			s.write(fmt.Sprintf("dept%d/"+kind, i, i), "")
+		}
+	}
+	if s.kinds() == "" || s.raised[0].Signal.Kind != "file.wiped" || s.raised[0].Signal.Count != minEmptied {
+		t.Errorf("twelve files emptied raised %q, want file.wiped at the %dth", s.kinds(), minEmptied)
+	}
+}
+
+func TestNotesAreNoticedInThreeDirectoriesAndOneBesideDamage(t *testing.T) {
+	const ransom = "All your files have been encrypted. Pay 2 Bitcoin for the decryption key. Contact us by Tor Browser within 72 hours or it will be deleted forever."
+	s := newScene(t, true, nil)
+	for i := range 3 {
+		s.want("")
+		s.write(fmt.Sprintf("dept%d/READ_ME.txt", i), ransom)
+	}
+	s.want("note.dropped:3")
+	s = newScene(t, true, nil)
+	s.write("dept0/READ_ME.txt", ransom)
+	for i := range 3 {
+		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+	}
+	s.want("file.encrypted:3 note.dropped:1")
+	s.write("dept1/READ_ME.txt", ransom)
+	s.want("file.encrypted:3 note.dropped:1 note.dropped:1")
+}
+
+func TestADaysWorkRaisesNothing(t *testing.T) {
+	zipped := func(content string) string {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for what, day := range map[string]func(s *scene){
+		"an editor saves by a copy": func(s *scene) {
+			for i := range 24 {
+				s.write(paper(i)+"~", s.read(paper(i))+prose)
+				s.rename(paper(i)+"~", paper(i))
+			}
+		},
+		"files are compressed": func(s *scene) {
+			for i := range 24 {
+				s.write(paper(i)+".gz", zipped(s.read(paper(i))))
+				s.remove(paper(i))
+			}
+		},
+		"logs are emptied": func(s *scene) {
+			for i := range 24 {
+				s.write(fmt.Sprintf("log/%d.log", i), "")
+			}
+		},
+		"gpg encrypts a directory": func(s *scene) {
+			for i := range 24 {
+				s.write(paper(i)+".gpg", "\x85\x01\x0c\x03\x01\x02\x03\x04\x05\x06\x07\x08\x01"+encrypted(paper(i), s.read(paper(i))))
+				s.remove(paper(i))
+			}
+		},
+		"files are renamed in bulk": func(s *scene) {
+			for i := range 24 {
+				s.rename(paper(i), fmt.Sprintf("dept%d/2026-%02d.txt", i%4, i))
+			}
+		},
+		"a backup program keeps its packs": func(s *scene) {
+			for i := range 24 {
+				s.write(fmt.Sprintf("repo/data/%02x/%064x", i, i), encrypted(fmt.Sprint(i), strings.Repeat(prose, 500)))
+			}
+			for i := range 12 {
+				s.remove(fmt.Sprintf("repo/data/%02x/%064x", i, i))
+			}
+		},
+		"old files are removed": func(s *scene) {
+			for i := range 24 {
+				s.remove(paper(i))
+			}
+		},
+		"two files are encrypted": func(s *scene) {
+			for i := range 2 {
+				s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+			}
+		},
+		"what is left out is encrypted": func(s *scene) {
+			for i := range 24 {
+				s.write(fmt.Sprintf("cache/%d.jpg", i), encrypted("x", strings.Repeat(prose, 100)))
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newScene(t, true, nil)
+			day(s)
+			s.want("")
+		})
+	}
+}
+
+func TestOddFilesNeitherBlockNorLeadOut(t *testing.T) {
+	s := newScene(t, true, nil)
+	outside := t.TempDir()
+	s.must(os.WriteFile(outside+"/secret.txt", []byte(encrypted("x", strings.Repeat(prose, 100))), 0o600))
+	s.must(unix.Mkfifo(s.path("fifo.txt"), 0o600))
+	s.must(os.Symlink(outside+"/secret.txt", s.path("link.txt")))
+	s.must(os.Symlink(outside, s.path("tree")))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, name := range []string{"fifo.txt", "link.txt", "tree/secret.txt", "none.txt", "dept0"} {
+			s.tell(fileevent.Event{Op: fileevent.Closed, Path: s.path(name)})
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a fifo blocks the watch")
+	}
+	s.want("")
+	for _, name := range []string{"fifo.txt", "link.txt", "tree/secret.txt"} {
+		if f, _, err := openFile(s.path(name)); !errors.Is(err, errNoFile) {
+			f.Close()
+			t.Errorf("%s was opened (%v)", name, err)
+		}
+	}
+}
+
+func TestLookingLeavesTheAccessTimeAlone(t *testing.T) {
+	s := newScene(t, true, nil)
+	old := time.Now().Add(-30 * 24 * time.Hour).Truncate(time.Second)
+	s.must(os.Chtimes(s.path(paper(0)), old, time.Now()))
+	s.tell(fileevent.Event{Op: fileevent.Closed, Path: s.path(paper(0))})
+	var st unix.Stat_t
+	s.must(unix.Stat(s.path(paper(0)), &st))
+	if at := time.Unix(st.Atim.Unix()); !at.Equal(old) {
+		t.Errorf("it was accessed at %v, as files are that somebody reads; before the look it was %v", at, old)
+	}
+}
+
+func TestWithoutTimeFilesAreGlancedAtAndComparedLater(t *testing.T) {
+	s := newScene(t, true, nil)
+	s.w.budget.left = -time.Hour
+	base64ish := func(i int) string { return strings.Repeat("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODkw", 90+i) }
+	for i := range 3 { // plainly noise: noticed all the same
+		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+	}
+	s.want("file.encrypted:3")
+	s.write(paper(5), base64ish(1))
+	if len(s.w.later) == 0 || len(s.notes) != 1 || s.w.sum.Close != 0 {
+		t.Errorf("waiting %v, said %q, compared %d", s.w.later, s.notes, s.w.sum.Close)
+	}
+	s.w.budget.left = time.Hour
+	s.w.catchUp(t.Context())
+	if len(s.w.later) != 0 || s.w.sum.Close != 4 || s.w.sum.Skipped != 0 {
+		t.Errorf("still waiting %v, compared %d, skipped %d", s.w.later, s.w.sum.Close, s.w.sum.Skipped)
+	}
+}
+
+func TestAfterALossDeletionsAreFoundToo(t *testing.T) {
+	s := newScene(t, true, nil)
+	name := paper(0)
+	content := s.read(name)
+	s.must(os.Remove(s.path(name)))
+	s.put(name+".locked", encrypted(name, content))
+	s.tell(fileevent.Event{Op: fileevent.Lost, Since: time.Now()}, fileevent.Event{Op: fileevent.Changed, Path: s.path("dept0"), Dir: true},
+		fileevent.Event{Op: fileevent.Changed, Path: s.path(name + ".locked")})
+	d := s.w.detectors[0]
+	if _, gone := d.gone[s.path(name)]; !gone {
+		t.Error("the deleted file was not missed")
+	}
+	if f, found := d.found[s.path(name+".locked")]; !found || f.former != s.path(name) {
+		t.Errorf("found %+v", d.found)
+	}
+	if len(s.notes) != 1 || s.w.sum.Losses != 1 {
+		t.Errorf("said %q, counted %d", s.notes, s.w.sum.Losses)
+	}
+}
+
+// bait is one canary.
+type bait struct {
+	path   string
+	intact bool
+	heals  int
+}
+
+func (b *bait) Is(path string) (string, string, bool) {
+	return "fileserver", "documents", path == b.path
+}
+func (b *bait) Intact(string) bool { return b.intact }
+func (b *bait) Touched(string)     { b.heals++ }
+
+func TestACanarySaysItAtOnce(t *testing.T) {
+	b := &bait{intact: true}
+	s := newScene(t, true, b)
+	b.path = s.path("dept0/000.docx")
+	s.write("dept0/000.docx", "as it was")
+	s.want("")
+	b.intact = false
+	s.write("dept0/000.docx", "changed")
+	s.want("canary.touched:1")
+	a := s.raised[0].Signal
+	if a.Strength < 0.9 || a.Subject != b.path || a.Evidence["how"] != "changed" || b.heals != 1 {
+		t.Errorf("the signal is %+v, to be healed %d times", a, b.heals)
+	}
+	s.rename("dept0/000.docx", "dept0/000.docx.locked")
+	s.put("dept0/000.docx", "x")
+	s.remove("dept0/000.docx")
+	if len(s.raised) != 3 || s.raised[1].Signal.Evidence["how"] != "renamed" || s.raised[1].Signal.Evidence["now"] != b.path+".locked" || s.raised[2].Signal.Evidence["how"] != "deleted" {
+		t.Fatalf("raised %s", s.kinds())
+	}
+	s.write(paper(1), encrypted(paper(1), s.read(paper(1))))
+	if !strings.HasSuffix(s.kinds(), " file.encrypted:1") {
+		t.Errorf("raised %q: after a canary every damaged file counts", s.kinds())
+	}
+}
+
+func TestARealAttackIsNoticedAndItsProcessNamed(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var raised []Alarm
+	enough := make(chan struct{}, 100)
+	open := func(fn func([]string, fileevent.Options) (fileevent.Source, error)) (*Watch, error) {
+		return Open(Options{
+			Trees: []Tree{{Paths: []string{dir}}}, Open: fn,
+			Raise: func(_ context.Context, a Alarm) {
+				mu.Lock()
+				defer mu.Unlock()
+				raised = append(raised, a)
+				enough <- struct{}{}
+			},
+			Trouble: func(err error) { t.Error(err) }, Note: func(string) {},
+		})
+	}
+	w, err := open(fileevent.OpenFanotify)
+	named := err == nil
+	if errors.Is(err, fileevent.ErrPrivilege) {
+		t.Logf("NOT TESTED: the name of the process: %v", err)
+		w, err = open(fileevent.OpenInotify)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan Summary)
+	go func() {
+		sum, err := w.Run(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- sum
+	}()
+	for i := range 4 {
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", dir, i), []byte(encrypted(fmt.Sprint(i), strings.Repeat(prose, 100))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/bin/sh", "-c", "for i in 0 1 2 3; do cat $i > $i.pdf; done; read wait")
+	cmd.Dir = dir
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-enough:
+	case <-time.After(20 * time.Second):
+		t.Error("nothing was raised")
+	}
+	_ = in.Close()
+	_ = cmd.Wait()
+	cancel()
+	if sum := <-ended; sum.Files < 3 || sum.Signals == 0 {
+		t.Errorf("the summary says %+v", sum)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(raised) == 0 || raised[0].Signal.Kind != "file.encrypted" {
+		t.Fatalf("raised %+v", raised)
+	}
+	if named && !slices.ContainsFunc(raised[0].Who, func(a process.Actor) bool { return a.Group == raised[0].Who[0].Group && a.Name != "" }) {
+		t.Errorf("who did it is not named: %+v", raised[0].Who)
+	}
+	if named && Blamed(raised[0].Signal) == "" {
+		t.Errorf("evidence %v blames nobody", raised[0].Signal.Evidence)
+	}
+}
