@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo"
@@ -223,6 +225,46 @@ func TestAProgressIsToldForEachSnapshot(t *testing.T) {
 	}})
 	if err != nil || last.Done != 3 || last.Snapshots != 4 || last.Host != "london" {
 		t.Errorf("it ends with %+v, %v", last, err)
+	}
+}
+
+func TestEachTreeIsReadOnceAndOnlyThoseThatChanged(t *testing.T) {
+	o := newOffice(t)
+	for _, name := range []string{"dept1/minutes1.txt", "dept1/minutes5.txt", "dept1/minutes9.txt"} {
+		o.remove(name)
+		o.snapshot()
+	}
+	result := o.history()
+	want := map[blob.ID]bool{}
+	for i := range o.ids {
+		for dir := o.path("dept1"); dir != "/"; dir = filepath.Dir(dir) {
+			rel, err := filepath.Rel(o.dir, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[*o.node(i, rel).Subtree] = true
+		}
+		sn, err := snapshot.Find(t.Context(), o.r, o.ids[i].String(), snapshot.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[sn.Tree] = true
+	}
+	bytes := int64(0)
+	for id := range want {
+		at, ok := o.r.Locate(blob.Handle{ID: id, Type: blob.Tree})
+		if !ok {
+			t.Fatalf("tree %s is not stored", id.Short())
+		}
+		bytes += int64(at.Length)
+	}
+	for _, kind := range []backend.Type{backend.Index, backend.Snapshot} {
+		if err := o.r.List(t.Context(), kind, func(_ blob.ID, size int64) error { bytes += size; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if result.Read.Bytes != bytes {
+		t.Errorf("it read %d bytes; the %d trees that changed, index and snapshots have %d", result.Read.Bytes, len(want), bytes)
 	}
 }
 
