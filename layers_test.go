@@ -34,7 +34,7 @@ var layers = [][]string{
 		"internal/exercise/document", "internal/exercise/application", "internal/exercise/attack",
 		"internal/exercise/reference", "bench/internal/measure",
 	},
-	6: {"cmd/kedge", "bench", "bench/assess", "bench/postgres", "bench/detect"},
+	6: {"cmd/kedge", "bench", "bench/assess", "bench/postgres", "bench/detect", "bench/hunt"},
 }
 
 // siblings are the imports within a layer that are meant: an interface's implementations know the interface, and

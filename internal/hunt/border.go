@@ -8,7 +8,7 @@ import (
 
 // mostBorders bounds the heads and tails of blobs that wait for those beside them, in bytes. Blobs that stand beside each other in a file
 // mostly do so in a pack, too, and so they wait for a short time. Those for which there is no room are read again.
-const mostBorders = 256 << 20
+const mostBorders = 128 << 20
 
 // borders collects the heads and tails of blobs and puts the texts of border runs together. It is safe for concurrent use.
 type borders struct {
