@@ -80,21 +80,22 @@ func suspicion(was, now stats) level {
 			return look
 		}
 		return ends
-	case now.compressible():
-		switch {
-		case now.stored*20 >= was.plain*19 && (now.stored*10 > was.stored*11 || !was.compressible()): // all of it may be in there as noise
-			return look
-		case grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
-			return look
-		case rise > 0.08, aligned && surplus > 192+was.stored/512:
-			return look
-		case now.share() < was.share()/3 && (aligned || now.share() < 0.02):
+	case now.compressible() && now.stored <= was.stored:
+		if now.share() < was.share()/3 && (aligned || now.share() < 0.02) { // one value, a pattern
 			return look
 		}
 		return none
-	case was.compressible() && rise > 0.05, grown == 0, now.stored >= now.plain && was.stored < was.plain:
+	case now.compressible():
+		switch {
+		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
+			return look
+		case now.mayBeEncoded() && now.stored*20 >= was.plain*19 && now.size < 3*was.size+4096: // all of it may be in there as noise
+			return look
+		}
+		return none
+	case was.compressible() && rise > 0.05, grown == 0:
 		return look
-	case now.stored >= now.plain && now.plain > 0, aligned && surplus >= 16:
+	case now.stored >= now.plain, aligned && surplus >= 16:
 		return ends
 	}
 	return none
