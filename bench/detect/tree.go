@@ -67,7 +67,7 @@ func makers() []maker {
 		{"gzip", ".gz", 3, 15 << 10, 1.2, 1 << 20, []string{"logs/old", "data/exports", "archive/2019"}, worded(func(r *rand.Rand, l *language, size int) ([]byte, error) { return gzipped(l.syslog(r, size*6)) })},
 		{"mp4", ".mp4", 2, 400 << 10, 0.8, 3 << 20, []string{"media/video", "meetings/2026"}, dense(film)},
 		{"sqlite", ".db", 3, 60 << 10, 1, 2 << 20, []string{"data/app", "data/catalogue"}, databaseBytes},
-		{"relation", "", 3, 64 << 10, 1, 2 << 20, []string{"data/cluster/base/16384"}, plain(func(l *language, r *rand.Rand, size int) []byte { return relation(r, l, size) })},
+		{"relation", "", 3, 64 << 10, 1, 2 << 20, []string{"data/cluster/base/16384"}, plain(func(l *language, r *rand.Rand, size int) []byte { return relation(r, l, max(size, 2*8192)) })},
 		{"mail", "", 8, 25 << 10, 1.3, 2 << 20, []string{"mail/amina/cur", "mail/board/cur", "mail/board/new"}, worded(message)},
 		{"elf", "", 4, 60 << 10, 1, 300 << 10, []string{"tools/bin"}, program},
 		{"json", ".json", 4, 8 << 10, 1.4, 1 << 20, []string{"www/api", "data/exports", "src/app/testdata"}, plain((*language).document)},
