@@ -3,23 +3,68 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"compress/zlib"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
-// corpus is text that files are cut from: distinct pieces of it compress as prose does.
-type corpus []byte
+// corpus is what files are put together from, so that each is as dense as its kind, in its own format, and soon made.
+type corpus struct {
+	text     []byte
+	streams  [][]byte // text, compressed, as it stands in PDF
+	pictures [][]byte // JPEG, the smallest first
+}
 
-const corpusSize = 4 << 20
+const (
+	corpusSize = 4 << 20
+	streamSize = 48 << 10 // of the text in a stream
+)
 
-// newCorpus makes the text of the words that a small vocabulary of letters gives, as often as in a language: a few words
-// make up most of it.
-func newCorpus() corpus {
+func newCorpus() (*corpus, error) {
 	rnd := rand.New(rand.NewPCG(1, 1))
+	c := &corpus{text: vocabularyText(rnd)}
+	for range 200 {
+		var b bytes.Buffer
+		w := zlib.NewWriter(&b)
+		w.Write(c.piece(rnd, streamSize)) // a buffer takes all
+		w.Close()
+		c.streams = append(c.streams, b.Bytes())
+	}
+	for side := 40; side < 1200; side += side/8 + 8 {
+		var b bytes.Buffer
+		if err := jpeg.Encode(&b, scene(rnd, side), nil); err != nil {
+			return nil, err
+		}
+		c.pictures = append(c.pictures, b.Bytes())
+	}
+	return c, nil
+}
+
+// scene returns a picture with the detail of a photograph.
+func scene(rnd *rand.Rand, side int) image.Image {
+	m := image.NewRGBA(image.Rect(0, 0, side, side))
+	for y := range side {
+		for x := range side {
+			light := 128 + 60*math.Sin(float64(x)/17) + 40*math.Cos(float64(y)/11) + 24*rnd.NormFloat64()
+			v := uint8(min(255, max(0, light)))
+			m.SetRGBA(x, y, color.RGBA{R: v, G: uint8(x), B: uint8(y), A: 255})
+		}
+	}
+	return m
+}
+
+// vocabularyText makes a text of the words that a small vocabulary of letters gives, as often as in a language: a few words
+// make up most of it.
+func vocabularyText(rnd *rand.Rand) []byte {
 	var vocabulary []string
 	for range 4000 {
 		word := make([]byte, 2+rnd.IntN(9))
@@ -28,7 +73,7 @@ func newCorpus() corpus {
 		}
 		vocabulary = append(vocabulary, string(word))
 	}
-	text := make(corpus, 0, corpusSize+64)
+	text := make([]byte, 0, corpusSize+64)
 	for len(text) < corpusSize {
 		rank := int(float64(len(vocabulary)) * rnd.Float64() * rnd.Float64() * rnd.Float64())
 		text = append(append(text, vocabulary[rank]...), ' ')
@@ -40,10 +85,10 @@ func newCorpus() corpus {
 }
 
 // piece returns n bytes of text.
-func (c corpus) piece(rnd *rand.Rand, n int) []byte {
-	n = min(n, len(c)/2)
-	at := rnd.IntN(len(c) - n)
-	return c[at : at+n]
+func (c *corpus) piece(rnd *rand.Rand, n int) []byte {
+	n = min(n, len(c.text)/2)
+	at := rnd.IntN(len(c.text) - n)
+	return c.text[at : at+n]
 }
 
 // kinds are the extensions of an office's files, how many in a hundred have them, and their share of the average size.
@@ -78,15 +123,15 @@ func (r recipe) source(n uint64) *rand.Rand { return rand.New(rand.NewPCG(r.seed
 
 // content returns a file: a text that every edition adds to, or a document as dense as such documents are, in its own format.
 // What is edited in one is a text; a picture and what is printed to PDF are made anew.
-func (c corpus) content(r recipe) []byte {
+func (c *corpus) content(r recipe) []byte {
 	first, now := r.source(7), r.source(100+r.edition)
 	switch r.extension {
 	case "docx", "xlsx":
 		return c.office(first, now, r.size)
 	case "pdf":
-		return pdf(now, r.size)
+		return c.pdf(now, r.size)
 	case "jpg":
-		return jpeg(now, r.size)
+		return c.picture(now, r.size)
 	}
 	text := fmt.Appendf(nil, "%x\n%s", r.seed, c.piece(first, r.size))
 	for e := range r.edition {
@@ -115,12 +160,12 @@ var parts = []struct {
 	name string
 	size int // of the text in it
 }{
-	{"[Content_Types].xml", 1500}, {"_rels/.rels", 600}, {"word/document.xml", 6000}, {"word/_rels/document.xml.rels", 900}, {"word/theme/theme1.xml", 7000},
-	{"word/settings.xml", 2500}, {"word/styles.xml", 8000}, {"word/webSettings.xml", 500}, {"word/fontTable.xml", 1500}, {"docProps/core.xml", 700}, {"docProps/app.xml", 700},
+	{"[Content_Types].xml", 600}, {"_rels/.rels", 300}, {"word/document.xml", 4000}, {"word/_rels/document.xml.rels", 400}, {"word/theme/theme1.xml", 3000},
+	{"word/settings.xml", 800}, {"word/styles.xml", 3000}, {"word/webSettings.xml", 300}, {"word/fontTable.xml", 600}, {"docProps/core.xml", 400}, {"docProps/app.xml", 400},
 }
 
 // office returns a document of an office suite: a ZIP archive of texts, of which now makes one, and a picture that makes up the size.
-func (c corpus) office(first, now *rand.Rand, size int) []byte {
+func (c *corpus) office(first, now *rand.Rand, size int) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for _, p := range parts {
@@ -133,29 +178,44 @@ func (c corpus) office(first, now *rand.Rand, size int) []byte {
 	}
 	if size -= b.Len(); size > 1000 {
 		picture, _ := w.CreateHeader(&zip.FileHeader{Name: "word/media/image1.jpeg", Method: zip.Store})
-		picture.Write(jpeg(first, size))
+		picture.Write(c.picture(first, size))
 	}
 	w.Close()
 	return b.Bytes()
 }
 
-func jpeg(rnd *rand.Rand, size int) []byte {
-	data := append([]byte("\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"), noise(rnd, size)...)
-	for i, b := range data[32:] {
-		if b == 0xff { // else it would begin a marker
-			data[32+i] = 0xfe
-		}
+// picture returns one of the pictures, of about that size, with a comment of its own; of a large one several in a row, as panoramas
+// are kept.
+func (c *corpus) picture(rnd *rand.Rand, size int) []byte {
+	largest := len(c.pictures) - 1
+	i, _ := slices.BinarySearchFunc(c.pictures, size, func(p []byte, size int) int { return len(p) - size })
+	var data []byte
+	for ; len(data) == 0 || len(data) < size-len(c.pictures[largest])/2; i = rnd.IntN(largest + 1) {
+		p := c.pictures[min(i, largest)]
+		comment := noise(rnd, 30)
+		data = append(data, p[:2]...)
+		data = append(append(data, 0xff, 0xfe, 0, 32), comment...)
+		data = append(data, p[2:]...)
 	}
-	return append(data, 0xff, 0xd9)
+	return data
 }
 
-func pdf(rnd *rand.Rand, size int) []byte {
+// pdf returns a document of compressed streams.
+func (c *corpus) pdf(rnd *rand.Rand, size int) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%%PDF-1.4\n1 0 obj\n<</Length %d/Filter/FlateDecode>>\nstream\n", size)
-	b.Write(noise(rnd, size))
-	b.WriteString("\nendstream\nendobj\n")
+	var places []int
+	b.WriteString("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
+	for b.Len() < size || len(places) == 0 {
+		stream := c.streams[rnd.IntN(len(c.streams))]
+		places = append(places, b.Len())
+		fmt.Fprintf(&b, "%d 0 obj\n<</Length %d/Filter/FlateDecode>>\nstream\n%s\nendstream\nendobj\n", len(places), len(stream), stream)
+	}
 	at := b.Len()
-	fmt.Fprintf(&b, "xref\n0 2\n0000000000 65535 f \n0000000009 00000 n \ntrailer\n<</Size 2/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n", at)
+	fmt.Fprintf(&b, "xref\n0 %d\n0000000000 65535 f \n", len(places)+1)
+	for _, place := range places {
+		fmt.Fprintf(&b, "%010d 00000 n \n", place)
+	}
+	fmt.Fprintf(&b, "trailer\n<</Size %d/Root 1 0 R/ID[<%032x>]>>\nstartxref\n%d\n%%%%EOF\n", len(places)+1, rnd.Uint64(), at)
 	return b.Bytes()
 }
 

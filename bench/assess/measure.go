@@ -66,7 +66,11 @@ func (b *bench) make(ctx context.Context, name string, s shape) (string, error) 
 		return place, err
 	}
 	began := time.Now()
-	err = newOffice(r, s).history(ctx, func(day int) {
+	o, err := newOffice(r, s)
+	if err != nil {
+		return place, err
+	}
+	err = o.history(ctx, func(day int) {
 		fmt.Fprintf(os.Stderr, "\r%s: snapshot %d of %d, %.0f s ", name, day+1, s.Snapshots, time.Since(began).Seconds())
 	})
 	fmt.Fprintln(os.Stderr)

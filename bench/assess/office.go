@@ -40,7 +40,7 @@ const (
 type office struct {
 	shape
 	r       *repo.Repository
-	text    corpus
+	text    *corpus
 	rnd     *rand.Rand
 	root    *folder
 	folders []*folder // those with files
@@ -61,8 +61,12 @@ type folder struct {
 // rootPath is what the snapshots are of.
 const rootPath = "/srv/files"
 
-func newOffice(r *repo.Repository, s shape) *office {
-	o := &office{shape: s, r: r, text: newCorpus(), rnd: rand.New(rand.NewPCG(2, 3)), clock: time.Date(2026, 1, 5, 19, 0, 0, 0, time.UTC), recipes: map[*snapshot.Node]recipe{}}
+func newOffice(r *repo.Repository, s shape) (*office, error) {
+	text, err := newCorpus()
+	if err != nil {
+		return nil, err
+	}
+	o := &office{shape: s, r: r, text: text, rnd: rand.New(rand.NewPCG(2, 3)), clock: time.Date(2026, 1, 5, 19, 0, 0, 0, time.UTC), recipes: map[*snapshot.Node]recipe{}}
 	o.root = &folder{}
 	at := o.root
 	for _, name := range strings.Split(strings.Trim(rootPath, "/"), "/") {
@@ -74,7 +78,7 @@ func newOffice(r *repo.Repository, s shape) *office {
 		project := dept.child(fmt.Sprintf("project%02d", i/perProject%perOffice))
 		o.folders = append(o.folders, project.child(fmt.Sprintf("folder%02d", i%perProject)))
 	}
-	return o
+	return o, nil
 }
 
 func (f *folder) add(name string) *folder {
