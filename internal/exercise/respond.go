@@ -92,14 +92,19 @@ func (r *run) investigate(ctx context.Context) error {
 // compareFindings holds what was found against what the adversary did.
 func (r *run) compareFindings() error {
 	damaged, added := map[string]bool{}, map[string]bool{}
-	for _, list := range r.findings.Files {
+	for _, tree := range r.findings.Trees {
+		for _, take := range tree.Take {
+			for _, path := range take.Paths {
+				damaged[path] = true
+			}
+		}
+		for _, path := range tree.LeaveOut {
+			added[path] = true
+		}
+	}
+	for _, list := range r.findings.Files { // of databases
 		for _, d := range list {
-			if d.LastClean != nil {
-				damaged[d.Path] = true
-			}
-			if path, left := d.Leftover(); left {
-				added[path] = true
-			}
+			damaged[d.Path] = true
 		}
 	}
 	if err := sameSet("damaged", damaged, r.done.Damaged); err != nil {
