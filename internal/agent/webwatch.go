@@ -21,20 +21,66 @@ import (
 // pagesInterval is how often a running agent looks at pages: each kind of visitor looks every 20 minutes.
 const pagesInterval = 5 * time.Minute
 
-// pageDetector returns what looks at a service's pages again and again. They are compared with the approved release; where there is none,
-// with what they are now.
-func (a *Agent) pageDetector(ctx context.Context, service *estate.Service) (*web.Pages, error) {
-	release, _, err := a.loadRelease(ctx, service.Name)
-	if err != nil && !errors.Is(err, errNoRelease) {
+// watchedPages looks at a service's pages again and again, and reads their approved release again when another is approved.
+type watchedPages struct {
+	agent   *Agent
+	service *estate.Service
+	pages   *web.Pages
+	read    time.Time // when the release's file was written
+}
+
+var _ detect.Detector = (*watchedPages)(nil)
+
+// pageDetector returns what looks at a service's pages. They are compared with the approved release; until there is one, with what they
+// are now.
+func (a *Agent) pageDetector(ctx context.Context, service *estate.Service) (detect.Detector, error) {
+	w := &watchedPages{agent: a, service: service}
+	if err := w.renew(ctx); err != nil {
 		return nil, err
 	}
-	pages := web.NewPages(service.Name, service.Watch.Pages, release)
-	if release == nil {
-		if err := pages.Approve(ctx); err != nil {
+	if w.pages == nil {
+		w.pages = web.NewPages(service.Name, service.Watch.Pages, nil)
+		if err := w.pages.Approve(ctx); err != nil {
 			return nil, fmt.Errorf("approve pages of %s: %w", service.Name, err)
 		}
 	}
-	return pages, nil
+	return w, nil
+}
+
+// Name implements detect.Detector.
+func (w *watchedPages) Name() string { return "pages " + w.service.Name }
+
+// renew reads the approved release, if there is one and it was not read yet.
+func (w *watchedPages) renew(ctx context.Context) error {
+	info, err := os.Stat(filepath.Join(w.agent.webDir(w.service.Name), "release"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read approved release: %w", err)
+	}
+	if w.pages != nil && info.ModTime().Equal(w.read) {
+		return nil
+	}
+	release, _, err := w.agent.loadRelease(ctx, w.service.Name)
+	if err != nil {
+		return err
+	}
+	w.pages, w.read = web.NewPages(w.service.Name, w.service.Watch.Pages, release), info.ModTime()
+	return nil
+}
+
+// Detect implements detect.Detector. Pages of which there is no release to compare with raise nothing.
+func (w *watchedPages) Detect(ctx context.Context) ([]event.Signal, error) {
+	if err := w.renew(ctx); err != nil || w.pages == nil {
+		return nil, err
+	}
+	signals, err := w.pages.Detect(ctx)
+	if err != nil || w.service.Watch.Render == nil || !*w.service.Watch.Render {
+		return signals, err
+	}
+	rendered, err := w.render(ctx)
+	return append(signals, rendered...), err
 }
 
 // newRoot returns what looks at the files of a service's document root.
@@ -87,10 +133,10 @@ func (r *run) watchPages(ctx context.Context) {
 				continue
 			}
 			if watched[service.Name] == nil {
-				watched[service.Name] = &watchedPages{}
+				watched[service.Name] = &watchedPages{agent: r.Agent, service: service}
 			}
 			about := about{service: service.Name}
-			signals, err := watched[service.Name].look(ctx, r.Agent, service)
+			signals, err := watched[service.Name].Detect(ctx)
 			if ctx.Err() != nil {
 				return
 			}
@@ -108,50 +154,18 @@ func (r *run) watchPages(ctx context.Context) {
 	}
 }
 
-// watchedPages are pages with the release that they are compared with, which is read again when another is approved.
-type watchedPages struct {
-	pages *web.Pages
-	read  time.Time // when the release's file was written
-}
-
-func (w *watchedPages) look(ctx context.Context, a *Agent, service *estate.Service) ([]event.Signal, error) {
-	info, err := os.Stat(filepath.Join(a.webDir(service.Name), "release"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // pages without a release are not watched
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read approved release: %w", err)
-	}
-	if w.pages == nil || !info.ModTime().Equal(w.read) {
-		release, _, err := a.loadRelease(ctx, service.Name)
-		if err != nil {
-			return nil, err
-		}
-		w.pages, w.read = web.NewPages(service.Name, service.Watch.Pages, release), info.ModTime()
-	}
-	signals, err := w.pages.Detect(ctx)
-	if service.Watch.Render != nil && *service.Watch.Render && err == nil {
-		var more []event.Signal
-		more, err = w.render(ctx, a, service)
-		signals = append(signals, more...)
-	}
-	return signals, err
-}
-
-// render looks at the next page with a browser, if the release was approved with one.
-func (w *watchedPages) render(ctx context.Context, a *Agent, service *estate.Service) (signals []event.Signal, err error) {
+// render looks at the next page with a browser.
+func (w *watchedPages) render(ctx context.Context) (signals []event.Signal, err error) {
 	if w.pages.Approved().Renderer == "" {
 		return nil, errors.New("watch: render is true, and the pages were approved without a browser: kedge web approve does it again")
 	}
-	shown, err := a.lookWith(ctx, service, w.pages.Approved(), true)
+	shown, err := w.agent.lookWith(ctx, w.service, w.pages.Approved(), true)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, shown.close()) }()
 	return w.pages.DetectRendered(ctx, shown.browser)
 }
-
-var _ detect.Detector = (*web.Pages)(nil)
 
 // PageReports takes what visitors' browsers report of the estate's pages, those of a service at the path /SERVICE, or at any path if one
 // service alone has pages.
