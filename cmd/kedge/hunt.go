@@ -170,7 +170,11 @@ func printHit(term *terminal, hit hunt.Hit) {
 		}
 		spans = append(spans, text)
 	}
-	term.printf("    %s: %s", wording.Number(int64(hit.Snapshots), "snapshot"), strings.Join(spans, "; not in the next; again "))
+	end := ""
+	if !hit.InNewest {
+		end = "; not in the next"
+	}
+	term.printf("    %s: %s%s", wording.Number(int64(hit.Snapshots), "snapshot"), strings.Join(spans, "; not in the next; again "), end)
 }
 
 func inWords(m hunt.Moment) string { return m.ID.Short() + " of " + forPeople(m.Time) }

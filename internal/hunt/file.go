@@ -151,6 +151,10 @@ func (rd *reader) file(ctx context.Context, content []uint32, same int) error {
 		rd.start = rd.start[:min(int64(len(rd.start)), rd.u.s.length(content[:same]))]
 		rd.read, rd.failed = same, false
 	}
+	if rd.u.rules != nil {
+		room := min(rd.u.s.length(content), int64(rd.u.opt.MostScanned)+1)
+		rd.start = slices.Grow(rd.start, max(0, int(room)-len(rd.start)))
+	}
 	for rd.read < len(content) && rd.more() {
 		if err := rd.next(ctx, content); err != nil || rd.failed {
 			return err

@@ -242,6 +242,7 @@ type Hit struct {
 	Offsets   []int64   `json:"offsets"` // where the first few matches begin in it, in bytes; none for a SHA-256
 	First     Moment    `json:"first_seen"`
 	Last      Moment    `json:"last_seen"`
+	InNewest  bool      `json:"in_newest"` // the newest snapshot of the host and these paths holds it
 	Snapshots int       `json:"snapshots"` // that hold it
 	Spans     []Span    `json:"spans"`     // several if there were snapshots between that hold it not
 }

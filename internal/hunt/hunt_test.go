@@ -217,7 +217,7 @@ func TestEveryBlobIsReadOnceHoweverManySnapshotsHoldIt(t *testing.T) {
 	if res.Read.Blobs != distinct || res.Read.Again != 0 || h.be.read.Load() > packed {
 		t.Errorf("of %d blobs %d were read, %d again; of %d bytes in data packs %d", distinct, res.Read.Blobs, res.Read.Again, packed, h.be.read.Load())
 	}
-	if len(res.Hits) != 2*22 || res.Hits[0].Path != "/srv/big" || res.Hits[0].Snapshots != 20 || res.Hits[0].Offsets[0] != 3<<20 {
+	if len(res.Hits) != 2*22 || !res.Hits[0].InNewest || res.Hits[0].Path != "/srv/big" || res.Hits[0].Snapshots != 20 || res.Hits[0].Offsets[0] != 3<<20 {
 		t.Errorf("%d hits, the first %+v", len(res.Hits), res.Hits[0])
 	}
 }
@@ -260,7 +260,7 @@ func TestTheSHA256OfALargeFileIsFoundByReadingIt(t *testing.T) {
 	if res.found() != want {
 		t.Errorf("found\n%s\nwant\n%s", res.found(), want)
 	}
-	if res.Hits[0].First.ID != h.list[5].ID || res.Hits[0].Last.ID != h.list[5].ID {
+	if res.Hits[0].InNewest || res.Hits[0].First.ID != h.list[5].ID || res.Hits[0].Last.ID != h.list[5].ID {
 		t.Errorf("seen %+v to %+v, want in %v only", res.Hits[0].First, res.Hits[0].Last, h.list[5].ID)
 	}
 	if res.Read.Again != 0 || res.Read.Bytes != 4<<20+8<<20 {

@@ -421,6 +421,7 @@ func (h *host) hit(path string, indicator int, in set) Hit {
 		span.Last = m
 		span.Snapshots++
 	}
+	hit.InNewest = unbroken
 	hit.First, hit.Last = hit.Spans[0].First, hit.Spans[len(hit.Spans)-1].Last
 	return hit
 }
