@@ -305,6 +305,27 @@ func TestARemovedTreeIsToldFileByFile(t *testing.T) {
 	})
 }
 
+func TestATreeThatWasThereBeforeIsToldFileByFileToo(t *testing.T) {
+	for name, open := range ways(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for i := range 5 {
+				if err := errors.Join(os.MkdirAll(fmt.Sprintf("%s/a/b%d", dir, i), 0o700), os.WriteFile(fmt.Sprintf("%s/a/b%d/f", dir, i), nil, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := watch(t, open, dir)
+			w.must(os.RemoveAll(w.path("a")))
+			told := w.settled()
+			for i := range 5 {
+				if !slices.Contains(told, Event{Op: Deleted, Path: w.path(fmt.Sprintf("a/b%d/f", i))}) {
+					t.Errorf("a/b%d/f was not told to be gone:\n%s", i, w.list(told))
+				}
+			}
+		})
+	}
+}
+
 func TestOddNamesAreToldByteForByte(t *testing.T) {
 	eachWay(t, func(t *testing.T, w *watched) {
 		for _, name := range []string{"new\nline", "in\xffvalid\xc3", " blank ", "…", strings.Repeat("x", 255), "(deleted)", "a (deleted)"} {
