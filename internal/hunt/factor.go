@@ -49,7 +49,7 @@ type shape struct {
 	exact   [][]elem // all spellings of a match; nil if they are too many to tell
 	factor  *factor  // nil if none is known
 	length  int      // most bytes, or unlimited
-	least   int      // fewest bytes
+	least   int      // fewest bytes, or fewer
 	kinds   kinds    // of bytes that a match may hold; other makes it useless
 	newline bool     // one may hold a newline
 	context bool     // whether there is one depends on what stands around it
@@ -92,7 +92,7 @@ func shapeOf(re *syntax.Regexp) shape {
 	case syntax.OpAlternate:
 		return alternateShape(re.Sub)
 	}
-	return shape{length: unlimited, newline: true, context: true, kinds: kinds{other: true}} // OpNoMatch, and what is not known
+	return shape{length: unlimited, least: 1, newline: true, context: true, kinds: kinds{other: true}} // OpNoMatch
 }
 
 func literalShape(re *syntax.Regexp) shape {

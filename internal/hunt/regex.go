@@ -2,6 +2,7 @@ package hunt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -29,11 +30,11 @@ type text struct {
 // regex finds the matches of a regular expression in parts of files. It is safe for concurrent use.
 type regex struct {
 	shape
-	// at has the expression for text that begins and ends the file, or not: where assertions look beyond the text there must be
-	// one more rune, for nothing tells what stands there.
+	// at has the expression for text that begins, or does not begin, the file, and ends it or not. Where it does not, and an assertion
+	// might look beyond the text, there must be one rune more, which tells what stands there.
 	at [2][2]*regexp.Regexp
-	// near is the same with up to so many runes before that it tells nothing of, if nothing but the text itself says how far a match
-	// can reach; its first group is the match.
+	// near has the same for a match that begins within the first few runes of a text; the first group is the match. It is nil unless
+	// matches begin close to what they must hold, and may reach any far.
 	near [2][2]*regexp.Regexp
 
 	needles []*needle // every match holds one, if there are any
@@ -48,7 +49,7 @@ const nearest = 64
 // newRegex compiles an expression in the syntax of Go's package regexp, which is that of RE2.
 func newRegex(expr string) (*regex, error) {
 	if expr == "" {
-		return nil, fmt.Errorf("it is empty: give what to look for")
+		return nil, errors.New("it is empty: give what to look for")
 	}
 	if len(expr) > longestPattern {
 		return nil, fmt.Errorf("it has %d bytes, more than %d: split it, and give --regex several times", len(expr), longestPattern)
@@ -57,10 +58,10 @@ func newRegex(expr string) (*regex, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; the syntax is that of RE2: go.dev/s/re2syntax", err)
 	}
-	if least(parsed) == 0 {
-		return nil, fmt.Errorf("it matches the empty string, which is everywhere: let it ask for at least one character")
-	}
 	x := &regex{shape: shapeOf(parsed)}
+	if x.least == 0 {
+		return nil, errors.New("it matches the empty string, which is everywhere: let it ask for at least one character")
+	}
 	if f := x.best(); f != nil {
 		x.before, x.after, x.run = f.before, f.after, f.run
 		for _, n := range f.needles {
@@ -99,32 +100,6 @@ func (x *regex) compile(expr string) (err error) {
 
 func one(b bool) int {
 	if b {
-		return 1
-	}
-	return 0
-}
-
-// least returns how many runes the shortest match has, at most; it is 0 only if that is empty.
-func least(re *syntax.Regexp) int {
-	switch re.Op {
-	case syntax.OpLiteral, syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL, syntax.OpNoMatch:
-		return 1
-	case syntax.OpCapture, syntax.OpPlus:
-		return least(re.Sub[0])
-	case syntax.OpRepeat:
-		return min(re.Min, 1) * least(re.Sub[0])
-	case syntax.OpConcat:
-		for _, sub := range re.Sub {
-			if least(sub) > 0 {
-				return 1
-			}
-		}
-	case syntax.OpAlternate:
-		for _, sub := range re.Sub {
-			if least(sub) == 0 {
-				return 0
-			}
-		}
 		return 1
 	}
 	return 0
