@@ -17,6 +17,10 @@ type Code struct {
 	// Form is the same for scripts that differ in their data alone: strings, numbers, lists and objects of these, comments and
 	// blanks do not count, nor digits in names. It is a hash, hex.
 	Form string `json:"form"`
+	// Shape is the same for scripts that differ in what their own variables and functions are called besides.
+	Shape string `json:"shape,omitempty"`
+	// Plain says that it only gives variables data, and calls and changes nothing.
+	Plain bool `json:"plain,omitempty"`
 	// Does lists what the script can do to a visitor, of the names in deeds, sorted.
 	Does []string `json:"does,omitempty"`
 	// Reaches lists the origins that stand in it, and the accounts that tag managers load by, sorted; at most 50.
@@ -52,9 +56,14 @@ var (
 
 // ReadCode looks at a script's text.
 func ReadCode(kind, text string) Code {
-	c := Code{Kind: kind, Hash: hashText(text), Form: hashText(form(text)), Head: headOf(text)}
+	l := lexer{text: text}
+	l.run(0)
+	c := Code{
+		Kind: kind, Hash: hashText(text), Form: hashText(strings.Join(l.tokens, "\n")), Shape: hashText(shape(l.tokens)), Head: headOf(text),
+		Plain: kind == "inline" && assigns(l.tokens),
+	}
 	if kind == "importmap" { // its strings are what counts
-		c.Form = c.Hash
+		c.Form, c.Shape = c.Hash, c.Hash
 	}
 	for _, d := range deeds {
 		if d.pattern.MatchString(text) {
@@ -87,14 +96,39 @@ func headOf(text string) string {
 // datum stands for data in a form.
 const datum = "\x00"
 
-// form returns a script's tokens, one a line, with its data masked. What is no JavaScript has a form too.
-func form(text string) string {
-	l := lexer{text: text}
-	l.run(0)
-	return strings.Join(l.tokens, "\n")
+// reserved are the words of the language, and what the browser gives scripts that do something: in a shape they stand for themselves.
+const reserved = " async await break case catch class const continue default delete do else extends finally for function if import in instanceof " +
+	"let new of return static super switch this throw try typeof var void while with yield eval atob Function unescape String document window self " +
+	"location navigator fetch XMLHttpRequest WebSocket EventSource Worker SharedWorker Image WebAssembly importScripts setTimeout setInterval localStorage sessionStorage "
+
+// shape returns the tokens of a script, one a line, with its own names masked: those after a point are of something else.
+func shape(tokens []string) string {
+	masked := slices.Clone(tokens)
+	for i, t := range tokens {
+		if isName(t[0]) && (i == 0 || tokens[i-1] != ".") && !strings.Contains(reserved, " "+t+" ") {
+			masked[i] = "#"
+		}
+	}
+	return strings.Join(masked, "\n")
 }
 
-// lexer splits JavaScript into tokens. It follows ECMA-262's lexical grammar as far as data and code must be told apart; where a slash
+// touchy are names to which nothing is assigned by a script that only holds data: what is shown, and where things are sent or loaded from.
+var touchy = regexp.MustCompile(`^(document|location|name|opener|parent|top|frames|innerHTML|outerHTML|textContent|innerText|src|srcdoc|href|action|cookie|value|__proto__|prototype|constructor|on[a-z]+)$`)
+
+// assigns tells whether a script does nothing but give variables data.
+func assigns(tokens []string) bool {
+	for _, t := range tokens {
+		switch {
+		case t == datum, t == "=", t == ";", t == ",", t == ".", t == "var", t == "let", t == "const":
+		case isName(t[0]) && !strings.Contains(reserved, " "+t+" ") && !touchy.MatchString(t), t == "window", t == "self":
+		default:
+			return false
+		}
+	}
+	return len(tokens) > 0
+}
+
+// lexer splits JavaScript into tokens, and masks its data. What is no JavaScript has tokens too. It follows ECMA-262's lexical grammar as far as data and code must be told apart; where a slash
 // begins a regular expression it goes by the token before, as highlighters do.
 type lexer struct {
 	text   string

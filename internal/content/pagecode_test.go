@@ -33,7 +33,7 @@ func TestAScriptsDataDoesNotCountInItsForm(t *testing.T) {
 			continue
 		}
 		if a.Form != b.Form {
-			t.Errorf("%s count: %q, %q", name, form(pair[0]), form(pair[1]))
+			t.Errorf("%s count: %s, %s", name, pair[0], pair[1])
 		}
 		if a.Hash == b.Hash {
 			t.Errorf("%s do not count in the hash", name)
@@ -76,6 +76,30 @@ func TestWhatAScriptDoesIsTold(t *testing.T) {
 	c := ReadCode("inline", `load("https:\/\/A.example:8443\/x"); l("//b.example/y"); gtag("GTM-ABC123")`)
 	if want := []string{"//b.example", "GTM-ABC123", "https://a.example:8443"}; !slices.Equal(c.Reaches, want) {
 		t.Errorf("reaches %q, want %q", c.Reaches, want)
+	}
+}
+
+func TestNamesOfItsOwnDoNotCountInAScriptsShape(t *testing.T) {
+	a, b := ReadCode("inline", `var qwkjz = 1; track(qwkjz).send("x")`), ReadCode("inline", `var mmpre = 2; track(mmpre).send("y")`)
+	if a.Form == b.Form || a.Shape != b.Shape {
+		t.Error("two scripts that differ in their variables' names have one form, or two shapes")
+	}
+	for _, other := range []string{`var q = 1; track(q).load("x")`, `var q = 1; fetch(q).send("x")`, `let q = 1; track(q).send("x")`} {
+		if ReadCode("inline", other).Shape == a.Shape {
+			t.Errorf("%s has the shape of another", other)
+		}
+	}
+}
+
+func TestAScriptThatHoldsDataAloneIsPlain(t *testing.T) {
+	for code, want := range map[string]bool{
+		`window.state = {"a": [1, 2]}; var b = "c", d = null`: true, `self.x = 1`: true,
+		`f("x")`: false, `location = "https://evil.example/"`: false, `document.title = "x"`: false, `a.innerHTML = "x"`: false, `x = a ? b : c`: false,
+		`onerror = f`: false, `x = new Y`: false, "x = `${y}`": false, `x = function () {}`: false, `a[b] = "x"`: false, `import "x"`: false, `form.action = "/x"`: false,
+	} {
+		if got := ReadCode("inline", code).Plain; got != want {
+			t.Errorf("%s is plain: %v, want %v", code, got, want)
+		}
 	}
 }
 

@@ -198,6 +198,16 @@ var livingCases = []living{
 	{name: "variables named for each answer", ever: func(t testing.TB, s *scene) {
 		s.put(t, "<footer>", `<script nonce="NONCE">var vNAME = NUMBER; use(vNAME)</script><footer>`)
 	}},
+	{name: "variables with random names for each answer", ever: func(t testing.TB, s *scene) {
+		was := s.page
+		s.page = func(r *http.Request) string {
+			random := strings.Map(func(digit rune) rune { return 'a' + digit - '0' }, fmt.Sprint(s.n.Load()*7919+1e6))
+			return strings.Replace(was(r), "<footer>", fmt.Sprintf(`<script nonce="NONCE">var %s = 7; measure(%s, "x")</script><footer>`, random, random), 1)
+		}
+	}},
+	{name: "a variable more", later: func(t testing.TB, s *scene) {
+		s.end(t, `<script nonce="NONCE">var newsletter = {"shown": true, "see": "https://un.example/"};</script>`)
+	}},
 	{name: "a variant that one visitor in five is shown", ever: func(t testing.TB, s *scene) {
 		was, pages := s.page, 0
 		s.page = func(r *http.Request) string {
@@ -386,6 +396,12 @@ var attacks = []attack{
 	{"hidden code", injected, "script", func(t testing.TB, s *scene) { s.end(t, `<script>eval(atob("YWxlcnQoMSk="))</script>`) }, nil},
 	{"obfuscated code", injected, "script", func(t testing.TB, s *scene) {
 		s.end(t, `<script>var _0x1f2a=['\x68\x74\x74\x70\x73\x3a\x2f\x2f\x65\x76\x69\x6c','\x73\x72\x63'];(function(a){document[_0x1f2a[0]](a)})(1)</script>`)
+	}, nil},
+	{"a variable that names another origin", injected, "script", func(t testing.TB, s *scene) {
+		s.end(t, `<script>window.payAt="https://evil.example/pay"</script>`)
+	}, nil},
+	{"a page written by a script's one assignment", injected, "script", func(t testing.TB, s *scene) {
+		s.end(t, `<script>document.body.innerHTML="<h1>Closed</h1>"</script>`)
 	}, nil},
 	{"a harmless looking script", injected, "script", func(t testing.TB, s *scene) { s.end(t, `<script>window.q=7;run(q)</script>`) }, nil},
 	{"an invisible frame", injected, "frame", func(t testing.TB, s *scene) {

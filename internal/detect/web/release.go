@@ -235,6 +235,7 @@ type known struct {
 	linked  map[string]bool // origins of any sort
 	hashes  map[string]bool // of scripts
 	forms   map[string]*formOf
+	shapes  map[string]*formOf
 	reaches map[string]bool
 	sources map[string][]content.Source
 	handles map[string]bool // downloads
@@ -245,11 +246,25 @@ type known struct {
 type formOf struct {
 	does   []string
 	hashes map[string]bool
+	forms  map[string]bool
+}
+
+func (f *formOf) add(c content.Code) {
+	f.hashes[c.Hash], f.forms[c.Form] = true, true
+	f.does = append(f.does, c.Does...)
+}
+
+// of returns the entry of a form or a shape.
+func of(all map[string]*formOf, key string) *formOf {
+	if all[key] == nil {
+		all[key] = &formOf{hashes: map[string]bool{}, forms: map[string]bool{}}
+	}
+	return all[key]
 }
 
 func (r *Release) known() *known {
 	k := &known{
-		refs: map[string]bool{}, origins: map[string]bool{}, linked: map[string]bool{}, hashes: map[string]bool{}, forms: map[string]*formOf{},
+		refs: map[string]bool{}, origins: map[string]bool{}, linked: map[string]bool{}, hashes: map[string]bool{}, forms: map[string]*formOf{}, shapes: map[string]*formOf{},
 		reaches: map[string]bool{}, sources: map[string][]content.Source{}, handles: map[string]bool{}, styles: map[string]bool{},
 	}
 	for _, a := range r.Pages {
@@ -287,13 +302,10 @@ func (r *Release) known() *known {
 
 func (k *known) add(c content.Code) {
 	k.hashes[c.Kind+c.Hash] = true
-	f := k.forms[c.Kind+c.Form]
-	if f == nil {
-		f = &formOf{hashes: map[string]bool{}}
-		k.forms[c.Kind+c.Form] = f
+	of(k.forms, c.Kind+c.Form).add(c)
+	if c.Shape != "" {
+		of(k.shapes, c.Kind+c.Shape).add(c)
 	}
-	f.hashes[c.Hash] = true
-	f.does = append(f.does, c.Does...)
 	for _, deed := range c.Does {
 		if c.Kind == "style" {
 			k.styles[deed] = true

@@ -157,11 +157,25 @@ func (d *differ) request(q browser.Request) {
 	if o == "" || named || d.known.origins[o] || slices.Contains(d.own.Origins, o) || d.known.origins["http:"+o] || d.known.origins["https:"+o] {
 		return
 	}
+	if (q.Type == "Image" || q.Type == "Media" || q.Type == "Font") && d.related(o) {
+		return // networks spread their pictures over many names
+	}
 	f := Difference{What: "request", Class: injection, Strength: 0.85, Now: q.Type + " " + q.URL, Origin: o, Was: d.looksLike(o)}
 	if q.By != "" {
 		f.File = withoutQuery(q.By)
 	}
 	d.add(f)
+}
+
+// related tells whether somebody whom the release's pages talk to has registered an origin's name too.
+func (d *differ) related(origin string) bool {
+	name := registered(hostOf(origin))
+	for known := range d.known.origins {
+		if host := hostOf(known); host != "" && registered(host) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // picture looks whether the page is painted over: it looks different where it always looked the same, and its text does not say why.
