@@ -478,6 +478,33 @@ func TestAFileSystemMountedLaterIsWatchedAndMayBeUnmounted(t *testing.T) {
 	w.until("that watching goes on", w.at("after"))
 }
 
+func TestADirectoryWhoseFileSystemIsUnmountedIsWatchedOnTheOneBelow(t *testing.T) {
+	for name, open := range ways(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
+				t.Logf("NOT TESTED: unmounting: mount: %v", err)
+				return
+			}
+			defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+			w := watch(t, open, dir)
+			w.write("above", "x")
+			w.until("a file on it", w.at("above", Closed))
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Fatal(err)
+			}
+			w.write("below", "x")
+			w.until("a file below it", w.at("below"))
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if len(w.troubles) == 0 {
+				t.Error("nothing was said of it")
+			}
+			w.troubles = nil
+		})
+	}
+}
+
 func TestRootsAreResolvedAndSortedAndMustBeDirectories(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

@@ -40,8 +40,12 @@ func openFanotify(dirs []string, opt Options, renames uint64) (Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a fanotify queue: %w", err)
 	}
-	f := &fanotify{fd: fd, opt: opt, mask: fanotifyMask | renames, places: newPlaces(roots)}
-	if err := f.markAll(); err != nil {
+	f := &fanotify{fd: fd, opt: opt, mask: fanotifyMask | renames, places: newPlaces(roots), stands: map[string][8]byte{}}
+	err = f.markAll()
+	if _, procErr := os.Readlink("/proc/self/exe"); procErr != nil {
+		err = errors.Join(err, fmt.Errorf("fanotify needs /proc to name files: %w", procErr))
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -58,6 +62,7 @@ type fanotify struct {
 	pairs  pairs
 	mounts string // what is mounted, as it was when last looked at
 	moved  []string
+	stands map[string][8]byte // the file system of each root; none while it is gone
 }
 
 // markAll marks the file systems of all roots and of what is mounted below them now. Those of the roots must be markable.
@@ -66,9 +71,38 @@ func (f *fanotify) markAll() error {
 		if err := f.mark(root); err != nil {
 			return err
 		}
+		id, err := system(root)
+		if err != nil {
+			return fmt.Errorf("watch %s: %w", root, err)
+		}
+		f.stands[root] = id
 	}
 	f.markMounts()
 	return nil
+}
+
+// markAgain looks whether each root is there still, and on the file system it was on. It returns those that must be looked at.
+func (f *fanotify) markAgain() (fresh []string) {
+	for _, root := range f.places.roots {
+		id, err := system(root)
+		before, stood := f.stands[root]
+		switch {
+		case err != nil && stood:
+			delete(f.stands, root)
+			f.opt.Trouble(fmt.Errorf("watch %s: %w; it is watched again when it is back", root, err))
+		case err == nil && (!stood || id != before):
+			if err := f.mark(root); err != nil {
+				f.opt.Trouble(err)
+				continue
+			}
+			f.stands[root] = id
+			fresh = append(fresh, root)
+			if stood {
+				f.opt.Trouble(fmt.Errorf("watch %s: it stands on another file system than before: all of it is looked at", root))
+			}
+		}
+	}
+	return fresh
 }
 
 func (f *fanotify) mark(dir string) error {
@@ -152,8 +186,8 @@ func (f *fanotify) leave(events []Event) []Event {
 
 func (f *fanotify) waits() bool { return f.pairs.open }
 
-// again looks for new mounts: what stands in them already must be looked at.
-func (f *fanotify) again(bool) []string { return f.markMounts() }
+// again looks for roots that came back and for new mounts: what stands in them already must be looked at.
+func (f *fanotify) again(bool) []string { return append(f.markAgain(), f.markMounts()...) }
 
 // fresh are directories that were moved in from elsewhere.
 func (f *fanotify) fresh() []string {

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -56,6 +57,7 @@ func (t Tree) Holds(path string) bool { return below(path, t.Paths) && !below(pa
 type detector struct {
 	tree    Tree
 	actors  *actors
+	trouble func(error)
 	found   map[string]finding         // damaged, raised or not, by path
 	suspect map[string]arrival         // noise at a new name, which may be anything
 	locked  map[string]doing           // archives with passwords
@@ -114,9 +116,9 @@ type note struct {
 	raised bool
 }
 
-func newDetector(tree Tree, a *actors) *detector {
+func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	return &detector{
-		tree: tree, actors: a, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, gone: map[string]loss{},
 		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
 	}
 }
@@ -170,9 +172,7 @@ func (d *detector) renamed(ctx context.Context, e fileevent.Event, by doing, dee
 			}
 		}
 		delete(d.suspect, from)
-		if n, err := d.tree.Former.Lookup(ctx, former); err != nil {
-			return err
-		} else if n != nil && former != to && len(d.origin) < maxRemembered {
+		if n := d.lookup(ctx, former); n != nil && former != to && len(d.origin) < maxRemembered {
 			d.origin[to] = former
 		}
 	}
@@ -189,10 +189,7 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		return err
 	}
 	defer f.Close()
-	old, err := d.tree.Former.Lookup(ctx, name)
-	if err != nil {
-		return err
-	}
+	old := d.lookup(ctx, name)
 	g, err := glanceAt(f, size, d.buf[:])
 	if err != nil {
 		return err
@@ -203,10 +200,7 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
 	kind, former := damage.Encrypted, name
 	if old == nil {
-		kind, former, old, err = d.successor(ctx, name)
-		if err != nil {
-			return err
-		}
+		kind, former, old = d.successor(ctx, name)
 		c.Name, c.Renamed = former, kind == damage.Renamed
 	}
 	if size == 0 {
@@ -219,6 +213,12 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	}
 	c.Old = d.tree.Former.version(ctx, former, old)
 	found, err := content.Examine(c)
+	if err != nil && c.Old != nil && c.Old.Data != nil && ctx.Err() == nil {
+		// It may be the former content that cannot be read.
+		d.trouble(fmt.Errorf("%w: %w", errFormer, err))
+		c.Old.Data = nil
+		found, err = content.Examine(c)
+	}
 	if err != nil {
 		return err
 	}
@@ -237,34 +237,39 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 func packing(f content.Format) bool { return f == "zip" || f == "7z" || f == "rar" }
 
 // successor tells what a new file comes from: what it was renamed from, or whose name it has with something appended.
-func (d *detector) successor(ctx context.Context, name string) (kind, former string, old *snapshot.Node, err error) {
+func (d *detector) successor(ctx context.Context, name string) (kind, former string, old *snapshot.Node) {
 	if from, has := d.origin[name]; has {
-		old, err = d.tree.Former.Lookup(ctx, from)
-		return damage.Renamed, from, old, err
+		return damage.Renamed, from, d.lookup(ctx, from)
 	}
 	before, ok := content.Successor(name)
 	if !ok {
-		return damage.Encrypted, name, nil, nil
+		return damage.Encrypted, name, nil
 	}
-	if old, err = d.tree.Former.Lookup(ctx, before); err != nil {
-		return "", "", nil, err
-	}
-	if _, gone := d.gone[before]; !gone && exists(before) {
+	old = d.lookup(ctx, before)
+	_, gone := d.gone[before]
+	if !gone && exists(before) {
 		if old != nil && len(d.waiting) < maxRemembered {
 			d.waiting[before] = name
 		}
-		return damage.Encrypted, name, nil, nil
+		return damage.Encrypted, name, nil
 	}
-	if old == nil {
-		if content.NamedEncrypted(name) || content.Expected(name) != content.Unknown {
-			return damage.Encrypted, name, nil, nil
-		}
-		if _, gone := d.gone[before]; !gone {
-			return damage.Encrypted, name, nil, nil
-		}
+	if old == nil && (!gone || content.NamedEncrypted(name) || content.Expected(name) != content.Unknown) {
+		return damage.Encrypted, name, nil
 	}
-	return damage.Renamed, before, old, nil
+	return damage.Renamed, before, old
 }
+
+// lookup returns a file as it was. What cannot be looked up is told, and taken for unknown: the file is judged by itself.
+func (d *detector) lookup(ctx context.Context, name string) *snapshot.Node {
+	n, err := d.tree.Former.Lookup(ctx, name)
+	if err != nil && ctx.Err() == nil {
+		d.trouble(fmt.Errorf("%w: %w", errFormer, err))
+	}
+	return n
+}
+
+// errFormer says that the repository does not tell what files were.
+var errFormer = errors.New("the repository does not tell what files were, and they are judged by themselves")
 
 func exists(name string) bool {
 	var st unix.Stat_t
@@ -335,10 +340,7 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 	if f, has := d.found[name]; has && !f.raised {
 		delete(d.found, name)
 	}
-	old, err := d.tree.Former.Lookup(ctx, former)
-	if err != nil {
-		return err
-	}
+	old := d.lookup(ctx, former)
 	if len(d.gone) < maxRemembered && (old != nil || d.tree.Former == nil) {
 		l := loss{doing: by, worth: d.worth(former, old)}
 		if old != nil {

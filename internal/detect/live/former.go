@@ -2,9 +2,9 @@ package live
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"sync"
 
@@ -84,16 +84,22 @@ func (f *Former) Below(ctx context.Context, dir string) ([]*snapshot.Node, error
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n, err := snapshot.Lookup(ctx, f.repository, f.root, dir)
-	if errors.Is(err, snapshot.ErrNotFound) || err == nil && n.Subtree == nil {
-		return nil, nil
+	t, err := f.load(ctx, f.root)
+	for name := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
+		if err != nil {
+			break
+		}
+		if name == "" {
+			continue
+		}
+		n := t.Find(name)
+		if n == nil || n.Type != snapshot.Dir || n.Subtree == nil {
+			return nil, nil
+		}
+		t, err = f.load(ctx, *n.Subtree)
 	}
 	if err != nil {
-		return nil, err
-	}
-	t, err := f.load(ctx, *n.Subtree)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look up %s in the last snapshot: %w", dir, err)
 	}
 	return t.Nodes, nil
 }
@@ -112,6 +118,24 @@ func (f *Former) load(ctx context.Context, id blob.ID) (*snapshot.Tree, error) {
 	}
 	f.trees[id] = t
 	return t, nil
+}
+
+// warm loads the directories below a path, as far as they are remembered: the first files of an attack need not wait for them.
+func (f *Former) warm(ctx context.Context, dir string) error {
+	todo := []string{dir}
+	for n := 0; len(todo) > 0 && n < maxNodes/2 && ctx.Err() == nil; todo = todo[1:] {
+		nodes, err := f.Below(ctx, todo[0])
+		if err != nil {
+			return err
+		}
+		n += len(nodes)
+		for _, node := range nodes {
+			if node.Type == snapshot.Dir {
+				todo = append(todo, path.Join(todo[0], node.Name))
+			}
+		}
+	}
+	return nil
 }
 
 // version is a former file as it can be judged.

@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/event"
@@ -81,11 +83,12 @@ type Watch struct {
 
 // Open begins to watch: what happens from now on is judged by Run.
 func Open(opt Options) (*Watch, error) {
+	opt.Trouble = sparing(opt.Trouble)
 	w := &Watch{opt: opt, actors: newActors(), later: map[string]doing{}, budget: budget{left: reserve, at: time.Now()}}
 	var dirs []string
 	for _, t := range opt.Trees {
 		dirs = append(dirs, t.Paths...)
-		w.detectors = append(w.detectors, newDetector(t, w.actors))
+		w.detectors = append(w.detectors, newDetector(t, w.actors, opt.Trouble))
 	}
 	open := opt.Open
 	if open == nil {
@@ -101,8 +104,51 @@ func (w *Watch) How() string { return w.source.How() }
 
 // Run judges what happens until ctx ends, and closes the watch. It is an error if the kernel tells nothing any more.
 func (w *Watch) Run(ctx context.Context) (Summary, error) {
+	warming, stop := context.WithCancel(ctx)
+	var warm sync.WaitGroup
+	for _, t := range w.opt.Trees {
+		warm.Go(func() { w.warm(warming, t) })
+	}
 	err := w.run(ctx)
+	stop()
+	warm.Wait()
 	return w.sum, errors.Join(err, w.source.Close())
+}
+
+func (w *Watch) warm(ctx context.Context, t Tree) {
+	if t.Former == nil {
+		return
+	}
+	for _, dir := range t.Paths {
+		if err := t.Former.warm(ctx, dir); err != nil && ctx.Err() == nil {
+			w.opt.Trouble(fmt.Errorf("%w: %w", errFormer, err))
+		}
+	}
+}
+
+// maxTroubles bounds what is said of what cannot be looked at.
+const maxTroubles = 100
+
+// sparing says each trouble once, and of files that may not be read and of the repository the first only.
+func sparing(tell func(error)) func(error) {
+	var mu sync.Mutex
+	said := map[string]bool{}
+	return func(err error) {
+		key := err.Error()
+		switch {
+		case errors.Is(err, errFormer):
+			key = "former"
+		case errors.Is(err, fs.ErrPermission):
+			key = "permission"
+			err = fmt.Errorf("%w; of further files that may not be read nothing is said", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !said[key] && len(said) < maxTroubles {
+			said[key] = true
+			tell(err)
+		}
+	}
 }
 
 func (w *Watch) run(ctx context.Context) error {

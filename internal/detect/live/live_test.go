@@ -21,6 +21,7 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/backend/memory"
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/fileevent"
 	"github.com/kedge-project/kedge/internal/process"
 	"github.com/kedge-project/kedge/repo"
@@ -386,6 +387,27 @@ func TestOddFilesNeitherBlockNorLeadOut(t *testing.T) {
 			t.Errorf("%s was opened (%v)", name, err)
 		}
 	}
+}
+
+// forgetful is a repository that can be read no more.
+type forgetful struct{ Repository }
+
+func (forgetful) LoadBlob(context.Context, blob.Handle, []byte) ([]byte, error) {
+	return nil, errors.New("the disk is gone")
+}
+
+func TestWithoutTheRepositoryFilesAreJudgedByThemselvesAndItIsSaidOnce(t *testing.T) {
+	s := newScene(t, true, nil)
+	f := s.w.detectors[0].tree.Former
+	f.repository = forgetful{f.repository}
+	for i := range 3 {
+		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
+	}
+	if len(s.wrong) != 1 || !strings.Contains(s.wrong[0].Error(), "the disk is gone") {
+		t.Errorf("said %v, want one word about the repository", s.wrong)
+	}
+	s.wrong = nil
+	s.want("file.encrypted:3")
 }
 
 func TestLookingLeavesTheAccessTimeAlone(t *testing.T) {
