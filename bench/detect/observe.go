@@ -14,7 +14,7 @@ import (
 const lostAtMost = 10
 
 // intervals are after how many damaged files a snapshot is taken.
-func intervals() []int { return []int{1, 2, 3, 5, 10} }
+func intervals() []int { return []int{1, 3, 10} }
 
 const (
 	// looked is how many damaged files are waited for at most until a family counts as not noticed.

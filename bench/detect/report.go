@@ -39,12 +39,14 @@ It is told nothing of the truth, which the generator keeps: which files are dama
   family strikes between eight. A file counts as told if its path is named as damaged; falsely told, if it is not damaged. First bad and
   last clean are exact if that very snapshot is named for the file. Ordinary work is an incident if any snapshot is called compromised.
 - Observers: snapshots are taken after every so many damaged files, and the detector of ` + "`kedge agent`" + ` sees what they store.
-  The figure is how many files were damaged when the first signal came, at the worst of the seeds. Ordinary work goes through
-  a snapshot after every 9 changes. Its days pass within minutes, which is harder than days are.
+  The figure is how many files were damaged when the first signal came. Of ordinary work a snapshot is taken after every 9 changes;
+  its days pass within minutes, which is harder than days are. This and the watch are measured with the first seed.
 - Watch: ` + "`kedge watch`" + ` runs on the tree while it is attacked file by file: 100 files a second, by which it is judged, and then
   without any pause, which on a memory file system is some thousand files a second. Slow families strike every half second. Work goes
   as fast as it can: days within seconds.
-- A whole tree encrypted between two snapshots is what the history's table shows.
+- Limits: the files are made for this, by one author, the second set's by the same; brotli, H.264, 7-Zip and a few others are stand-ins
+  with the format's headers around noise. The second set was not shown to those who write the rules before the run that is printed here;
+  once printed it is no stranger any more, and a next version needs a new one.
 `
 
 // recallAtLeast and precisionAtLeast are what is to be reached.
@@ -183,6 +185,9 @@ func writeLive(b *strings.Builder, title, setting string, rows []noticedRow, wor
 			var cells []string
 			for _, l := range n.Lost {
 				files := fmt.Sprint(l.Files)
+				if l.Took > 0 {
+					files += fmt.Sprintf(" in %d ms", l.Took.Milliseconds())
+				}
 				if l.Files == 0 {
 					files = "**not noticed**"
 				}

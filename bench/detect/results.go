@@ -1,6 +1,9 @@
 package main
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // results are the figures of a run.
 type results struct {
@@ -35,10 +38,12 @@ type noticedRow struct {
 	Lost []lost `json:"lost"`
 }
 
-// lost is how many files were damaged at the first signal, at the worst of the seeds. 0: no signal came.
+// lost is how many files were damaged at the first signal. 0: no signal came.
 type lost struct {
 	Setting string `json:"setting"` // damaged files between two snapshots, or the time between two files
 	Files   int    `json:"files"`
+
+	Took time.Duration `json:"took,omitempty"` // from the first damaged file to the signal
 }
 
 // noPause is the setting of an attacker that does not wait between two files.
@@ -47,7 +52,6 @@ const noPause = "no pause"
 // raisedRow tells what a workload raised while it went on.
 type raisedRow struct {
 	Name    string         `json:"name"`
-	Runs    int            `json:"runs"`
 	Signals map[string]int `json:"signals"` // by kind
 }
 
@@ -70,28 +74,11 @@ func scoreOf(list *[]*namedScore, name string) *score {
 	return &(*list)[i].score
 }
 
-// keepWorst keeps the worst of what was seen of a family.
-func keepWorst(list *[]noticedRow, row noticedRow) {
-	i := slices.IndexFunc(*list, func(n noticedRow) bool { return n.Name == row.Name })
-	if i < 0 {
-		*list = append(*list, row)
-		return
-	}
-	for k, l := range row.Lost {
-		if worst := &(*list)[i].Lost[k].Files; *worst != 0 && (l.Files == 0 || l.Files > *worst) {
-			*worst = l.Files
-		}
-	}
-}
-
-func keepRaised(list *[]raisedRow, name string, kinds []string) {
-	i := slices.IndexFunc(*list, func(n raisedRow) bool { return n.Name == name })
-	if i < 0 {
-		i = len(*list)
-		*list = append(*list, raisedRow{Name: name, Signals: map[string]int{}})
-	}
-	(*list)[i].Runs++
+// raised counts signals by kind.
+func raised(name string, kinds []string) raisedRow {
+	row := raisedRow{Name: name, Signals: map[string]int{}}
 	for _, kind := range kinds {
-		(*list)[i].Signals[kind]++
+		row.Signals[kind]++
 	}
+	return row
 }

@@ -102,7 +102,7 @@ func (b *bench) measureSeed(ctx context.Context, set set, r *setResults, seed ui
 			return err
 		}
 	}
-	if !b.measures("observers") && !(b.measures("watch") && first) {
+	if !first || !b.measures("observers") && !b.measures("watch") {
 		return nil
 	}
 	// Live, on a smaller tree: many snapshots are taken, and files are few when the first signal comes.
@@ -112,7 +112,7 @@ func (b *bench) measureSeed(ctx context.Context, set set, r *setResults, seed ui
 				return err
 			}
 		}
-		if b.measures("watch") && first {
+		if b.measures("watch") {
 			return b.measureWatched(ctx, set, r, base)
 		}
 		return nil
@@ -206,9 +206,9 @@ func (b *bench) measureObserved(ctx context.Context, set set, r *setResults, bas
 			if err != nil {
 				return fmt.Errorf("%s, a snapshot after every %d: %w", f.name, k, err)
 			}
-			row.Lost = append(row.Lost, lost{fmt.Sprint(k), n})
+			row.Lost = append(row.Lost, lost{Setting: fmt.Sprint(k), Files: n})
 		}
-		keepWorst(&r.Observed, row)
+		r.Observed = append(r.Observed, row)
 		b.say("%-55s noticed after %v", f.name, row.Lost)
 	}
 	for _, w := range set.workloads() {
@@ -227,7 +227,7 @@ func (b *bench) measureObserved(ctx context.Context, set set, r *setResults, bas
 				fmt.Fprintln(os.Stderr, "        ", s.Kind, s.Subject, s.Touched[:min(3, len(s.Touched))], s.Evidence["features"])
 			}
 		}
-		keepRaised(&r.ObservedWork, w.name, kinds)
+		r.ObservedWork = append(r.ObservedWork, raised(w.name, kinds))
 		b.say("%-62s %d signals", w.name, len(kinds))
 	}
 	return nil
@@ -246,14 +246,14 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 			if err != nil {
 				return err
 			}
-			n, how, err := sc.watchAttack(ctx, b.kedge, f, pace)
+			l, how, err := sc.watchAttack(ctx, b.kedge, f, pace)
 			if err != nil {
 				return fmt.Errorf("%s, watched: %w", f.name, err)
 			}
 			b.results.How = how
-			row.Lost = append(row.Lost, lost{paceName(pace), n})
+			row.Lost = append(row.Lost, l)
 		}
-		keepWorst(&r.Watched, row)
+		r.Watched = append(r.Watched, row)
 		b.say("%-55s watched: noticed after %v", f.name, row.Lost)
 	}
 	for _, w := range set.workloads() {
@@ -265,7 +265,7 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 		if err != nil {
 			return fmt.Errorf("%s, watched: %w", w.name, err)
 		}
-		keepRaised(&r.WatchedWork, w.name, kinds)
+		r.WatchedWork = append(r.WatchedWork, raised(w.name, kinds))
 		b.say("%-62s watched: %d signals %v", w.name, len(kinds), kinds[:min(5, len(kinds))])
 	}
 	return nil

@@ -134,14 +134,18 @@ func (w *watcher) usage() (time.Duration, int64, error) {
 
 // watchAttack returns how many files were damaged when the first signal came; 0 if none did, not even a while after the
 // attack had ended.
-func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pace time.Duration) (n int, how string, err error) {
+func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pace time.Duration) (l lost, how string, err error) {
 	w, err := startWatch(ctx, kedge, sc)
 	if err != nil {
-		return 0, "", err
+		return l, "", err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
 	a := newAttack(sc.site, sc.r)
+	var began time.Time
 	a.harmed = func() error {
+		if began.IsZero() {
+			began = time.Now()
+		}
 		select {
 		case <-w.first:
 			return errNoticed
@@ -153,16 +157,16 @@ func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pac
 	}
 	for _, names := range f.victims(sc.site, sc.r) {
 		if err := f.strike(a, names); errors.Is(err, errNoticed) {
-			return len(a.truth.damaged), w.how, nil
+			return lost{paceName(pace), len(a.truth.damaged), time.Since(began)}, w.how, nil
 		} else if err != nil {
-			return 0, w.how, err
+			return l, w.how, err
 		}
 	}
 	select {
 	case <-w.first:
-		return len(a.truth.damaged), w.how, nil
+		return lost{paceName(pace), len(a.truth.damaged), time.Since(began)}, w.how, nil
 	case <-time.After(patience):
-		return 0, w.how, nil
+		return lost{Setting: paceName(pace)}, w.how, nil
 	}
 }
 
