@@ -39,7 +39,10 @@ func ways(t *testing.T) map[string]func([]string, Options) (Source, error) {
 // eachWay runs a story on every way.
 func eachWay(t *testing.T, story func(t *testing.T, w *watched)) {
 	for name, open := range ways(t) {
-		t.Run(name, func(t *testing.T) { story(t, watch(t, open, t.TempDir())) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			story(t, watch(t, open, t.TempDir()))
+		})
 	}
 }
 
@@ -389,6 +392,7 @@ func TestAfterALossAllThatChangedIsFound(t *testing.T) {
 func TestADirectoryThatVanishesAndComesBackIsWatchedAgain(t *testing.T) {
 	for name, open := range ways(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := watch(t, open, t.TempDir())
 			root := w.dir
 			w.must(os.Rename(root, root+".away"))
@@ -481,6 +485,7 @@ func TestAFileSystemMountedLaterIsWatchedAndMayBeUnmounted(t *testing.T) {
 func TestADirectoryWhoseFileSystemIsUnmountedIsWatchedOnTheOneBelow(t *testing.T) {
 	for name, open := range ways(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			if err := unix.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
 				t.Logf("NOT TESTED: unmounting: mount: %v", err)

@@ -59,6 +59,9 @@ func newScene(t *testing.T, known bool, canaries Canaries) *scene {
 		s.put(fmt.Sprintf("dept%d/sheet%02d.csv", i%4, i), strings.Repeat(fmt.Sprint(i, ";geneva;london\n"), 200+i))
 		s.put(fmt.Sprintf("dept%d/page%02d.html", i%4, i), "<html><body>"+strings.Repeat(prose, 30)+"</body></html>")
 	}
+	for i := range 24 {
+		s.put(daily(i), strings.Repeat(prose, 5))
+	}
 	tree := Tree{Service: "fileserver", Asset: "documents", Paths: []string{dir}, Exclude: []string{dir + "/cache"}}
 	if known {
 		r, err := repo.Init(t.Context(), memory.New(), "secret", repo.Options{ScryptN: 1 << 10})
@@ -166,6 +169,9 @@ func encrypted(name, content string) string {
 }
 
 func paper(i int) string { return fmt.Sprintf("dept%d/paper%02d.txt", i%4, i) }
+
+// daily names a file that programs empty every day.
+func daily(i int) string { return fmt.Sprintf("log/%d%s", i, []string{".log", ".tmp", ".bak"}[i%3]) }
 
 func TestEncryptionInPlaceIsNoticedAtTheThirdFile(t *testing.T) {
 	s := newScene(t, true, nil)
@@ -315,7 +321,7 @@ func TestADaysWorkRaisesNothing(t *testing.T) {
 		},
 		"logs are emptied": func(s *scene) {
 			for i := range 24 {
-				s.write(fmt.Sprintf("log/%d.log", i), "")
+				s.write(daily(i), "")
 			}
 		},
 		"gpg encrypts a directory": func(s *scene) {
