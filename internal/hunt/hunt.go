@@ -8,7 +8,10 @@
 // SHA-256 and for YARA, each content once.
 //
 // Memory grows with the number of distinct blobs of files that have several, by about 200 bytes for each, with what is found, and
-// with what directories there are, by about 100 bytes, if anything is found; not with the number of snapshots.
+// with what directories there are, by about 100 bytes, if anything is found; not with the number of snapshots. The heads and tails of
+// blobs that wait for those beside them in a file, 8 KiB of each for regular expressions, take at most 128 MiB: blobs beyond that are
+// read a second time, which is counted. That happens where a large file keeps changing in many places, and so has its blobs far apart in the
+// packs.
 package hunt
 
 import (
