@@ -130,6 +130,7 @@ func TestHostilePagesAreBounded(t *testing.T) {
 			t.Errorf("%s ended with %v, want the time told", page, err)
 		}
 	}
+	b.opt.Timeout = defaultTimeout
 	if _, err := b.Render(t.Context(), endless.URL, Visitor{}); !errors.Is(err, errTraffic) {
 		t.Errorf("an endless page ended with %v", err)
 	}

@@ -31,6 +31,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	refused []string
+	full    func() // called when the page takes too many bytes
 	open    map[net.Conn]bool
 	closed  bool
 }
@@ -116,11 +117,11 @@ func Public(address string) bool {
 
 func (g *gate) address() string { return g.listener.Addr().String() }
 
-// reset begins a new count.
-func (g *gate) reset() {
+// reset begins a new count. full is called when it is over the bound, perhaps more than once.
+func (g *gate) reset(full func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.refused = nil
+	g.refused, g.full = nil, full
 	g.passed.Store(0)
 }
 
@@ -211,6 +212,12 @@ type counted struct {
 
 func (c *counted) Read(p []byte) (int, error) {
 	if c.gate.overfull() {
+		c.gate.mu.Lock()
+		full := c.gate.full
+		c.gate.mu.Unlock()
+		if full != nil {
+			full()
+		}
 		return 0, errTraffic
 	}
 	n, err := c.ReadCloser.Read(p)

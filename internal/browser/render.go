@@ -80,7 +80,7 @@ func (b *Browser) Render(ctx context.Context, address string, v Visitor) (Render
 	defer closeTab()
 	unlink := context.AfterFunc(ctx, closeTab)
 	defer unlink()
-	b.gate.reset()
+	b.gate.reset(closeTab)
 	w := &witness{loaded: make(chan struct{}, 1), spent: make(chan struct{}, 1), dialogs: make(chan struct{}, maxSeen)}
 	_, err := chromedp.Run(tab, func(tab context.Context, t *chromedp.Target) (chromedp.Void, error) {
 		return chromedp.Void{}, w.render(tab, t, address, v)

@@ -118,6 +118,8 @@ services:
       pages: ["http://127.0.0.1:8080/"]
       access_logs: [/srv/web/log/access.log]
       database_logs: [/srv/pg/log/*.csv]
+      render: false
+      origin: 127.0.0.1:8080
       canaries: [/srv/web/files]
       freeze: true
 `
@@ -208,6 +210,7 @@ func TestMistakesAreToldWithLineAndColumn(t *testing.T) {
 		{"relative program", "argv: [nginx,", "argv: [bin/nginx,", "bin/nginx", `argv must be an absolute path`},
 		{"relative server log", "[/srv/pg/log/*.csv]", "[log/*.csv]", "log/*.csv", `database_logs must be an absolute path`},
 		{"server log that is no pattern", "[/srv/pg/log/*.csv]", "[\"/srv/pg/log/[.csv\"]", "\"/srv/pg", `database_logs: "/srv/pg/log/[.csv" is no pattern`},
+		{"an origin without a port", "origin: 127.0.0.1:8080", "origin: 127.0.0.1", "127.0.0.1\n      canaries", "origin must be host:port"},
 		{"canaries that nobody watches", "[/srv/web/files]", "[/srv/files]", "/srv/files", "canaries: /srv/files is in no asset of kind files"},
 		{"canaries in what is left out", "[/srv/web/files]", "[/srv/web/log]", "/srv/web/log]\n      freeze", "canaries: /srv/web/log is in no asset of kind files"},
 		{"relative canaries", "[/srv/web/files]", "[files]", "files]\n      freeze", "canaries must be an absolute path"},
