@@ -34,24 +34,33 @@ func TestYARARulesSeeWholeFiles(t *testing.T) {
 	h.snapshot("fs", "/srv", files{"big": big, "small": []byte("MZ\x01\x00 and EVIL"), "half": []byte("EVIL only")})
 	h.snapshot("fs", "/srv", files{"big": big})
 	rules := ruleFile(t, twoRules)
-	res := h.hunt(Query{YARA: []string{rules}})
+	res := h.hunt(Query{Literals: []string{"nothing of this"}, YARA: []string{rules}})
 	want := fmt.Sprintf("Dropper fs:/srv/big [7 %d]\nDropper fs:/srv/small [0 9]\nLong fs:/srv/big [%d]", 64<<10-2, 390<<10)
 	if res.found() != want {
 		t.Errorf("found\n%s\nwant\n%s", res.found(), want)
 	}
-	if hit := res.Hits[0]; hit.Indicator.File != rules || hit.Snapshots != 2 || res.Read.Again != 0 {
+	if hit := res.Hits[0]; hit.Indicator.File != rules || hit.Snapshots != 2 || h.hunt(Query{YARA: []string{rules}}).Read.Again != 0 {
 		t.Errorf("%+v, read %+v", hit, res.Read)
 	}
 }
 
 func TestAFileThatIsTooLargeForYARAIsSaidToBeCut(t *testing.T) {
 	h := newHistory(t)
-	h.cut = 64 << 10
-	h.snapshot("fs", "/srv", files{"big": planted(1, 400<<10, "needs the end", 350<<10), "fits": []byte("needs the end")})
+	h.cut = 128 << 10 // alone is one blob, big several
+	h.snapshot("fs", "/srv", files{"big": planted(1, 400<<10, "needs the end", 350<<10), "fits": []byte("needs the end"), "alone": planted(2, 101<<10, "needs the end", 100<<10)})
 	rule := ruleFile(t, `rule End { strings: $a = "needs the end" condition: $a }`)
 	res, problems := h.huntDamaged(Query{YARA: []string{rule}}, Options{MostScanned: 100 << 10})
-	if len(problems) > 0 || res.Cut != 1 || res.found() != "End fs:/srv/fits [0]" {
+	if len(problems) > 0 || res.Cut != 2 || res.found() != "End fs:/srv/fits [0]" {
 		t.Errorf("%d were cut, problems %v, found\n%s", res.Cut, problems, res.found())
+	}
+}
+
+func TestTheFirstOfManyMatchesOfARuleAreTold(t *testing.T) {
+	h := newHistory(t)
+	h.snapshot("fs", "/srv", files{"f": []byte("seldom" + strings.Repeat("often", 30) + "seldom")})
+	rule := ruleFile(t, `rule Both { strings: $a = "often" $b = "seldom" condition: all of them }`)
+	if got := h.hunt(Query{YARA: []string{rule}}).found(); got != "Both fs:/srv/f [0 6 11 16 21]" {
+		t.Errorf("found %s", got)
 	}
 }
 
