@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image/jpeg"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,18 @@ func TestCanariesAreTheFirstAndTheLastOfTheirDirectoryAndOld(t *testing.T) {
 	}
 	if again, err := s.Place(t.Context(), []Directory{{dir, "fileserver", "documents"}}); err != nil || len(again) != 0 {
 		t.Errorf("a second time %v were placed (%v)", again, err)
+	}
+}
+
+func TestANameIsFirstOrLastAlsoAmongNamesLikeIt(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		if got := name(r, "pdf", true, []string{"01 Annex.pdf", "zone.pdf"}); got >= "01 Annex.pdf" {
+			t.Errorf("%q is not the first", got)
+		}
+		if got := name(r, "pdf", false, []string{"01 Annex.pdf", "zone 9.pdf"}); got <= "zone 9.pdf" {
+			t.Errorf("%q is not the last", got)
+		}
 	}
 }
 

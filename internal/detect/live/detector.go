@@ -24,8 +24,10 @@ const (
 	// whole directories.
 	minOwn = 200
 	// minEmptied is how many files must have been emptied by one program, and minSorts of how many extensions; none of them written again.
-	minEmptied = 10
+	minEmptied = 5
 	minSorts   = 3
+	// minDeleted is how many files of so many extensions one program must have deleted, and left a directory that stands with none.
+	minDeleted = 10
 	// minAlike is how many files must have come as noise for others that went and were about as long, if nothing else joins them.
 	minAlike = 5
 	// grown is how much longer an encrypted file is at most, in bytes.
@@ -107,6 +109,7 @@ type loss struct {
 	doing
 	size  int64 // 0 if not known
 	worth bool  // it was something else than noise
+	told  bool  // a signal names it
 }
 
 type note struct {
@@ -347,7 +350,7 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 			l.size = int64(old.Size)
 		}
 		d.gone[former] = l
-		d.news = d.news || len(d.suspect)+len(d.locked) > 0
+		d.news = d.news || len(d.suspect)+len(d.locked) > 0 || len(d.gone) >= minDeleted
 	}
 	if next, has := d.waiting[former]; has {
 		delete(d.waiting, former)

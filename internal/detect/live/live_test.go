@@ -223,6 +223,11 @@ func TestEveryWayToANewNameIsFollowed(t *testing.T) {
 			s.write(name+".enc", encrypted(name, s.read(name)))
 			s.remove(name)
 		},
+		"new file with its head encrypted, then deleted": func(s *scene, name string, i int) {
+			content := s.read(name)
+			s.write(name+".akira", encrypted(name, content[:1024])+content[1024:])
+			s.remove(name)
+		},
 		"deleted, then new file": func(s *scene, name string, i int) {
 			content := s.read(name)
 			s.remove(name)
@@ -273,6 +278,17 @@ func TestWipingIsNoticed(t *testing.T) {
 	}
 	if s.kinds() == "" || s.raised[0].Signal.Kind != "file.wiped" || s.raised[0].Signal.Count != minEmptied {
 		t.Errorf("twelve files emptied raised %q, want file.wiped at the %dth", s.kinds(), minEmptied)
+	}
+	s = newScene(t, true, nil)
+	for i := 0; i < 24; i += 4 {
+		for _, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
+			s.want("")
+			s.remove(fmt.Sprintf("dept0/"+kind, i))
+		}
+	}
+	s.want("file.deleted:18")
+	if got := s.raised[0].Signal.Strength; got != weak {
+		t.Errorf("a directory cleared is told at strength %.2f, want %.2f", got, weak)
 	}
 }
 

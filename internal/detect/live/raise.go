@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"math"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -73,6 +74,7 @@ func (d *detector) raise(now time.Time) []Alarm {
 			alarms = append(alarms, d.filesAlarm(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
+	alarms = append(alarms, d.deletions(alarmed || len(alarms) > 0, now)...)
 	if len(alarms) > 0 && !alarmed {
 		for base := range d.texts {
 			d.readTexts(base)
@@ -81,10 +83,73 @@ func (d *detector) raise(now time.Time) []Alarm {
 	if a, ok := d.notesAlarm(plain >= minFiles || alarmed, now); ok {
 		alarms = append(alarms, a)
 	}
-	if len(alarms) > 0 {
+	if slices.ContainsFunc(alarms, func(a Alarm) bool { return a.Signal.Strength > weak }) {
 		d.alarmed = now
 	}
 	return alarms
+}
+
+const (
+	// weak is the strength of a signal that people give cause for too: it is noted, and nothing is done about it by itself.
+	weak = 0.4
+	// beside is that of the same beside others.
+	beside = 0.8
+)
+
+// deletions tells of files of many sorts that one program deleted until a directory, which still stands, had none left. People clear
+// directories too: by itself that is a weak signal.
+func (d *detector) deletions(alarmed bool, now time.Time) []Alarm {
+	names, sorts, by := map[int][]string{}, map[int]map[string]bool{}, map[int]map[int]int{}
+	for name, l := range d.gone {
+		if !l.worth || l.told || now.Sub(l.at) >= together {
+			continue
+		}
+		if names[l.group] = append(names[l.group], name); sorts[l.group] == nil {
+			sorts[l.group], by[l.group] = map[string]bool{}, map[int]int{}
+		}
+		sorts[l.group][path.Ext(name)] = true
+		by[l.group][l.pid]++
+	}
+	var alarms []Alarm
+	for group, list := range names {
+		if len(list) < minDeleted || len(sorts[group]) < minSorts {
+			continue
+		}
+		bare := map[string]bool{}
+		for _, name := range list {
+			bare[path.Dir(name)] = true
+		}
+		for dir := range bare {
+			if !isBare(dir) {
+				delete(bare, dir)
+			}
+		}
+		if len(bare) == 0 {
+			continue
+		}
+		slices.Sort(list)
+		for _, name := range list {
+			l := d.gone[name]
+			l.told = true
+			d.gone[name] = l
+		}
+		strength := weak
+		if alarmed {
+			strength = beside
+		}
+		evidence := map[string]any{"files": len(list), "bare_directories": len(bare), "sorts": len(sorts[group])}
+		alarms = append(alarms, Alarm{Who: attribute(d.actors, evidence, by[group]), Signal: event.Signal{
+			Kind: damage.Deleted, Technique: dataDestruction, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(list),
+			Strength: strength, Evidence: evidence, Touched: list[:min(len(list), event.MaxTouched)], Count: len(list),
+		}})
+	}
+	return alarms
+}
+
+// isBare tells whether a directory stands and holds no file.
+func isBare(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
 }
 
 func (f finding) emptied() bool { return len(f.Features) == 1 && f.Features[0] == emptied }
