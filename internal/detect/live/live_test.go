@@ -421,6 +421,11 @@ func (forgetful) LoadBlob(context.Context, blob.Handle, []byte) ([]byte, error) 
 func TestWithoutTheRepositoryFilesAreJudgedByThemselvesAndItIsSaidOnce(t *testing.T) {
 	s := newScene(t, true, nil)
 	f := s.w.detectors[0].tree.Former
+	for i := range 2 { // these directories are remembered, the third is not
+		if _, err := f.Lookup(t.Context(), s.path(paper(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f.repository = forgetful{f.repository}
 	for i := range 3 {
 		s.write(paper(i), encrypted(paper(i), s.read(paper(i))))
