@@ -1,20 +1,22 @@
 # make exercise   the whole story on real services: attacked, contained, recovered, proven
 # make test       all tests
 # make lint       gofmt, go vet, staticcheck
-# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, 200 kills, every PostgreSQL
+# make test-long  the tests again under the race detector, an exercise, interrupted at every stage, every storage call failing, 200 kills, every PostgreSQL, YARA
 # make fuzz       every fuzz target for FUZZTIME
 # make bench      kedge against restic and what other peers are on PATH; BENCH_FLAGS='-scale 1 -rounds 3'
 # make bench-postgres  capture and recovery of PostgreSQL against pg_basebackup, pgBackRest, barman and restic: 40 GB of disk
+# make bench-detect  attacks and ordinary work on trees made from seeds: what is told, missed and falsely told, and what detection costs
+# make bench-assess  what an assessment reads and takes, by what is kept and by what changed
 # make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
-TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3 chromium
 FUZZTIME ?= 30s
 # POSTGRES_VERSIONS is where other versions of PostgreSQL are unpacked; other users must get through to it.
 POSTGRES_VERSIONS ?= $(or $(TMPDIR),/tmp)/kedge-postgres-versions
 GO ?= go
 
-.PHONY: build exercise test test-long lint fuzz bench bench-postgres microbench packages test-packages clean
+.PHONY: build exercise test test-long lint fuzz bench bench-postgres bench-detect bench-assess microbench packages test-packages clean
 
 build:
 	$(GO) build -trimpath -o bin/kedge ./cmd/kedge
@@ -30,6 +32,8 @@ test-long: test-packages
 	GOFLAGS=-race $(GO) test -tags long -count=1 -timeout 60m -run 'TheExercise|Interrupted|EachCallToStorage' -v ./cmd/kedge
 	$(GO) test -tags long -count=1 -timeout 30m -run 'TestKilled|Lost' -v ./cmd/kedge
 	scripts/postgres-versions $(POSTGRES_VERSIONS)
+	scripts/install-packages libyara-dev
+	$(GO) test -tags yara -count=1 ./internal/hunt
 	KEDGE_TEST_POSTGRES=$(POSTGRES_VERSIONS) $(GO) test -tags long -count=1 -timeout 30m -run 'EveryVersion' -v ./internal/asset
 
 lint:
@@ -48,6 +52,13 @@ bench: build
 bench-postgres:
 	@scripts/install-packages postgresql pgbackrest barman restic
 	$(GO) run ./bench/postgres -write bench/postgres/README.md $(BENCH_FLAGS)
+
+bench-detect: build
+	$(GO) run ./bench/detect -write bench/detect/README.md $(BENCH_FLAGS)
+
+bench-assess: build
+	@scripts/install-packages restic
+	$(GO) run ./bench/assess -write bench/assess $(BENCH_FLAGS)
 
 microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
