@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,7 +96,7 @@ addresses or watch: origin, does not serve it). Where nobody approved a release,
 Exit status is 0 if nothing differs, 1 if something does, and 2 if not all could be compared, as of diff(1). Pictures of rendered pages
 that changed are kept beside the approved ones in the state directory, 40 for a service at most.
 
---json prints one object: {"services":[{"service","reference":"release"|"snapshot ID","approver","approved","release","renderer","looked",
+--json prints one object: {"services":[{"service","reference":"release"|"snapshot ID"|"none","approver","approved","release","renderer","looked",
 "pages":[{"url","kind":"page.defaced"|"page.injected"|"page.weakened","technique","differences":[{"what","class","strength","was","now",
 "origin","file","personas":[],"rendered"}],"where":{"where":"file"|"database"|"way"|"unknown","file","snapshot","compared":[]}}],"unread":[],
 "pictures":{URL:[BEFORE,AFTER]}}]}. kind is left out of a page that does not differ.`,
@@ -140,6 +141,10 @@ func printPagesDiff(term *terminal, d agent.PagesDiff) {
 	reference := "the release of " + d.Approved.Format(time.RFC3339)
 	if d.Approver != "" {
 		reference += ", approved by " + d.Approver
+	}
+	if d.Reference == "none" {
+		term.printf("%s: not compared: %s", d.Service, strings.Join(d.Unread, "; "))
+		return
 	}
 	if d.Release == "" {
 		reference = "the files of " + d.Reference + " (nobody approved a release)"

@@ -135,6 +135,18 @@ func TestPagesAreApprovedAndWhatDiffersIsShownWithItsPlace(t *testing.T) {
 	o.says(2, "page does not answer", diff...)
 }
 
+func TestPagesThatNothingIsKnownOfAreSaidNotToBeCompared(t *testing.T) {
+	o := newOffice(t, "      render: false\n")
+	text, err := os.ReadFile(o.estate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The page is made by a program: no file is it.
+	o.write("kedge.yaml", strings.Replace(string(text), "pages: [\""+o.server.URL+"/\"]", "pages: [\""+o.server.URL+"/view?id=7\"]", 1))
+	o.says(2, "nobody approved its pages: kedge web approve does", "web", "diff", "--estate", o.estate)
+	o.says(2, `service "nothing" is not in estate`, "web", "diff", "--estate", o.estate, "nothing")
+}
+
 func TestAReleaseThatSomebodyPutThereIsRefused(t *testing.T) {
 	o := newOffice(t, "      render: false\n")
 	approve := []string{"web", "approve", "--estate", o.estate, "--approver", "A. Person"}

@@ -34,7 +34,8 @@ const (
 // PagesDiff is what a service's pages are now against their approved release.
 type PagesDiff struct {
 	web.Diff
-	Reference string `json:"reference"` // "release", or "snapshot ID" of the last clean one where nobody approved a release
+	// Reference is "release", "snapshot ID" of the last clean one where nobody approved a release, or "none".
+	Reference string `json:"reference"`
 	Approver  string `json:"approver,omitempty"`
 	Release   string `json:"release,omitempty"` // SHA-256, hex
 	Looked    string `json:"looked"`            // with what
@@ -48,6 +49,10 @@ func (a *Agent) DiffPages(ctx context.Context, services []string) ([]PagesDiff, 
 	var all []PagesDiff
 	err := a.eachWithPages(services, func(service *estate.Service) error {
 		diff, err := a.diffPages(ctx, service)
+		if errors.Is(err, errNoRelease) {
+			diff.Diff = web.Diff{Service: service.Name, Pages: []web.PageDiff{}, Unread: []string{err.Error()}}
+			diff.Reference, err = "none", nil
+		}
 		all = append(all, diff)
 		return err
 	})

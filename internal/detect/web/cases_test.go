@@ -154,6 +154,14 @@ var livingCases = []living{
 	{name: "a simpler page for crawlers", ever: func(t testing.TB, s *scene) {
 		s.only(t, func(r *http.Request) bool { return strings.Contains(r.UserAgent(), "Googlebot") }, `<iframe src="https://video.example.org/embed/1" loading="lazy"></iframe>`, "")
 	}},
+	{name: "crawlers turned away", ever: func(t testing.TB, s *scene) {
+		s.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if crawler(r) {
+				http.Error(w, "You are no crawler", http.StatusForbidden)
+			}
+			return crawler(r)
+		}
+	}},
 	{name: "advertisements from approved origins", ever: func(t testing.TB, s *scene) {
 		was := s.page
 		s.page = func(r *http.Request) string {

@@ -35,7 +35,7 @@ func (d Diff) Differs() bool {
 func (p *Pages) Diff(ctx context.Context) (Diff, error) {
 	release := p.Approved()
 	k := release.known()
-	diff := Diff{Service: p.service, Approved: release.Time, Unread: []string{}}
+	diff := Diff{Service: p.service, Approved: release.Time, Pages: []PageDiff{}, Unread: []string{}}
 	found := map[string]*merged{}
 	for _, page := range p.urls {
 		if release.Pages[page] == nil {
@@ -53,6 +53,9 @@ func (p *Pages) Diff(ctx context.Context) (Diff, error) {
 		differences := s.compare(release, k)
 		for page, m := range found {
 			if err := s.failed[page]; err != nil && len(differences[page]) == 0 {
+				if slices.Contains(release.Pages[page].Refused, as.Name) {
+					continue
+				}
 				diff.unread(page, fmt.Errorf("as %s: %w", as.Name, err))
 				continue
 			}

@@ -76,7 +76,7 @@ func (p *Pages) Approved() *Release {
 }
 
 // Approve takes the pages as they are now for the approved release: each is looked at by every persona three times, and what
-// differs between these looks is what may differ later. All of them must answer each time.
+// differs between these looks is what may differ later. An ordinary visitor must be answered each time; others may be turned away.
 func (p *Pages) Approve(ctx context.Context) error {
 	release := newRelease(p.service)
 	for range looks {
@@ -86,13 +86,18 @@ func (p *Pages) Approve(ctx context.Context) error {
 				return err
 			}
 			for _, page := range p.urls {
-				if err := s.failed[page]; err != nil {
-					return fmt.Errorf("approve %s: %w; approve again once it answers", page, err)
-				}
 				if release.Pages[page] == nil {
 					release.Pages[page] = &Approved{}
 				}
-				release.Pages[page].learn(s.visits[page])
+				own := release.Pages[page]
+				switch err := s.failed[page]; {
+				case err == nil:
+					own.learn(s.visits[page])
+				case errors.Is(err, errDown) && as.Name != personas[0].Name: // many sites turn crawlers away that only say so
+					own.Refused = addTo(own.Refused, as.Name)
+				default:
+					return fmt.Errorf("approve %s: %w; approve again once it answers", page, err)
+				}
 			}
 			for address, c := range s.files {
 				release.learnFile(address, c)

@@ -43,8 +43,9 @@ type Release struct {
 // Approved is all that one page was while it was approved: what any answer had, and of what is missed if it goes, what all had.
 type Approved struct {
 	Looks        int               `json:"looks"`
-	Cut          bool              `json:"cut,omitempty"` // it is longer than is looked at
-	Origins      []string          `json:"origins"`       // that answered in the end, scheme://host
+	Cut          bool              `json:"cut,omitempty"`     // it is longer than is looked at
+	Refused      []string          `json:"refused,omitempty"` // personas that were turned away
+	Origins      []string          `json:"origins"`           // that answered in the end, scheme://host
 	Variants     []content.Page    `json:"variants"`
 	Refs         []content.Ref     `json:"refs,omitempty"` // one for each kind and origin
 	Links        []content.Ref     `json:"links,omitempty"`
