@@ -10,7 +10,7 @@
 # make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
-TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3 chromium
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3 chromium chromium-sandbox
 FUZZTIME ?= 30s
 # POSTGRES_VERSIONS is where other versions of PostgreSQL are unpacked; other users must get through to it.
 POSTGRES_VERSIONS ?= $(or $(TMPDIR),/tmp)/kedge-postgres-versions
