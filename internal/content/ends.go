@@ -5,20 +5,21 @@ import "bytes"
 // EndSize is how much of a file's beginning and of its end EndsWell looks at, in bytes.
 const EndSize = 1 << 10
 
-// EndsWell tells whether a file begins as its name promises, or as a known format does, and ends as that does. It is cheap, and
-// no proof of anything but that nobody replaced the whole content: Examine looks further.
-func EndsWell(name string, head, tail []byte) bool {
+// EndsWell tells whether a file begins as its name promises, or as a known format does, and ends as that does; ended, whether that
+// format has an end to be known by. It is cheap, and no proof of anything but that nobody replaced the whole content: Examine
+// looks further.
+func EndsWell(name string, head, tail []byte) (well, ended bool) {
 	format := Sniff(head)
 	if format == Unknown || format == Encrypted {
-		return false
+		return false, false
 	}
 	if expected := Expected(name); expected != Unknown && expected != format {
-		return false
+		return false, false
 	}
 	if end, ok := ends[format]; ok {
-		return end(tail)
+		return end(tail), true
 	}
-	return format != Text || isText(tail)
+	return format != Text || isText(tail), false
 }
 
 // ends are the ends of the formats that have one.

@@ -70,7 +70,7 @@ func (v *view) figures() Finding {
 
 // sample makes of what was read what a stream would have given.
 func (v *view) sample() Sample {
-	s := newSample(v.version.Size, v.head())
+	s := Sample{Size: v.version.Size, Format: v.format}
 	for _, p := range v.pieces {
 		for k := range 8 {
 			s.add(p.data[min(k*WindowSize, len(p.data)):min((k+1)*WindowSize, len(p.data))])

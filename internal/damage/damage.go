@@ -8,13 +8,17 @@
 package damage
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
@@ -95,8 +99,9 @@ type step struct {
 	removed map[string]*snapshot.Node // gone, and found nowhere else
 	added   map[string]bool           // new ones, and not moved
 	emptied []snapshot.Change
+	jobs    []job
 	strange []snapshot.Change // new, dense, and no successor of anything by name
-	open    []File            // encrypted under a name, or by a tool, that says so
+	openly  []File            // encrypted under a name, or by a tool, that says so
 	groups  map[string]*group
 	claimed map[string]bool // of the removed ones, those that a new file was paired with
 }
@@ -106,14 +111,12 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
 	w.sort()
 	for _, c := range s.Changes {
-		if !isFile(c.New) || c.New.Size == 0 || w.result.Moved[c.Path] != "" || isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content) {
-			continue
+		if isFile(c.New) && c.New.Size > 0 && w.result.Moved[c.Path] == "" && !(isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content)) {
+			w.plan(c)
 		}
-		if err := w.file(ctx, c); err != nil {
-			if err = j.skip(c.Path, err); err != nil {
-				return Judgement{}, fmt.Errorf("judge %s: %w", c.Path, err)
-			}
-		}
+	}
+	if err := w.work(ctx); err != nil {
+		return Judgement{}, err
 	}
 	if err := w.strangers(ctx); err != nil {
 		return Judgement{}, err
@@ -179,97 +182,146 @@ func key(n *snapshot.Node) string {
 	return string(b)
 }
 
-// file judges one new or changed file.
-func (w *step) file(ctx context.Context, c snapshot.Change) error {
-	if isFile(c.Old) && c.Old.Size > 0 {
-		return w.inPlace(ctx, c, c.Old)
+// job is one changed file that must be looked at.
+type job struct {
+	snapshot.Change
+	former   string         // where the clean version stood
+	old      *snapshot.Node // nil if it is not known
+	was, now stats
+	level    level
+	group    string
+	opened   opened
+	finding  content.Finding
+	err      error
+}
+
+// opened are the contents that are being looked at, so that each is opened once.
+type opened map[*snapshot.Node]io.ReaderAt
+
+func (w *step) open(ctx context.Context, o opened, n *snapshot.Node) (io.ReaderAt, error) {
+	if data := o[n]; data != nil {
+		return data, nil
 	}
-	if old := w.lost[c.Path].node; old != nil && old.Size > 0 { // removed and written anew
-		return w.inPlace(ctx, c, old)
+	data, err := w.store.Content(ctx, n)
+	o[n] = data
+	return data, err
+}
+
+// plan decides from names and the index how a new or changed file is looked at, if at all.
+func (w *step) plan(c snapshot.Change) {
+	old := c.Old
+	if !isFile(old) || old.Size == 0 {
+		old = w.lost[c.Path].node // removed and written anew
+	}
+	if old != nil && old.Size > 0 {
+		j := job{Change: c, former: c.Path, old: old, was: w.stats(old, c.New), now: w.stats(c.New, old), group: "in place"}
+		if j.level = suspicion(j.was, j.now); j.level != none {
+			w.jobs = append(w.jobs, j)
+		}
+		return
 	}
 	former, old := w.former(c.Path)
-	if old != nil {
-		return w.successor(ctx, c, former, old)
+	now := w.stats(c.New, old)
+	switch {
+	case old != nil:
+		w.jobs = append(w.jobs, job{Change: c, former: former, old: old, was: w.stats(old, c.New), now: now, level: look, group: "as " + path.Ext(c.Path)})
+	case now.compressible() && !now.mayBeEncoded():
+	case former != "" && !w.added[former] && !content.NamedPacked(c.Path) && !content.NamedEncrypted(c.Path) &&
+		content.Expected(c.Path) == content.Unknown && content.Expected(former) != content.Unknown: // something appended to the name of one that may still be there
+		w.jobs = append(w.jobs, job{Change: c, former: former, now: now, level: look, group: "beside " + path.Ext(c.Path)})
+	default:
+		w.stranger(c, now)
 	}
-	if former != "" && !w.added[former] && !content.NamedPacked(c.Path) && !content.NamedEncrypted(c.Path) && content.Expected(c.Path) == content.Unknown && content.Expected(former) != content.Unknown {
-		return w.copied(ctx, c, former)
+}
+
+// batch is how many files are looked at before the next ones may be dismissed for being like them.
+const batch = 32
+
+// work looks at the planned files, some at a time.
+func (w *step) work(ctx context.Context) error {
+	for jobs := range slices.Chunk(w.jobs, batch) {
+		side(len(jobs), func(i int) { jobs[i].err = w.do(ctx, &jobs[i]) })
+		for i := range jobs {
+			if err := w.settle(&jobs[i]); err != nil {
+				return fmt.Errorf("judge %s: %w", jobs[i].Path, err)
+			}
+		}
 	}
-	if now := w.stats(c.New, nil); !now.compressible() || now.mayBeEncoded() {
+	return nil
+}
+
+// side calls fn for each number below n, several side by side, since storage may be far away.
+func side(n int, fn func(int)) {
+	var g errgroup.Group
+	g.SetLimit(max(8, 2*runtime.GOMAXPROCS(0)))
+	for i := range n {
+		g.Go(func() error { fn(i); return nil })
+	}
+	g.Wait()
+}
+
+// do looks at one file. Nothing that others write is written.
+func (w *step) do(ctx context.Context, j *job) error {
+	g := w.groups[j.group]
+	alike := g != nil && g.decided(j.was, j.now)
+	if alike && j.former != j.Path {
+		j.finding = g.finding
+		return nil
+	}
+	j.opened = opened{}
+	edition := j.was.size == j.now.size && !j.now.compressible() && !j.was.compressible()
+	if j.level == ends || alike || edition {
+		well, ended, err := w.endsWell(ctx, j.opened, j.Path, j.New)
+		switch {
+		case err != nil:
+			return err
+		case !well && alike:
+			j.finding = g.finding
+			return nil
+		case well && j.level == ends:
+			return nil
+		case well && ended && edition:
+			if some, err := w.keptInPart(ctx, j.opened, j.New, j.old); err != nil || !some {
+				return err
+			}
+		}
+	}
+	var err error
+	j.finding, err = w.examine(ctx, j.opened, content.Case{Name: j.former, Renamed: j.old != nil && j.former != j.Path}, j.New, j.old, j.Path)
+	clear(j.opened)
+	return err
+}
+
+// settle takes note of what was found.
+func (w *step) settle(j *job) error {
+	if j.err != nil {
+		return w.skip(j.Path, j.err)
+	}
+	w.group(j.group).count(j.finding, j.was, j.now)
+	f := File{Finding: j.finding, Kind: Encrypted, Path: j.former, Now: j.Path, Former: j.old}
+	switch {
+	case j.former == j.Path:
+		w.found(f)
+	case j.old != nil:
+		f.Kind = Renamed
+		w.found(f)
+		delete(w.removed, j.former) // whether damaged, or packed, or saved under another name
+	case f.Encrypted():
+		f.Kind, f.Path = Renamed, j.Path
+		w.found(f)
+	default:
+		w.stranger(j.Change, j.now)
+	}
+	return nil
+}
+
+// stranger remembers a new file that may be what became of one that is gone: noise cannot be compressed, and in letters it has a name that
+// says nothing.
+func (w *step) stranger(c snapshot.Change, now stats) {
+	expected := content.Expected(c.Path)
+	if expected == content.Unknown || expected == "zip" || expected == "7z" || expected == "rar" || now.stored >= now.plain {
 		w.strange = append(w.strange, c)
 	}
-	return nil
-}
-
-// inPlace judges a file that has other content than before.
-func (w *step) inPlace(ctx context.Context, c snapshot.Change, old *snapshot.Node) error {
-	was, now := w.stats(old, c.New), w.stats(c.New, old)
-	level := suspicion(was, now)
-	if level == ends {
-		well, err := w.endsWell(ctx, c)
-		if err != nil {
-			return err
-		}
-		level = look
-		if well {
-			level = none
-		}
-	}
-	if level == none {
-		return nil
-	}
-	g := w.group("in place")
-	if g.decided(was, now) {
-		if well, err := w.endsWell(ctx, c); err != nil || !well {
-			w.found(File{Finding: g.finding, Kind: Encrypted, Path: c.Path, Now: c.Path, Former: old})
-			return err
-		}
-	}
-	f, err := w.examine(ctx, content.Case{Name: c.Path}, c.New, old, c.Path)
-	if err != nil {
-		return err
-	}
-	g.count(f, was, now)
-	w.found(File{Finding: f, Kind: Encrypted, Path: c.Path, Now: c.Path, Former: old})
-	return nil
-}
-
-// successor judges a new file whose name says which one it stands for.
-func (w *step) successor(ctx context.Context, c snapshot.Change, former string, old *snapshot.Node) error {
-	g := w.group("as " + path.Ext(c.Path))
-	was, now := w.stats(old, c.New), w.stats(c.New, old)
-	f := g.finding
-	if !g.decided(was, now) {
-		var err error
-		if f, err = w.examine(ctx, content.Case{Name: former, Renamed: true}, c.New, old, c.Path); err != nil {
-			return err
-		}
-		g.count(f, was, now)
-	}
-	file := File{Finding: f, Kind: Renamed, Path: former, Now: c.Path, Former: old}
-	if w.found(file) || f.Open {
-		delete(w.removed, former)
-	}
-	if !f.Noise() && !f.Open && w.removed[former] != nil { // packed, converted, saved under another name
-		delete(w.removed, former)
-	}
-	return nil
-}
-
-// copied judges a new file with something appended to the name of one that may still be there.
-func (w *step) copied(ctx context.Context, c snapshot.Change, former string) error {
-	if now := w.stats(c.New, nil); now.compressible() && !now.mayBeEncoded() {
-		return nil
-	}
-	f, err := w.examine(ctx, content.Case{Name: former}, c.New, nil, c.Path)
-	if err != nil {
-		return err
-	}
-	if f.Encrypted() {
-		w.found(File{Finding: f, Kind: Renamed, Path: c.Path, Now: c.Path})
-		return nil
-	}
-	w.strange = append(w.strange, c)
-	return nil
 }
 
 // found keeps what was found and tells whether it is damage.
@@ -282,7 +334,7 @@ func (w *step) found(f File) bool {
 		w.result.Damaged = append(w.result.Damaged, f)
 		return true
 	case f.Open && f.Former != nil:
-		w.open = append(w.open, f)
+		w.openly = append(w.openly, f)
 	case f.Noise() && f.Former != nil && f.Path == f.Now:
 		w.result.Doubts = append(w.result.Doubts, f)
 	}
@@ -290,13 +342,13 @@ func (w *step) found(f File) bool {
 }
 
 // examine reads the new version at name, and the former one unless it is nil.
-func (w *step) examine(ctx context.Context, c content.Case, now, old *snapshot.Node, name string) (content.Finding, error) {
+func (w *step) examine(ctx context.Context, o opened, c content.Case, now, old *snapshot.Node, name string) (content.Finding, error) {
 	var err error
-	if c.New, err = w.version(ctx, now, old, name); err != nil {
+	if c.New, err = w.version(ctx, o, now, old, name); err != nil {
 		return content.Finding{}, err
 	}
 	if old != nil {
-		if c.Old, err = w.version(ctx, old, nil, c.Name); err != nil {
+		if c.Old, err = w.version(ctx, o, old, nil, c.Name); err != nil {
 			return content.Finding{}, err
 		}
 	}
@@ -304,8 +356,8 @@ func (w *step) examine(ctx context.Context, c content.Case, now, old *snapshot.N
 }
 
 // version makes of a node what content reads. Where the other version has the same blobs need not be looked at.
-func (w *step) version(ctx context.Context, n, other *snapshot.Node, name string) (*content.Version, error) {
-	data, err := w.store.Content(ctx, n)
+func (w *step) version(ctx context.Context, o opened, n, other *snapshot.Node, name string) (*content.Version, error) {
+	data, err := w.open(ctx, o, n)
 	if err != nil {
 		return nil, err
 	}
@@ -337,22 +389,56 @@ func (w *step) changed(n, other *snapshot.Node) []content.Span {
 	return spans
 }
 
-// endsWell looks at the beginning and the end of a new version.
-func (w *step) endsWell(ctx context.Context, c snapshot.Change) (bool, error) {
-	data, err := w.store.Content(ctx, c.New)
+// endsWell looks at the beginning and the end of a version.
+func (w *step) endsWell(ctx context.Context, o opened, name string, n *snapshot.Node) (well, ended bool, err error) {
+	data, err := w.open(ctx, o, n)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	size := int64(c.New.Size)
+	size := int64(n.Size)
 	head, err := read(data, 0, min(size, content.EndSize))
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	tail, err := read(data, max(0, size-content.EndSize), min(size, content.EndSize))
 	if err != nil {
+		return false, false, err
+	}
+	well, ended = content.EndsWell(name, head, tail)
+	return well, ended, nil
+}
+
+// spots are how many places of two versions of one length are compared, a few bytes at each.
+const spots = 10
+
+// keptInPart tells whether two versions of one length are the same in some places and not in others. One program's new edition
+// of a dense file differs everywhere.
+func (w *step) keptInPart(ctx context.Context, o opened, now, old *snapshot.Node) (bool, error) {
+	const length = 64
+	is, err := w.open(ctx, o, now)
+	if err != nil {
 		return false, err
 	}
-	return content.EndsWell(c.Path, head, tail), nil
+	was, err := w.open(ctx, o, old)
+	if err != nil {
+		return false, err
+	}
+	same, n := 0, 0
+	from := int64(content.WindowSize) // behind the headers that one program always writes
+	for at := from; at+length <= int64(now.Size); at += max(length, (int64(now.Size)-from)/spots) {
+		a, err := read(is, at, length)
+		if err != nil {
+			return false, err
+		}
+		b, err := read(was, at, length)
+		if err != nil {
+			return false, err
+		}
+		if n++; bytes.Equal(a, b) {
+			same++
+		}
+	}
+	return n < 4 || same > 0, nil
 }
 
 func read(r io.ReaderAt, off, n int64) ([]byte, error) {

@@ -137,9 +137,9 @@ func (w *step) judgeEmptied() {
 // judgeOpen takes files that were encrypted openly for damaged if there are very many of them, or others beside them are damaged.
 func (w *step) judgeOpen() {
 	dirs := w.damagedDirs()
-	for _, f := range w.open {
+	for _, f := range w.openly {
 		switch {
-		case len(w.open) >= minOpen:
+		case len(w.openly) >= minOpen:
 			f.Features = append(f.Features, together)
 		case dirs[path.Dir(f.Path)] >= minBeside:
 			f.Features = append(f.Features, beside)

@@ -48,14 +48,16 @@ func (w *step) strangers(ctx context.Context) error {
 		return nil
 	}
 	var noise, locked []found
-	for _, c := range w.strange {
-		o, err := w.lookInto(ctx, c)
-		if err != nil {
-			if err = w.skip(c.Path, err); err != nil {
+	looked, errs := make([]content.Opaque, len(w.strange)), make([]error, len(w.strange))
+	side(len(w.strange), func(i int) { looked[i], errs[i] = w.lookInto(ctx, w.strange[i]) })
+	for i, c := range w.strange {
+		if errs[i] != nil {
+			if err := w.skip(c.Path, errs[i]); err != nil {
 				return err
 			}
 			continue
 		}
+		o := looked[i]
 		w.unpack(c, o)
 		switch f := (found{c, o}); {
 		case o.Noise:
@@ -78,16 +80,14 @@ type found struct {
 	content.Opaque
 }
 
-// maxStrangers is how many new files of unknown origin are looked at in one step.
-const maxStrangers = 5000
-
 func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque, error) {
+	o := opened{}
 	if !w.stats(c.New, nil).mayBeEncoded() {
-		if well, err := w.endsWell(ctx, c); err != nil || well && content.Expected(c.Path) != "zip" {
+		if well, _, err := w.endsWell(ctx, o, c.Path, c.New); err != nil || well && !strings.EqualFold(path.Ext(c.Path), ".zip") {
 			return content.Opaque{}, err
 		}
 	}
-	v, err := w.version(ctx, c.New, nil, c.Path)
+	v, err := w.version(ctx, o, c.New, nil, c.Path)
 	if err != nil {
 		return content.Opaque{}, err
 	}
@@ -129,18 +129,26 @@ func (w *step) pairAll(ctx context.Context, noise []found) (map[string]bool, err
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
 	together := consistent(pairs)
-	for _, p := range pairs {
-		if !p.named && !together && !p.lonely() {
+	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
+		chance := !p.named && !together && !p.lonely()
+		if chance {
 			delete(taken, p.Path)
-			continue
 		}
-		f, err := w.examine(ctx, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
-		if err != nil {
-			if err = w.skip(p.Path, err); err != nil {
+		return chance
+	})
+	findings, errs := make([]content.Finding, len(pairs)), make([]error, len(pairs))
+	side(len(pairs), func(i int) {
+		p := pairs[i]
+		findings[i], errs[i] = w.examine(ctx, opened{}, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
+	})
+	for i, p := range pairs {
+		if errs[i] != nil {
+			if err := w.skip(p.Path, errs[i]); err != nil {
 				return nil, err
 			}
 			continue
 		}
+		f := findings[i]
 		if w.found(File{Finding: f, Kind: Renamed, Path: p.former, Now: p.Path, Former: p.old}) || f.Open {
 			delete(w.removed, p.former)
 		} else {

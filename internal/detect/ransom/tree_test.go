@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kedge-project/kedge/blob"
@@ -32,6 +33,7 @@ type tree struct {
 	last    map[string]*snapshot.Node
 	blobs   map[blob.ID][]byte
 	stored  map[blob.ID]repo.Location
+	mu      sync.Mutex
 	lookups int
 }
 
@@ -42,6 +44,8 @@ func newTree(t *testing.T) *tree {
 }
 
 func (tr *tree) Locate(h blob.Handle) (repo.Location, bool) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	data, ok := tr.blobs[h.ID]
 	at, known := tr.stored[h.ID]
 	if !known {
@@ -52,6 +56,8 @@ func (tr *tree) Locate(h blob.Handle) (repo.Location, bool) {
 }
 
 func (tr *tree) LoadBlob(_ context.Context, h blob.Handle, _ []byte) ([]byte, error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	tr.lookups++
 	return tr.blobs[h.ID], nil
 }
