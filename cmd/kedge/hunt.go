@@ -41,9 +41,10 @@ count as having lost it.
              and $ match at lines, (?s) lets . match newlines. A match that reaches over the border of
              two blobs is found if it takes no more than 4 KiB on either side of it. A pattern with a
              text that every match holds, as "evil" in https?://evil[0-9]+, is about as fast as a
-             literal; one without, as [0-9a-f]{64}, takes many times as long. So does one whose text
-             stands everywhere. A pattern that lets any number of any characters, newlines too, stand
-             beside its text, as (?s)one.*two, is slow in the blobs that hold the text.
+             literal, and so is one with a run of few kinds of letters, as [0-9a-f]{64}. Others, as
+             [a-z]+[0-9]+[a-z]+, take about six times as long, those whose text stands everywhere
+             about twice. One that lets any number of any characters, newlines too, stand before its
+             text, as (?s)one.*two, is slow in the blobs that hold the text.
   --yara     a file of YARA rules, which are given whole files, or the first --yara-size of them; how
              many were cut is said. Needs a kedge that is built with -tags yara and Debian's
              libyara-dev.
