@@ -26,16 +26,16 @@ type corpus struct {
 
 const (
 	corpusSize = 4 << 20
-	streamSize = 48 << 10 // of the text in a stream
+	streamSize = 48 << 10 // of the text in a stream, at most
 )
 
 func newCorpus() (*corpus, error) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	c := &corpus{text: vocabularyText(rnd)}
-	for range 200 {
+	for n := range 200 {
 		var b bytes.Buffer
 		w := zlib.NewWriter(&b)
-		w.Write(c.piece(rnd, streamSize)) // a buffer takes all
+		w.Write(c.piece(rnd, streamSize>>(n%6))) // a buffer takes all
 		w.Close()
 		c.streams = append(c.streams, b.Bytes())
 	}
@@ -164,17 +164,21 @@ var parts = []struct {
 	{"word/settings.xml", 800}, {"word/styles.xml", 3000}, {"word/webSettings.xml", 300}, {"word/fontTable.xml", 600}, {"docProps/core.xml", 400}, {"docProps/app.xml", 400},
 }
 
+// usual is the size of a document, in bytes, from which its parts have theirs.
+const usual = 20_000
+
 // office returns a document of an office suite: a ZIP archive of texts, of which now makes one, and a picture that makes up the size.
 func (c *corpus) office(first, now *rand.Rand, size int) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for _, p := range parts {
 		text, _ := w.Create(p.name) // a buffer takes all
+		length := min(p.size, p.size*size/usual)
 		if p.name == "word/document.xml" {
-			text.Write(c.piece(now, p.size+now.IntN(500)))
+			text.Write(c.piece(now, length+now.IntN(500)))
 			continue
 		}
-		text.Write(c.piece(first, p.size))
+		text.Write(c.piece(first, length))
 	}
 	if size -= b.Len(); size > 1000 {
 		picture, _ := w.CreateHeader(&zip.FileHeader{Name: "word/media/image1.jpeg", Method: zip.Store})

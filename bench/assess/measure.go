@@ -83,10 +83,10 @@ func (b *bench) large(ctx context.Context) error {
 }
 
 // small is the history that the sweeps vary: files so small that hundreds of thousands are soon written.
-var small = shape{Files: 100_000, Snapshots: 30, Changed: 300, Average: 1 << 10}
+var small = shape{Files: 50_000, Snapshots: 20, Changed: 300, Average: 1 << 10}
 
 func (b *bench) sweepKept(ctx context.Context) error {
-	for _, files := range []int{25_000, 50_000, 100_000, 200_000, 400_000} {
+	for _, files := range []int{25_000, 50_000, 100_000, 200_000} {
 		s := small
 		s.Files = files
 		if err := b.measure(ctx, "kept", s, &b.kept); err != nil {
