@@ -47,7 +47,7 @@ func main() {
 	flag.IntVar(&opt.files, "files", 500, "files of a tree")
 	flag.StringVar(&opt.only, "only", "", "only families and workloads whose name has this in it")
 	flag.StringVar(&opt.stages, "stages", strings.Join(stageNames(), ","), "what to measure, separated by commas")
-	flag.StringVar(&opt.sets, "sets", "known", "sets of families and workloads, separated by commas")
+	flag.StringVar(&opt.sets, "sets", strings.Join(setNames(), ","), "sets of families and workloads, separated by commas")
 	flag.BoolVar(&opt.verbose, "v", false, "tell on standard error what was missed and what was told falsely")
 	flag.BoolVar(&opt.json, "json", false, "print the results as JSON instead of tables")
 	flag.StringVar(&opt.write, "write", "", "also write the tables to this file")

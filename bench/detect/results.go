@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -45,6 +46,9 @@ type lost struct {
 
 	Took time.Duration `json:"took,omitempty"` // from the first damaged file to the signal
 }
+
+// String is what is told while the run goes on.
+func (l lost) String() string { return fmt.Sprintf("%s: %d", l.Setting, l.Files) }
 
 // noPause is the setting of an attacker that does not wait between two files.
 const noPause = "no pause"
