@@ -96,7 +96,7 @@ func (w *liveWatch) open(ctx context.Context) (err error) {
 		}
 		w.directories += len(roots)
 		trees = append(trees, live.Tree{
-			Service: service.Name, Asset: declared.Name, Paths: roots, Exclude: service.Excluded(declared), Former: w.former(ctx, service, declared),
+			Service: service.Name, Asset: declared.Name, Paths: roots, Exclude: resolved(service.Excluded(declared)), Former: w.former(ctx, service, declared),
 		})
 		return nil
 	})
@@ -126,6 +126,16 @@ func (w *liveWatch) open(ctx context.Context) (err error) {
 		Note:    func(text string) { w.sayf("note", about{}, "%s", text) },
 	})
 	return err
+}
+
+// resolved follows symbolic links in the paths, as those that are watched are; a path that is not there stays as it is.
+func resolved(paths []string) []string {
+	for i, p := range paths {
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			paths[i] = real
+		}
+	}
+	return paths
 }
 
 // former returns what the last snapshot of an asset knows; nil, and a word about it, if there is none.

@@ -74,7 +74,9 @@ func (d *detector) raise(now time.Time) []Alarm {
 			alarms = append(alarms, d.filesAlarm(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
-	alarms = append(alarms, d.deletions(alarmed || len(alarms) > 0, now)...)
+	if alarmed || len(alarms) > 0 {
+		alarms = append(alarms, d.deletions(now)...)
+	}
 	if len(alarms) > 0 && !alarmed {
 		for base := range d.texts {
 			d.readTexts(base)
@@ -83,22 +85,18 @@ func (d *detector) raise(now time.Time) []Alarm {
 	if a, ok := d.notesAlarm(plain >= minFiles || alarmed, now); ok {
 		alarms = append(alarms, a)
 	}
-	if slices.ContainsFunc(alarms, func(a Alarm) bool { return a.Signal.Strength > weak }) {
+	if len(alarms) > 0 {
 		d.alarmed = now
 	}
 	return alarms
 }
 
-const (
-	// weak is the strength of a signal that people give cause for too: it is noted, and nothing is done about it by itself.
-	weak = 0.4
-	// beside is that of the same beside others.
-	beside = 0.8
-)
+// beside is the strength of deletions beside other signals.
+const beside = 0.8
 
-// deletions tells of files of many sorts that one program deleted until a directory, which still stands, had none left. People clear
-// directories too: by itself that is a weak signal.
-func (d *detector) deletions(alarmed bool, now time.Time) []Alarm {
+// deletions tells, beside other signals, of files of many sorts that one program deleted until a directory, which still stands, had none
+// left. By itself that is what people do who clear directories.
+func (d *detector) deletions(now time.Time) []Alarm {
 	names, sorts, by := map[int][]string{}, map[int]map[string]bool{}, map[int]map[int]int{}
 	for name, l := range d.gone {
 		if !l.worth || l.told || now.Sub(l.at) >= together {
@@ -133,14 +131,10 @@ func (d *detector) deletions(alarmed bool, now time.Time) []Alarm {
 			l.told = true
 			d.gone[name] = l
 		}
-		strength := weak
-		if alarmed {
-			strength = beside
-		}
 		evidence := map[string]any{"files": len(list), "bare_directories": len(bare), "sorts": len(sorts[group])}
 		alarms = append(alarms, Alarm{Who: attribute(d.actors, evidence, by[group]), Signal: event.Signal{
 			Kind: damage.Deleted, Technique: dataDestruction, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(list),
-			Strength: strength, Evidence: evidence, Touched: list[:min(len(list), event.MaxTouched)], Count: len(list),
+			Strength: beside, Evidence: evidence, Touched: list[:min(len(list), event.MaxTouched)], Count: len(list),
 		}})
 	}
 	return alarms
