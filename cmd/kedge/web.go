@@ -29,7 +29,7 @@ headers, the certificate, and, with a browser, what scripts do after the load an
 
 Pages are fetched as an ordinary visitor, as one who comes from a search, as a search engine's crawler and as a mobile visitor: what
 only some are shown is told. Where Chromium is installed (Debian's package chromium), they are also rendered in it, unless watch: render
-is false; it runs in its sandbox, as root under the account nobody, and reaches only what the release reaches.
+is false; it runs in its sandbox (what it says tells whether), as root under the account nobody, and reaches only what the release reaches.
 
 What a page does by itself (nonces, tokens, counters, banners, variants, other news) is no difference: to approve is to look twelve times
 and to learn what varies.

@@ -194,7 +194,7 @@ func TestAReleaseThatSomebodyPutThereIsRefused(t *testing.T) {
 func TestPagesAreRenderedWhereABrowserIs(t *testing.T) {
 	o := newOffice(t, "      render: true\n")
 	o.write("www/site.js", "setTimeout(function () {}, 3000)")
-	o.says(0, "sandboxed", "web", "approve", "--estate", o.estate, "--approver", "A. Person")
+	o.says(0, "looked at with", "web", "approve", "--estate", o.estate, "--approver", "A. Person")
 	o.write("www/site.js", `setTimeout(function () { document.body.innerHTML = "<h1>Hacked by the Sea Crew</h1>" }, 3000)`)
 	out := o.must(1, "web", "diff", "--estate", o.estate)
 	if !strings.Contains(out, "page.defaced") || !strings.Contains(out, "text:") {

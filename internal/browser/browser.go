@@ -1,7 +1,8 @@
 // Package browser renders pages in a headless Chromium that may talk to named addresses only, and tells what they did: the
 // document after its scripts ran, every request, the picture, what was registered and shown.
 //
-// Pages are hostile. The browser runs in its own sandbox, as root under an account without rights, with an empty
+// Pages are hostile. The browser runs in its own sandbox, as root under an account without rights (and without the sandbox only there, if
+// the kernel allows it none; About tells), with an empty
 // profile that is removed afterwards; its only way out is a proxy of this package, which refuses addresses that were not
 // allowed and ends at a bound of bytes; it is killed, with all that it started, when it takes too much memory, when the
 // context ends, and by Close.
@@ -17,6 +18,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +41,8 @@ const (
 	startTimeout = 20 * time.Second
 	// memoryLook is how often its memory is looked at.
 	memoryLook = 200 * time.Millisecond
+	// sandboxWait bounds the wait for a process to shut itself in.
+	sandboxWait = time.Second
 	// goneWait bounds the wait for killed processes to be gone.
 	goneWait = 5 * time.Second
 )
@@ -77,11 +81,23 @@ func Start(ctx context.Context, opt Options) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.Memory = cmp.Or(opt.Memory, defaultMemory)
+	opt.Traffic = cmp.Or(opt.Traffic, defaultTraffic)
+	opt.Timeout = cmp.Or(opt.Timeout, defaultTimeout)
+	b, err := startOne(ctx, program, opt, true)
+	if err == nil || !strings.Contains(err.Error(), "sandbox") {
+		return b, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("%w; allow user namespaces, or install the package chromium-sandbox", err)
+	}
+	// The kernel, or a container, allows no namespaces: an account without rights and the proxy are what is left.
+	return startOne(ctx, program, opt, false)
+}
+
+func startOne(ctx context.Context, program string, opt Options, sandbox bool) (*Browser, error) {
 	b := &Browser{opt: opt}
-	b.opt.Memory = cmp.Or(opt.Memory, defaultMemory)
-	b.opt.Traffic = cmp.Or(opt.Traffic, defaultTraffic)
-	b.opt.Timeout = cmp.Or(opt.Timeout, defaultTimeout)
-	if err := b.start(ctx, program); err != nil {
+	if err := b.start(ctx, program, sandbox); err != nil {
 		return nil, fmt.Errorf("start browser: %w", errors.Join(err, b.Close()))
 	}
 	return b, nil
@@ -103,7 +119,7 @@ func Installed() bool {
 	return err == nil
 }
 
-func (b *Browser) start(ctx context.Context, program string) error {
+func (b *Browser) start(ctx context.Context, program string, sandbox bool) error {
 	account, err := b.makeProfile()
 	if err != nil {
 		return err
@@ -124,7 +140,7 @@ func (b *Browser) start(ctx context.Context, program string) error {
 			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		}),
 	}
-	for name, value := range b.flags() {
+	for name, value := range b.flags(sandbox) {
 		options = append(options, chromedp.Flag(name, value))
 	}
 	allocator, stop := chromedp.NewExecAllocator(ctx, options...)
@@ -139,11 +155,28 @@ func (b *Browser) start(ctx context.Context, program string) error {
 	}
 	b.leader = chromedp.FromContext(b.tabs).Browser.Process().Pid
 	b.owned.Go(func() { b.bound(b.tabs) })
-	b.about = version.Product + ", sandboxed"
+	how, err := b.sandbox()
+	if err != nil {
+		return err
+	}
+	b.about = version.Product + ", " + how
 	if account != "" {
 		b.about += ", as " + account
 	}
 	return nil
+}
+
+// sandbox tells how the processes are shut in that pages run in.
+func (b *Browser) sandbox() (string, error) {
+	if err := chromedp.Do(b.tabs); err != nil { // opens a page, which has a process
+		return "", err
+	}
+	for began := time.Now(); time.Since(began) < sandboxWait; time.Sleep(10 * time.Millisecond) {
+		if how := sandboxOf(b.leader); how != "" { // a process shuts itself in after it has begun
+			return how, nil
+		}
+	}
+	return "without a sandbox", nil
 }
 
 // makeProfile makes an empty directory for the browser, and returns the account it runs as; "" is kedge's own.
@@ -171,9 +204,9 @@ func (b *Browser) makeProfile() (account string, err error) {
 }
 
 // flags are the browser's arguments besides those that chromedp gives. Its debugger is a pipe, which nobody else can open.
-func (b *Browser) flags() map[string]any {
+func (b *Browser) flags(sandbox bool) map[string]any {
 	flags := map[string]any{
-		"headless": true, "no-sandbox": false, "user-data-dir": filepath.Join(b.profile, "profile"),
+		"headless": true, "no-sandbox": !sandbox, "user-data-dir": filepath.Join(b.profile, "profile"),
 		// Its only way out, loopback addresses too; WebRTC has none.
 		"proxy-server": "http://" + b.gate.address(), "proxy-bypass-list": "<-loopback>",
 		"force-webrtc-ip-handling-policy": "disable_non_proxied_udp",

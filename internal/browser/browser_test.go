@@ -64,8 +64,8 @@ func TestAPageIsSeenAsItIsAfterItsScriptsRan(t *testing.T) {
 	}
 	s, host := serve(t, pages)
 	b := start(t, Options{Allowed: func(address string) bool { return address == host }})
-	if !strings.Contains(b.About(), "sandboxed") || os.Geteuid() == 0 && !strings.Contains(b.About(), "nobody") {
-		t.Errorf("the browser is %q, want it sandboxed and without root's rights", b.About())
+	if !strings.Contains(b.About(), "sandbox") || os.Geteuid() == 0 && !strings.Contains(b.About(), "nobody") {
+		t.Errorf("the browser is %q, want its sandbox told, and no rights of root", b.About())
 	}
 	t.Log(b.About())
 	r, err := b.Render(t.Context(), s.URL+"/", Visitor{UserAgent: "Tester/1", Referrer: "https://search.example/"})
@@ -147,6 +147,23 @@ func TestABrowserThatTakesTooMuchMemoryIsEnded(t *testing.T) {
 	}
 	if _, err := b.Render(t.Context(), s.URL, Visitor{}); err == nil || !strings.Contains(err.Error(), "of memory") {
 		t.Errorf("a second page ended with %v", err)
+	}
+}
+
+func TestABrowserWithoutASandboxSaysSo(t *testing.T) {
+	program, err := find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := startOne(t.Context(), program, Options{Memory: defaultMemory, Traffic: defaultTraffic, Timeout: defaultTimeout}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.About(), "without a sandbox") {
+		t.Errorf("it says that it is %q", b.About())
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

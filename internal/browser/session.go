@@ -42,6 +42,37 @@ func session(leader int) []int {
 	return all
 }
 
+// sandboxOf tells how the processes are shut in that pages run in, by what the kernel says of them; "" if they are not.
+func sandboxOf(leader int) string {
+	how := ""
+	for _, pid := range session(leader) {
+		dir := "/proc/" + strconv.Itoa(pid)
+		line, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || !bytes.Contains(line, []byte("--type=renderer")) {
+			continue
+		}
+		status, err := os.ReadFile(dir + "/status")
+		if err != nil {
+			continue
+		}
+		filtered, apart := false, false
+		for field := range strings.Lines(string(status)) {
+			name, value, _ := strings.Cut(field, ":")
+			filtered = filtered || name == "Seccomp" && strings.TrimSpace(value) == "2"
+			apart = apart || name == "NSpid" && len(strings.Fields(value)) > 1
+		}
+		switch {
+		case !filtered:
+			return ""
+		case apart:
+			how = "sandboxed by namespaces and seccomp"
+		default:
+			how = "sandboxed by seccomp"
+		}
+	}
+	return how
+}
+
 // private is how much memory a process has for itself, in bytes; 0 if it is gone.
 func private(pid int) int64 {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
