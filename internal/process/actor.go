@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -44,6 +46,7 @@ type Actor struct {
 	Session     int      `json:"session"`
 	Cgroup      string   `json:"cgroup,omitempty"`      // in the unified hierarchy
 	Parents     []Parent `json:"parents,omitempty"`     // the nearest first, at most 8
+	Ours        bool     `json:"-"`                     // it runs the program of this process: another kedge
 	Connections []string `json:"connections,omitempty"` // such as "tcp 192.0.2.1:50000 to 203.0.113.9:443", at most 32
 }
 
@@ -76,6 +79,7 @@ func Glance(pid int) (Actor, bool) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	a := Actor{PID: pid, Start: m.Start, Group: m.Group, Session: m.Session, Name: nameOf(dir)}
 	a.Executable, _ = os.Readlink(dir + "/exe") // a kernel thread has none
+	a.Ours = ours(pid)
 	var owner Actor
 	owner.readStatus(dir)
 	a.UID = owner.UID
@@ -110,6 +114,12 @@ func Describe(pid int) (Actor, bool) {
 		return Actor{}, false // the number went to another process meanwhile
 	}
 	return a, true
+}
+
+// ours tells whether a process runs the very file that this one runs: a path alone says nothing, in another mount namespace.
+func ours(pid int) bool {
+	var own, other unix.Stat_t
+	return unix.Stat("/proc/self/exe", &own) == nil && unix.Stat("/proc/"+strconv.Itoa(pid)+"/exe", &other) == nil && own.Ino == other.Ino && own.Dev == other.Dev
 }
 
 func nameOf(dir string) string {

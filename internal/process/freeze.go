@@ -41,7 +41,7 @@ type Identity struct {
 
 // Freeze stops a process where it stands, with all that works with it, so that Thaw lets them go on as if nothing had been. If it is in a
 // cgroup of its own, which holds nobody who must be spared, that is frozen; else its process group and their descendants are sent
-// SIGSTOP, the process first. Never frozen are PID 1, kernel threads, this process and its ancestors, and those that spare names; if the process
+// SIGSTOP, the process first. Never frozen are PID 1, kernel threads, this process, others of its program and its ancestors, and those that spare names; if the process
 // itself is one the error is ErrSpared, with why. before is called with what is about to be frozen, maybe several times with ever more; its error ends
 // it. After an error some may be frozen: Thaw frees them.
 func Freeze(target Identity, spare func(pid int) string, before func(Frozen) error) (Frozen, error) {
@@ -108,7 +108,7 @@ func (f *freezing) spared(table map[int]member, m member) string {
 		return "it is the system's first process"
 	case m.PID == 2 || m.Parent == 2 && executable(m.PID) == "":
 		return "it is a thread of the kernel"
-	case m.PID == os.Getpid():
+	case m.PID == os.Getpid() || ours(m.PID):
 		return "it is kedge itself"
 	}
 	for up := os.Getppid(); up > 1; up = table[up].Parent {

@@ -244,6 +244,9 @@ func TestAnActorSaysWhoWithoutSecrets(t *testing.T) {
 	if !slices.Equal(a.Arguments, want) {
 		t.Errorf("arguments %q, want %q", a.Arguments, want)
 	}
+	if own, ok := Glance(os.Getpid()); !ok || !own.Ours || a.Ours {
+		t.Errorf("this process is taken for another program, or a shell for this one: %+v", own)
+	}
 	if a.Name != "sh" || a.Executable == "" || a.UID != os.Geteuid() || a.User == "" || a.Start == 0 || a.Group == 0 {
 		t.Errorf("described as %+v", a)
 	}

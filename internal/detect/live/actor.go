@@ -89,6 +89,13 @@ func (a *actors) doing(pid int) doing {
 	return b
 }
 
+// ours tells whether another kedge did it, such as one that restores.
+func (a *actors) ours(pid int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return pid > 0 && a.known[pid].Ours
+}
+
 // who returns what is known of a process, described in full if it lives still.
 func (a *actors) who(pid int) (process.Actor, bool) {
 	a.mu.Lock()

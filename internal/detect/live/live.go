@@ -211,7 +211,7 @@ func (w *Watch) take(ctx context.Context, e fileevent.Event) {
 		w.opt.Note(fmt.Sprintf("more happened than the kernel keeps: all that changed since %s is looked at, without knowing who did it", e.Since.UTC().Format(time.RFC3339)))
 		return
 	}
-	if e.Op == fileevent.Created || w.canary(ctx, e) {
+	if e.Op == fileevent.Created || w.actors.ours(e.PID) || w.canary(ctx, e) {
 		return
 	}
 	for _, d := range w.detectors {

@@ -531,6 +531,18 @@ func TestACanarySaysItAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatAnotherKedgeDoesIsNoAttack(t *testing.T) {
+	b := &bait{}
+	s := newScene(t, true, b)
+	b.path = s.path("dept0/000.docx")
+	s.w.actors.see(os.Getpid())
+	s.tell(fileevent.Event{Op: fileevent.Deleted, Path: b.path, PID: os.Getpid()})
+	s.want("")
+	s.w.actors.see(os.Getppid())
+	s.tell(fileevent.Event{Op: fileevent.Deleted, Path: b.path, PID: os.Getppid()})
+	s.want("canary.touched:1")
+}
+
 func TestARealAttackIsNoticedAndItsProcessNamed(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
