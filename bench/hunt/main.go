@@ -96,6 +96,10 @@ type huntResult struct {
 }
 
 func (b *bench) all() error {
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(&b.report, `# kedge hunt: rate and memory
 
 What `+"`make build && go run ./bench/hunt -write bench/hunt/README.md`"+` printed last. `+"`kedge check --read-data`"+` reads, decrypts,
@@ -103,9 +107,9 @@ decompresses and verifies the same blobs, and looks for nothing; the target is h
 clock and by seconds of processor, which others on the machine disturb less. All works take turns; figures are medians of %d rounds,
 memory is the greatest.
 
-%s, %s/%s, %d processors (%s), built with %s.
+%s, %s/%s, %d processors (%s), built with %s. Load average at the start: %.4s.
 
-`, b.rounds, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), measure.Processor(), runtime.Version())
+`, b.rounds, time.Now().UTC().Format("2006-01-02 15:04Z"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), measure.Processor(), runtime.Version(), load)
 	if err := b.rates(); err != nil {
 		return err
 	}
@@ -174,7 +178,8 @@ func (b *bench) memory() error {
 		}
 		works := []*work{
 			{name: "literal of 20 bytes", args: []string{"--literal", "there is none of this"}},
-			{name: "regex, 4 KiB of each blob's ends", args: []string{"--regex", "there is none of this[0-9]"}},
+			{name: "regex of 21 bytes", args: []string{"--regex", "there is none of this[0-9]"}},
+			{name: "regex that reaches 4 KiB over a border", args: []string{"--regex", "there is none of this[0-9]+"}},
 			{name: "SHA-256", args: []string{"--sha256", strings.Repeat("ab", 32)}},
 		}
 		check, err := b.measure(at, works)

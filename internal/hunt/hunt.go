@@ -180,7 +180,11 @@ func (h *Hunt) addRegex(expr string) error {
 	}
 	// A rune that is cut at a border makes a difference to every expression.
 	h.patterns = append(h.patterns, pattern{indicator: len(h.indicators), context: true, finder: x})
-	h.reach = max(h.reach, regexReach+margin)
+	reach := regexReach
+	if x.length != unlimited {
+		reach = min(reach, x.length)
+	}
+	h.reach = max(h.reach, reach+margin)
 	return nil
 }
 
