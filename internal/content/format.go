@@ -45,7 +45,7 @@ var signatures = []signature{
 	{18, "\x05\x20", "pgpages", postgresHeader}, {24, "\x00\x08", "innodb", innodbHeader},
 	{0, "$ANSIBLE_VAULT;", Encrypted, nil}, {0, "\x00GITCRYPT\x00", Encrypted, nil}, {0, "-----BEGIN PKCS7", Encrypted, nil}, {0, "-----BEGIN CMS", Encrypted, nil},
 	{0, "\x30", Encrypted, envelopedData}, {0, "", Encrypted, openPGP},
-	{0, "age-encryption.org/", Encrypted, nil}, {0, "-----BEGIN AGE ENCRYPTED", Encrypted, nil}, {0, "Salted__", Encrypted, nil},
+	{0, "age-encryption.org/", Encrypted, nil}, {0, "-----BEGIN AGE ENCRYPTED", Encrypted, nil}, {0, "Salted__", Encrypted, nil}, {0, "AES\x02\x00", Encrypted, nil},
 	{0, "-----BEGIN PGP MESSAGE", Encrypted, nil}, {0, "LUKS\xba\xbe", Encrypted, nil}, {0, "\x03\xd9\xa2\x9a", Encrypted, nil},
 }
 
@@ -213,7 +213,7 @@ func NamedPacked(name string) bool {
 }
 
 // encryptedExtensions are those of files that people encrypt on purpose.
-const encryptedExtensions = " gpg pgp asc age enc aes kdbx hc luks vault p7m p12 pfx "
+const encryptedExtensions = " gpg pgp asc age kdbx hc luks vault p7m p12 pfx "
 
 // NamedEncrypted tells whether a name says openly that the file is encrypted, as gpg and age name theirs.
 func NamedEncrypted(name string) bool {

@@ -100,6 +100,8 @@ type step struct {
 	added   map[string]bool           // new ones, and not moved
 	emptied []snapshot.Change
 	jobs    []job
+	bases   map[string]bool   // names of the removed ones, without their directories; nil: not asked yet
+	sizes   []int64           // of the removed ones, ascending; nil: not asked yet
 	strange []snapshot.Change // new, dense, and no successor of anything by name
 	openly  []File            // encrypted under a name, or by a tool, that says so
 	groups  map[string]*group
@@ -225,8 +227,8 @@ func (w *step) plan(c snapshot.Change) {
 	switch {
 	case old != nil:
 		w.jobs = append(w.jobs, job{Change: c, former: former, old: old, was: w.stats(old, c.New), now: now, level: look, group: "as " + path.Ext(c.Path)})
-	case now.compressible() && !now.mayBeEncoded():
-	case former != "" && !w.added[former] && !content.NamedPacked(c.Path) && !content.NamedEncrypted(c.Path) &&
+	case now.compressible() && !now.mayBeEncoded() && !w.asLong(now.size):
+	case former != "" && !w.added[former] && !w.goneElsewhere(former) && !content.NamedPacked(c.Path) && !content.NamedEncrypted(c.Path) &&
 		content.Expected(c.Path) == content.Unknown && content.Expected(former) != content.Unknown: // something appended to the name of one that may still be there
 		w.jobs = append(w.jobs, job{Change: c, former: former, now: now, level: look, group: "beside " + path.Ext(c.Path)})
 	default:
@@ -313,6 +315,30 @@ func (w *step) settle(j *job) error {
 		w.stranger(j.Change, j.now)
 	}
 	return nil
+}
+
+// goneElsewhere tells whether a file of that name is gone from any directory.
+func (w *step) goneElsewhere(name string) bool {
+	if w.bases == nil {
+		w.bases = map[string]bool{}
+		for gone := range w.removed {
+			w.bases[path.Base(gone)] = true
+		}
+	}
+	return w.bases[path.Base(name)]
+}
+
+// asLong tells whether a file that is gone was as long as a new one, or a little shorter by what an encryptor appends.
+func (w *step) asLong(size int64) bool {
+	if w.sizes == nil {
+		w.sizes = []int64{}
+		for _, n := range w.removed {
+			w.sizes = append(w.sizes, int64(n.Size))
+		}
+		slices.Sort(w.sizes)
+	}
+	i, _ := slices.BinarySearch(w.sizes, size-1024)
+	return i < len(w.sizes) && w.sizes[i] <= size
 }
 
 // stranger remembers a new file that may be what became of one that is gone: noise cannot be compressed, and in letters it has a name that
