@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	costData   = 700 << 20 // bytes of real files that are backed up
+	costData   = 400 << 20 // bytes of real files that are backed up
 	costRounds = 5
 )
 

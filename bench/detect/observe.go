@@ -17,6 +17,9 @@ const lostAtMost = 10
 func intervals() []int { return []int{1, 3, 10} }
 
 const (
+	// liveFiles is how many files a tree has that is attacked while it is looked at: many snapshots are taken, and few files
+	// are damaged when the first signal comes.
+	liveFiles = 170
 	// looked is how many damaged files are waited for at most until a family counts as not noticed.
 	looked = 40
 	// editsBetween is how many files people save between two snapshots.
@@ -58,15 +61,15 @@ func (o *observer) look(ctx context.Context) ([]event.Signal, error) {
 	return o.watcher.Detect(ctx)
 }
 
-// errNoticed ends an attack.
-var errNoticed = errors.New("noticed")
+// errEnded ends an attack.
+var errEnded = errors.New("the attack is noticed, or waited for long enough")
 
-// observeAttack returns how many files were damaged when the first signal came, if a snapshot is taken after every so
-// many; 0 if none came.
-func (sc *scenario) observeAttack(ctx context.Context, f family, every int) (int, error) {
+// observeAttack tells how many files were damaged when the first signal came, if a snapshot is taken after every so many.
+func (sc *scenario) observeAttack(ctx context.Context, f family, every int) (lost, error) {
+	l := lost{Setting: fmt.Sprint(every)}
 	o, err := newObserver(ctx, sc)
 	if err != nil {
-		return 0, err
+		return l, err
 	}
 	a := newAttack(sc.site, sc.r)
 	groups := f.victims(sc.site, sc.r)
@@ -81,11 +84,11 @@ func (sc *scenario) observeAttack(ctx context.Context, f family, every int) (int
 		switch {
 		case err != nil:
 			return err
-		case len(signals) > 0 || len(a.truth.damaged) >= looked:
-			if len(signals) == 0 {
-				a.truth.damaged = nil
-			}
-			return errNoticed
+		case len(signals) > 0:
+			l.Noticed = true
+			return errEnded
+		case len(a.truth.damaged) >= looked:
+			return errEnded
 		}
 		others := sc.files()
 		for _, name := range pick(sc.r, others, 4*editsBetween) {
@@ -105,18 +108,18 @@ func (sc *scenario) observeAttack(ctx context.Context, f family, every int) (int
 		return look()
 	}
 	for _, names := range groups {
-		err := f.strike(a, names)
-		if errors.Is(err, errNoticed) {
-			return len(a.truth.damaged), nil
-		}
-		if err != nil {
-			return 0, err
+		if err = f.strike(a, names); err != nil {
+			break
 		}
 	}
-	if err := look(); !errors.Is(err, errNoticed) { // the last few
-		return 0, err
+	if err == nil {
+		err = look() // the last few
 	}
-	return len(a.truth.damaged), nil
+	l.Files = len(a.truth.damaged)
+	if errors.Is(err, errEnded) {
+		err = nil
+	}
+	return l, err
 }
 
 // observeWork returns the signals that a workload raises if a snapshot is taken after every few of its changes.

@@ -16,8 +16,8 @@ import (
 func (r *results) markdown(opt options) string {
 	var b strings.Builder
 	b.WriteString(introduction)
-	fmt.Fprintf(&b, "\n%s, %s/%s, %s, %d processors (%s), seeds %v, trees of about %d files.\n", time.Now().UTC().Format("2006-01-02 15:04Z"),
-		runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU(), measure.Processor(), r.Seeds, opt.files)
+	fmt.Fprintf(&b, "\n%s, %s/%s, %s, %d processors (%s), seeds %v, trees of about %d files for the history, %d for the rest.\n", time.Now().UTC().Format("2006-01-02 15:04Z"),
+		runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU(), measure.Processor(), r.Seeds, opt.files, liveFiles)
 	for _, missing := range r.NotRun {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", missing)
 	}
@@ -91,7 +91,7 @@ func (r *results) writeTargets(b *strings.Builder) {
 			fast, slow, fastMet, slowMet := 0, 0, 0, 0
 			for _, n := range live.rows {
 				if n.Slow {
-					slow, slowMet = slow+1, slowMet+count(n.Lost[0].Files > 0)
+					slow, slowMet = slow+1, slowMet+count(n.Lost[0].Noticed)
 				} else {
 					fast, fastMet = fast+1, fastMet+count(n.inTime())
 				}
@@ -114,7 +114,7 @@ func (r *results) writeTargets(b *strings.Builder) {
 // inTime tells whether the family was noticed early enough, at every setting but that without pause: there the figure
 // says how far an attacker comes while the first files are looked at, and is told, not judged.
 func (n noticedRow) inTime() bool {
-	return !slices.ContainsFunc(n.Lost, func(l lost) bool { return l.Setting != noPause && (l.Files == 0 || l.Files > lostAtMost) })
+	return !slices.ContainsFunc(n.Lost, func(l lost) bool { return l.Setting != noPause && (!l.Noticed || l.Files > lostAtMost) })
 }
 
 func titles() map[string]string {
@@ -184,14 +184,7 @@ func writeLive(b *strings.Builder, title, setting string, rows []noticedRow, wor
 		for _, n := range rows {
 			var cells []string
 			for _, l := range n.Lost {
-				files := fmt.Sprint(l.Files)
-				if l.Took > 0 {
-					files += fmt.Sprintf(" in %d ms", l.Took.Milliseconds())
-				}
-				if l.Files == 0 {
-					files = "**not noticed**"
-				}
-				cells = append(cells, l.Setting+": "+files)
+				cells = append(cells, l.String())
 			}
 			speed := "fast"
 			if n.Slow {

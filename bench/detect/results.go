@@ -39,16 +39,25 @@ type noticedRow struct {
 	Lost []lost `json:"lost"`
 }
 
-// lost is how many files were damaged at the first signal. 0: no signal came.
+// lost is how many files were damaged at the first signal, or in all if none came.
 type lost struct {
-	Setting string `json:"setting"` // damaged files between two snapshots, or the time between two files
-	Files   int    `json:"files"`
-
-	Took time.Duration `json:"took,omitempty"` // from the first damaged file to the signal
+	Setting string        `json:"setting"` // damaged files between two snapshots, or the time between two files
+	Noticed bool          `json:"noticed"`
+	Files   int           `json:"files"`
+	Took    time.Duration `json:"took,omitempty"` // from the first damaged file to the signal of a watch
 }
 
-// String is what is told while the run goes on.
-func (l lost) String() string { return fmt.Sprintf("%s: %d", l.Setting, l.Files) }
+// String is what is told.
+func (l lost) String() string {
+	text := fmt.Sprintf("%s: %d", l.Setting, l.Files)
+	switch {
+	case !l.Noticed:
+		return fmt.Sprintf("%s: **not noticed** (%d damaged)", l.Setting, l.Files)
+	case l.Took > 0:
+		return fmt.Sprintf("%s in %d ms", text, l.Took.Milliseconds())
+	}
+	return text
+}
 
 // noPause is the setting of an attacker that does not wait between two files.
 const noPause = "no pause"

@@ -105,8 +105,7 @@ func (b *bench) measureSeed(ctx context.Context, set set, r *setResults, seed ui
 	if !first || !b.measures("observers") && !b.measures("watch") {
 		return nil
 	}
-	// Live, on a smaller tree: many snapshots are taken, and files are few when the first signal comes.
-	return b.onBase(ctx, set, seed+1000, b.opt.files/3, func(base *base) error {
+	return b.onBase(ctx, set, seed+1000, liveFiles, func(base *base) error {
 		if b.measures("observers") {
 			if err := b.measureObserved(ctx, set, r, base); err != nil {
 				return err
@@ -202,11 +201,11 @@ func (b *bench) measureObserved(ctx context.Context, set set, r *setResults, bas
 			if err != nil {
 				return err
 			}
-			n, err := sc.observeAttack(ctx, f, k)
+			l, err := sc.observeAttack(ctx, f, k)
 			if err != nil {
 				return fmt.Errorf("%s, a snapshot after every %d: %w", f.name, k, err)
 			}
-			row.Lost = append(row.Lost, lost{Setting: fmt.Sprint(k), Files: n})
+			row.Lost = append(row.Lost, l)
 		}
 		r.Observed = append(r.Observed, row)
 		b.say("%-55s noticed after %v", f.name, row.Lost)

@@ -132,7 +132,7 @@ func (w *watcher) usage() (time.Duration, int64, error) {
 	return time.Duration(user+system) * time.Second / perSecond, peak << 10, errors.Join(err1, err2, err3)
 }
 
-// watchAttack returns how many files were damaged when the first signal came; 0 if none did, not even a while after the
+// watchAttack tells how many files were damaged when the first signal came, or that none did, not even a while after the
 // attack had ended.
 func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pace time.Duration) (l lost, how string, err error) {
 	w, err := startWatch(ctx, kedge, sc)
@@ -142,13 +142,20 @@ func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pac
 	defer func() { err = errors.Join(err, w.stop()) }()
 	a := newAttack(sc.site, sc.r)
 	var began time.Time
+	noticed := func(yes bool) lost {
+		l := lost{Setting: paceName(pace), Noticed: yes, Files: len(a.truth.damaged)}
+		if yes {
+			l.Took = time.Since(began)
+		}
+		return l
+	}
 	a.harmed = func() error {
 		if began.IsZero() {
 			began = time.Now()
 		}
 		select {
 		case <-w.first:
-			return errNoticed
+			return errEnded
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(pace):
@@ -156,17 +163,17 @@ func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pac
 		}
 	}
 	for _, names := range f.victims(sc.site, sc.r) {
-		if err := f.strike(a, names); errors.Is(err, errNoticed) {
-			return lost{paceName(pace), len(a.truth.damaged), time.Since(began)}, w.how, nil
+		if err := f.strike(a, names); errors.Is(err, errEnded) {
+			return noticed(true), w.how, nil
 		} else if err != nil {
 			return l, w.how, err
 		}
 	}
 	select {
 	case <-w.first:
-		return lost{paceName(pace), len(a.truth.damaged), time.Since(began)}, w.how, nil
+		return noticed(true), w.how, nil
 	case <-time.After(patience):
-		return lost{Setting: paceName(pace)}, w.how, nil
+		return noticed(false), w.how, nil
 	}
 }
 
