@@ -70,9 +70,9 @@ type glance struct {
 	open   bool // encrypted by a tool that says so
 }
 
-// glanceAt reads three windows at most.
+// glanceAt reads three windows at most: of a file that is of a known format by its head, that alone.
 func glanceAt(f *file, size int64, buf []byte) (glance, error) {
-	g := glance{size: size}
+	g := glance{size: size, sample: content.Sample{Size: size}}
 	at := []int64{0}
 	if size > 3*content.WindowSize {
 		at = append(at, size/2&^(content.WindowSize-1))
@@ -95,12 +95,14 @@ func glanceAt(f *file, size int64, buf []byte) (glance, error) {
 		if i == 0 {
 			g.sample.Format = content.Sniff(piece)
 			g.open = g.sample.Format == content.Encrypted || pgp(piece)
+			if f := g.sample.Format; f != content.Unknown && f != content.Text && f != content.Encrypted {
+				return g, nil // the rest may be dense, and tells something only beside what it was
+			}
 		}
 		if n > 0 {
 			g.sample.Windows = append(g.sample.Windows, content.Measure(piece))
 		}
 	}
-	g.sample.Size = size
 	return g, nil
 }
 
