@@ -253,6 +253,7 @@ func TestAnActorSaysWhoWithoutSecrets(t *testing.T) {
 	if len(a.Parents) == 0 || a.Parents[0].PID != os.Getpid() {
 		t.Errorf("parents %+v, want this process first", a.Parents)
 	}
+	a.Connect()
 	if want := fmt.Sprintf("tcp %s to %s", conn.LocalAddr(), l.Addr()); !slices.Contains(a.Connections, want) {
 		t.Errorf("connections %q, want %q among them", a.Connections, want)
 	}

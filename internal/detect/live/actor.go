@@ -96,17 +96,22 @@ func (a *actors) ours(pid int) bool {
 	return pid > 0 && a.known[pid].Ours
 }
 
-// who returns what is known of a process, described in full if it lives still.
+// who returns what is known of a process, with its connections if it lives still.
 func (a *actors) who(pid int) (process.Actor, bool) {
 	a.mu.Lock()
 	known, has := a.known[pid]
 	a.mu.Unlock()
-	if has && known.whole || pid <= 0 {
-		return known.Actor, has
+	if pid <= 0 {
+		return process.Actor{}, false
 	}
-	whole, ok := process.Describe(pid)
-	if ok && (!has || !known.there || whole.Start == known.Start) {
-		return whole, true
+	who, ok := known.Actor, has && known.there
+	if !known.whole {
+		if now, lives := process.Describe(pid); lives && (!ok || now.Start == known.Start) {
+			who, ok = now, true
+		}
 	}
-	return known.Actor, has && known.there
+	if ok {
+		who.Connect()
+	}
+	return who, ok
 }
