@@ -437,8 +437,8 @@ func (w *step) endsWell(ctx context.Context, o opened, name string, n *snapshot.
 // spots are how many places of two versions of one length are compared, a few bytes at each.
 const spots = 10
 
-// keptInPart tells whether two versions of one length are the same in some places and not in others. One program's new edition
-// of a dense file differs everywhere.
+// keptInPart tells whether two versions of one length are the same in some places. One program's new edition of a dense file
+// differs nearly everywhere.
 func (w *step) keptInPart(ctx context.Context, o opened, now, old *snapshot.Node) (bool, error) {
 	const length = 64
 	is, err := w.open(ctx, o, now)
@@ -464,7 +464,7 @@ func (w *step) keptInPart(ctx context.Context, o opened, now, old *snapshot.Node
 			same++
 		}
 	}
-	return n < 4 || same > 0, nil
+	return n < 5 || 5*same >= n, nil
 }
 
 func read(r io.ReaderAt, off, n int64) ([]byte, error) {

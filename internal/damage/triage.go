@@ -95,7 +95,7 @@ func suspicion(was, now stats) level {
 		return none
 	case was.compressible() && rise > 0.05, grown == 0:
 		return look
-	case now.stored >= now.plain, aligned && surplus >= 16 && surplus*8 >= was.plain-was.stored:
+	case now.stored >= now.plain, aligned && surplus >= 16 && surplus*4 >= was.plain-was.stored: // a quarter of what could be compressed is gone
 		return ends
 	}
 	return none
