@@ -24,7 +24,8 @@ import (
 
 type options struct {
 	dir     string // where to work
-	kedge   string // the program to ask; empty: the package in this process
+	kedge   string // the program; empty: one is built
+	command bool   // asks the program for assessments, too
 	seeds   int
 	seed    uint64 // only this one, if not 0
 	files   int    // of a tree
@@ -41,7 +42,8 @@ func stageNames() []string { return []string{"attacks", "work", "observers", "wa
 func main() {
 	var opt options
 	flag.StringVar(&opt.dir, "dir", "/dev/shm", "where to work: a memory file system, or the disk is what is measured")
-	flag.StringVar(&opt.kedge, "kedge", "", "ask this kedge for assessments and let it watch; unless given, the package is asked in this process, and a kedge is built to watch")
+	flag.StringVar(&opt.kedge, "kedge", "", "the kedge that watches; one is built unless given")
+	flag.BoolVar(&opt.command, "command", false, "ask the program for assessments, too, not the package in this process: the same takes longer")
 	flag.IntVar(&opt.seeds, "seeds", 3, "how many seeds, from 1 on")
 	flag.Uint64Var(&opt.seed, "seed", 0, "only this seed")
 	flag.IntVar(&opt.files, "files", 500, "files of a tree")
@@ -102,7 +104,11 @@ func run(ctx context.Context, opt options) (err error) {
 	if opt.seed != 0 {
 		b.results.Seeds = []uint64{opt.seed}
 	}
-	if err := b.measure(ctx); err != nil {
+	err = b.measure(ctx)
+	if ctx.Err() != nil { // what was measured until then is worth telling
+		b.results.Interrupted, err = true, nil
+	}
+	if err != nil {
 		return err
 	}
 	if opt.json {
@@ -118,18 +124,20 @@ func run(ctx context.Context, opt options) (err error) {
 
 // findKedge makes the way to the program absolute, or builds one if something is to be watched.
 func (b *bench) findKedge(ctx context.Context, dir string) (err error) {
-	if b.opt.kedge != "" {
-		b.kedge, err = filepath.Abs(b.opt.kedge)
+	switch {
+	case b.opt.kedge != "":
+		if b.kedge, err = filepath.Abs(b.opt.kedge); err != nil {
+			return err
+		}
+	case b.measures("watch") || b.opt.command:
+		b.kedge = filepath.Join(dir, "kedge")
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", b.kedge, "github.com/kedge-project/kedge/cmd/kedge").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("build kedge: %w\n%s", err, out)
+		}
+	}
+	if b.opt.command {
 		b.ask = byCommand(b.kedge)
-		return err
-	}
-	if !b.measures("watch") {
-		return nil
-	}
-	b.kedge = filepath.Join(dir, "kedge")
-	out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.kedge, "github.com/kedge-project/kedge/cmd/kedge").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build kedge: %w\n%s", err, out)
 	}
 	return nil
 }

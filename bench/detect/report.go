@@ -18,6 +18,9 @@ func (r *results) markdown(opt options) string {
 	b.WriteString(introduction)
 	fmt.Fprintf(&b, "\n%s, %s/%s, %s, %d processors (%s), seeds %v, trees of about %d files for the history, %d for the rest.\n", time.Now().UTC().Format("2006-01-02 15:04Z"),
 		runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU(), measure.Processor(), r.Seeds, opt.files, liveFiles)
+	if r.Interrupted {
+		b.WriteString("\n**The run was interrupted: what is not in the tables was not measured.**\n")
+	}
 	for _, missing := range r.NotRun {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", missing)
 	}
@@ -35,7 +38,7 @@ What ` + "`make bench-detect`" + ` printed last. Trees of many types of files wi
 from a seed; attacks and ordinary work change them, with people at work beside both; snapshots are taken, and kedge is asked.
 It is told nothing of the truth, which the generator keeps: which files are damaged, since which snapshot, where they stand now.
 
-- History: ` + "`kedge assess --json`" + ` of a repository with three snapshots before the attack and one after it; a slow
+- History: what ` + "`kedge assess --json`" + ` prints of a repository with three snapshots before the attack and one after it; a slow
   family strikes between eight. A file counts as told if its path is named as damaged; falsely told, if it is not damaged. First bad and
   last clean are exact if that very snapshot is named for the file. Ordinary work is an incident if any snapshot is called compromised.
 - Observers: snapshots are taken after every so many damaged files, and the detector of ` + "`kedge agent`" + ` sees what they store.

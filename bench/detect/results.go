@@ -8,12 +8,14 @@ import (
 
 // results are the figures of a run.
 type results struct {
-	Seeds     []uint64      `json:"seeds"`
-	Sets      []*setResults `json:"sets"`
-	NotRun    []string      `json:"not_run,omitempty"`
-	How       string        `json:"how,omitempty"` // what watch says of itself
-	Observers *observerCost `json:"observers,omitempty"`
-	Watch     *watchCost    `json:"watch,omitempty"`
+	Seeds  []uint64      `json:"seeds"`
+	Sets   []*setResults `json:"sets"`
+	NotRun []string      `json:"not_run,omitempty"`
+
+	Interrupted bool          `json:"interrupted,omitempty"` // before all was measured
+	How         string        `json:"how,omitempty"`         // what watch says of itself
+	Observers   *observerCost `json:"observers,omitempty"`
+	Watch       *watchCost    `json:"watch,omitempty"`
 }
 
 // setResults are those of one set.
