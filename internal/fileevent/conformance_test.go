@@ -510,6 +510,16 @@ func TestADirectoryWhoseFileSystemIsUnmountedIsWatchedOnTheOneBelow(t *testing.T
 	}
 }
 
+func TestMountPointsAreReadAsTheKernelWritesThem(t *testing.T) {
+	got := mountPoints(`22 27 0:21 / /proc rw - proc proc rw
+27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+31 27 0:28 / /mnt/two\040words rw master:2 - tmpfs tmpfs rw
+`)
+	if len(got) != 2 || !got["/"] || !got["/mnt/two words"] {
+		t.Errorf("read %v, want / and /mnt/two words", got)
+	}
+}
+
 func TestRootsAreResolvedAndSortedAndMustBeDirectories(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

@@ -142,11 +142,16 @@ func (f *fanotify) markMounts() (fresh []string) {
 	return fresh
 }
 
-// mountPoints reads the fifth column of mountinfo, see proc_pid_mountinfo(5).
+// pseudo are file systems that hold no files of anybody.
+const pseudo = " proc sysfs devpts devtmpfs cgroup cgroup2 mqueue debugfs tracefs securityfs pstore bpf configfs fusectl hugetlbfs autofs binfmt_misc nsfs rpc_pipefs efivarfs "
+
+// mountPoints reads the fifth column of mountinfo, see proc_pid_mountinfo(5), but of pseudo file systems.
 func mountPoints(table string) map[string]bool {
 	points := map[string]bool{}
 	for line := range strings.Lines(table) {
-		if fields := strings.Fields(line); len(fields) > 4 {
+		_, after, _ := strings.Cut(line, " - ")
+		kind, _, _ := strings.Cut(after, " ")
+		if fields := strings.Fields(line); len(fields) > 4 && !strings.Contains(pseudo, " "+kind+" ") {
 			points[unescape(fields[4])] = true
 		}
 	}
