@@ -46,7 +46,12 @@ func main() {
 	flag.StringVar(&opt.write, "write", "", "also write README.md and plot.svg to this directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, opt)
+	var err error
+	if args := flag.Args(); len(args) > 0 && args[0] == wordMake {
+		err = runMake(ctx, args[1:])
+	} else {
+		err = run(ctx, opt)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/assess:", err)

@@ -51,30 +51,59 @@ func stageNames() []string { return slices.Sorted(maps.Keys(stages)) }
 
 func (b *bench) passwordFile() string { return filepath.Join(b.dir, "password") }
 
-// make writes a history and returns where its repository is.
+// make has a history written and returns where its repository is. A process of its own writes it: what a child has at most in
+// memory begins with what its parent had.
 func (b *bench) make(ctx context.Context, name string, s shape) (string, error) {
 	place := filepath.Join(b.dir, name)
 	if err := os.WriteFile(b.passwordFile(), []byte(password), 0o600); err != nil {
 		return place, err
 	}
-	be, err := local.Create(place)
+	self, err := os.Executable()
 	if err != nil {
 		return place, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return place, err
+	}
+	cmd := exec.CommandContext(ctx, self, wordMake, place, string(text))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return place, fmt.Errorf("make %s: %w", name, err)
+	}
+	return place, nil
+}
+
+// wordMake is the argument that makes this program write a history.
+const wordMake = "make"
+
+// runMake is that: to a place, of a shape.
+func runMake(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("%s wants a place and a shape", wordMake)
+	}
+	var s shape
+	if err := json.Unmarshal([]byte(args[1]), &s); err != nil {
+		return err
+	}
+	be, err := local.Create(args[0])
+	if err != nil {
+		return err
 	}
 	r, err := repo.Init(ctx, be, password, repo.Options{})
 	if err != nil {
-		return place, err
+		return err
 	}
-	began := time.Now()
 	o, err := newOffice(r, s)
 	if err != nil {
-		return place, err
+		return err
 	}
+	began := time.Now()
 	err = o.history(ctx, func(day int) {
-		fmt.Fprintf(os.Stderr, "\r%s: snapshot %d of %d, %.0f s ", name, day+1, s.Snapshots, time.Since(began).Seconds())
+		fmt.Fprintf(os.Stderr, "\r%s: snapshot %d of %d, %.0f s ", filepath.Base(args[0]), day+1, s.Snapshots, time.Since(began).Seconds())
 	})
 	fmt.Fprintln(os.Stderr)
-	return place, err
+	return err
 }
 
 // large measures the history that the target speaks of.
