@@ -391,7 +391,7 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	}
 	known = was.format != Unknown && was.format.packed() // what is thin noise in it otherwise is no news
 	old, is := was.head(), now.head()
-	if d.same*10 < d.total && (lanes(is) && (known || !lanes(old)) || sifted(is) && (known || !sifted(old))) {
+	if d.same*10 < d.total && (lanes(is) && (known || !lanes(old)) || sifted(is) && (known || !sifted(old)) || repeated(is) && (known || !repeated(old))) {
 		d.spread = true
 		return Noise
 	}
@@ -498,6 +498,23 @@ func sifted(data []byte) bool {
 	}
 	flush(len(data))
 	return h.n >= unit && h.n*5 >= min(len(data), longest) && h.uniform()
+}
+
+// repeated tells whether data is made of blocks of a cipher that turns equal ones into equal ones: without the repetitions they
+// are noise.
+func repeated(data []byte) bool {
+	data = data[:min(len(data), otherPiece)]
+	seen := map[[cipherBlock]byte]bool{}
+	var h histogram
+	for len(data) >= cipherBlock {
+		block := [cipherBlock]byte(data)
+		if !seen[block] {
+			seen[block] = true
+			h.add(data[:cipherBlock])
+		}
+		data = data[cipherBlock:]
+	}
+	return h.n >= unit && h.uniform()
 }
 
 // lanes tells whether noise was spread between something else at a fixed distance: every other byte, every other block.

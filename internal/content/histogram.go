@@ -28,18 +28,6 @@ func (h *histogram) chi2() float64 {
 	return 256*squares/float64(h.n) - float64(h.n)
 }
 
-// entropy returns bits per byte.
-func (h *histogram) entropy() float64 {
-	e, n := 0.0, float64(h.n)
-	for _, c := range h.counts {
-		if c > 0 {
-			p := float64(c) / n
-			e -= p * math.Log2(p)
-		}
-	}
-	return e
-}
-
 // uniform tells whether the bytes cannot be told from noise.
 func (h *histogram) uniform() bool { return h.n >= minWindow && h.chi2() < uniformChi2 }
 

@@ -47,7 +47,7 @@ func (w *step) strangers(ctx context.Context) error {
 	if len(w.removed) == 0 || len(w.strange) == 0 {
 		return nil
 	}
-	var noise, locked []found
+	var noise, locked, readable []found
 	looked, errs := make([]content.Opaque, len(w.strange)), make([]error, len(w.strange))
 	side(len(w.strange), func(i int) { looked[i], errs[i] = w.lookInto(ctx, w.strange[i]) })
 	for i, c := range w.strange {
@@ -65,9 +65,11 @@ func (w *step) strangers(ctx context.Context) error {
 			locked = append(locked, f)
 		case o.Open || o.Locked:
 			locked = append(locked, f)
+		default:
+			readable = append(readable, f)
 		}
 	}
-	taken, err := w.pairAll(ctx, noise)
+	taken, err := w.pairAll(ctx, noise, readable)
 	if err != nil {
 		return err
 	}
@@ -123,9 +125,9 @@ const minPairs = 5
 
 // pairAll finds out of which files that are gone the new ones of noise were made: by name in another directory, else in order of size,
 // since nobody's cipher makes the longer file the shorter one.
-func (w *step) pairAll(ctx context.Context, noise []found) (map[string]bool, error) {
+func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string]bool, error) {
 	taken := map[string]bool{}
-	pairs := w.byName(noise, taken)
+	pairs := append(w.byName(noise, taken), w.byLength(readable, taken)...)
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
 	together := consistent(pairs)
@@ -209,6 +211,31 @@ func (w *step) byName(noise []found, taken map[string]bool) []pair {
 			pairs = append(pairs, pair{name, w.removed[name], true, f})
 			break
 		}
+	}
+	return pairs
+}
+
+// byLength pairs new files that look well from outside with what is gone from the same directory and was exactly as long: only
+// a part of them may have been encrypted.
+func (w *step) byLength(readable []found, taken map[string]bool) []pair {
+	type place struct {
+		dir  string
+		size uint64
+	}
+	gone := map[place]string{}
+	for name, n := range w.removed {
+		if !w.claimed[name] {
+			gone[place{path.Dir(name), n.Size}] = name
+		}
+	}
+	var pairs []pair
+	for _, f := range readable {
+		name, ok := gone[place{path.Dir(f.Path), f.New.Size}]
+		if !ok || w.claimed[name] {
+			continue
+		}
+		w.claimed[name], taken[f.Path] = true, true
+		pairs = append(pairs, pair{name, w.removed[name], true, f})
 	}
 	return pairs
 }
