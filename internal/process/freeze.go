@@ -280,8 +280,8 @@ func Responsible(who Actor) (Actor, bool) {
 	}
 	var oldest member
 	for _, m := range table {
-		// One that is younger may be of another group, which got the number since.
-		if m.Group == who.Group && m.Start <= who.Start && !m.gone() && (oldest.PID == 0 || m.Start < oldest.Start) {
+		// One that is younger may be of another group, which got the number since. Of two that began in one tick the leader counts.
+		if m.Group == who.Group && m.Start <= who.Start && !m.gone() && (oldest.PID == 0 || m.Start < oldest.Start || m.Start == oldest.Start && m.PID == who.Group) {
 			oldest = m
 		}
 	}
