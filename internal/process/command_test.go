@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -51,6 +52,9 @@ func TestCommandAndItsChildrenGoWithTheContext(t *testing.T) {
 	}
 	cancel()
 	began := time.Now()
+	if _, err := io.Copy(io.Discard, out); err != nil { // ends with the last who could write to it
+		t.Fatal(err)
+	}
 	if err := cmd.Wait(); err == nil {
 		t.Error("a killed command counts as well done")
 	}
