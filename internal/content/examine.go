@@ -371,6 +371,10 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 			over := 2*d.over >= d.noise.n
 			switch {
 			case now.format != was.format || !now.aligned(was):
+			case now.format == "tar" || now.format.holdsFiles(): // other files in the same place are no damage
+				if over && d.interleaved(was, now) && d.regular() {
+					return Noise
+				}
 			case now.format.packed() || parsed.health != Sound:
 				if d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
 					return Noise

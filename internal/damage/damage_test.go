@@ -185,7 +185,7 @@ func TestWhatStandsUnderARandomNameIsPairedWithWhatIsGone(t *testing.T) {
 	for _, dir := range []string{"1", "2"} {
 		for i, name := range tr.glob("/srv/dept" + dir + "/*") {
 			to := fmt.Sprintf("/srv/dept%s/%016x", dir, 7919*(i+1))
-			tr.move(name, to, append(cipher(name, tr.now[name]), noise(5, 40)...))
+			tr.move(name, to, append(cipher(name, tr.now[name]), noise(5, 2000)...))
 			want = append(want, fmt.Sprintf("file.renamed %s now %s", name, to))
 		}
 	}

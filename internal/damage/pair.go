@@ -132,7 +132,9 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
 	together := consistent(pairs)
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		chance := !p.named && !together && !p.lonely()
+		// What a program writes anew has the extension of what it wrote before; a name that hides what it was has another.
+		sibling := path.Ext(p.former) != "" && path.Ext(p.former) == path.Ext(p.Path)
+		chance := !p.named && (sibling || !together && !p.lonely())
 		if chance {
 			delete(taken, p.Path)
 		}

@@ -87,7 +87,7 @@ func suspicion(was, now stats) level {
 		return none
 	case now.compressible():
 		switch {
-		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
+		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && surplus > 192+was.stored/2048, grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
 			return look
 		case now.mayBeEncoded() && now.stored*20 >= was.plain*19 && now.size < 3*was.size+4096: // all of it may be in there as noise
 			return look
