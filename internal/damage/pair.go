@@ -132,9 +132,7 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
 	together := consistent(pairs)
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		// What a program writes anew has the extension of what it wrote before; a name that hides what it was has another.
-		sibling := path.Ext(p.former) != "" && path.Ext(p.former) == path.Ext(p.Path)
-		chance := !p.named && (sibling || !together && !p.lonely())
+		chance := !p.named && (sibling(p.former, p.Path) || !together && !p.lonely())
 		if chance {
 			delete(taken, p.Path)
 		}
@@ -161,6 +159,10 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	}
 	return taken, nil
 }
+
+// sibling tells whether two names have the same extension: what a program writes anew has that of what it wrote before, and a name
+// that hides what it was has another.
+func sibling(a, b string) bool { return path.Ext(a) != "" && path.Ext(a) == path.Ext(b) }
 
 // lonely tells whether a pair is one even if there is no other: all of the new file is noise, and it is as long as the old one, or
 // that in letters.
@@ -233,7 +235,7 @@ func (w *step) byLength(readable []found, taken map[string]bool) []pair {
 	var pairs []pair
 	for _, f := range readable {
 		name, ok := gone[place{path.Dir(f.Path), f.New.Size}]
-		if !ok || w.claimed[name] {
+		if !ok || w.claimed[name] || sibling(name, f.Path) {
 			continue
 		}
 		w.claimed[name], taken[f.Path] = true, true
