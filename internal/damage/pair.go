@@ -130,9 +130,20 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	pairs := append(w.byName(noise, taken), w.byLength(readable, taken)...)
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
+	usual := map[string]bool{} // extensions that what is gone had too
+	for name := range w.removed {
+		usual[path.Ext(name)] = path.Ext(name) != ""
+	}
+	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
+		anew := !p.named && usual[path.Ext(p.Path)]
+		if anew {
+			delete(taken, p.Path)
+		}
+		return anew
+	})
 	together := consistent(pairs)
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		chance := !p.named && (sibling(p.former, p.Path) || !together && !p.lonely())
+		chance := !p.named && !together && !p.lonely()
 		if chance {
 			delete(taken, p.Path)
 		}
