@@ -48,8 +48,8 @@ It is told nothing of the truth, which the generator keeps: which files are dama
   without any pause, which on a memory file system is some thousand files a second. Slow families strike every half second. Work goes
   as fast as it can: days within seconds.
 - Limits: the files are made for this, by one author, the second set's by the same; brotli, H.264, 7-Zip and a few others are stand-ins
-  with the format's headers around noise. The second set was not shown to those who write the rules before the run that is printed here;
-  once printed it is no stranger any more, and a next version needs a new one.
+  with the format's headers around noise. The second set's figures were told to nobody who writes the rules before they were first
+  printed here; once printed it is no stranger any more, and the next rules need a new one.
 `
 
 // recallAtLeast and precisionAtLeast are what is to be reached.
