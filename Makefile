@@ -54,6 +54,7 @@ bench-postgres:
 	$(GO) run ./bench/postgres -write bench/postgres/README.md $(BENCH_FLAGS)
 
 bench-detect: build
+	@scripts/install-packages gnupg age git gcc binutils rsync sqlite3 xz-utils
 	$(GO) run ./bench/detect -write bench/detect/README.md $(BENCH_FLAGS)
 
 bench-assess: build
