@@ -81,24 +81,10 @@ func picture(encode func(*bytes.Buffer, image.Image) error) []byte {
 	return b.Bytes()
 }
 
+// sampled is what is seen of a file that is read whole.
 func sampled(data []byte) Sample {
-	s := NewSampler()
-	for chunk := range bytesChunk(data, 1000) {
-		s.Write(chunk)
-	}
-	return s.Sample()
-}
-
-func bytesChunk(b []byte, n int) func(func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(b) > 0 {
-			k := min(n, len(b))
-			if !yield(b[:k]) {
-				return
-			}
-			b = b[k:]
-		}
-	}
+	v := view{version: &Version{Size: int64(len(data))}, pieces: []piece{{0, data}}, format: Sniff(data)}
+	return v.sample()
 }
 
 // documents are good files of many kinds, with how well their content can be compressed.
@@ -155,10 +141,15 @@ func TestOnlyTheHeadEncryptedIsTold(t *testing.T) {
 }
 
 func TestATextWithNoiseInTheMiddleIsTold(t *testing.T) {
-	data := prose(30000)
-	copy(data[len(data)/5:], encrypt(data[len(data)/5:len(data)/2]))
-	if found := Judge("a.txt", formerOf(data), sampled(data), false); !found.Encrypted() {
-		t.Errorf("was not told: %+v", found)
+	before := prose(30000)
+	now := bytes.Clone(before)
+	copy(now[len(now)/5:], encrypt(now[len(now)/5:len(now)/2]))
+	version := func(data []byte) *Version {
+		return &Version{Name: "a.txt", Size: int64(len(data)), Data: bytes.NewReader(data)}
+	}
+	found, err := Examine(Case{Name: "a.txt", Old: version(before), New: version(now)})
+	if err != nil || !found.Encrypted() {
+		t.Errorf("was not told: %+v, %v", found, err)
 	}
 }
 
@@ -200,34 +191,6 @@ func TestNoiseThatIsMeantIsLeftAlone(t *testing.T) {
 	} {
 		if found := Judge(c.name, c.former, sampled(c.data), false); found.Encrypted() {
 			t.Errorf("%s is told encrypted: %+v", c.name, found)
-		}
-	}
-}
-
-func TestSamplerSeesTheSameHoweverItIsWritten(t *testing.T) {
-	data := encrypt(prose(20000))
-	whole := NewSampler()
-	whole.Write(data)
-	got, want := sampled(data), whole.Sample()
-	if fmt.Sprint(got) != fmt.Sprint(want) || want.Size != int64(len(data)) {
-		t.Errorf("in pieces %+v\nat once   %+v", got, want)
-	}
-}
-
-func TestSamplerSeesHeadMiddleAndTailOfFilesOfEveryLength(t *testing.T) {
-	noise := encrypt(bytes.Repeat([]byte("plain "), 1<<18)) // 1.5 MiB
-	for size, want := range map[int]int{
-		0: 0, 31: 0, 32: 1, WindowSize: 1, WindowSize + 31: 1, WindowSize + 100: 2, 5 * WindowSize: 5, 5*WindowSize + 1: 6,
-		64 << 10: 6, 64<<10 + 50: 6, 70 << 10: 7, 1 << 20: 8, len(noise): 9,
-	} {
-		text := bytes.Repeat([]byte("plain "), size/6+1)[:size]
-		copy(text[max(0, size-WindowSize):], noise) // noise at the end alone
-		s := sampled(text)
-		if len(s.Windows) != want || s.Size != int64(size) {
-			t.Errorf("%d bytes gave %d windows of %d bytes, want %d", size, len(s.Windows), s.Size, want)
-		}
-		if size >= 32 && !s.Windows[len(s.Windows)-1].Random() && size%WindowSize == 0 {
-			t.Errorf("noise at the end of %d bytes was not seen", size)
 		}
 	}
 }
@@ -287,9 +250,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add("b.docx.locked", encrypt(prose(10)), int64(0), false)
 	f.Add("", []byte("\xff\xfe"), int64(-5), true)
 	f.Fuzz(func(t *testing.T, name string, data []byte, size int64, renamed bool) {
-		s := NewSampler()
-		s.Write(data)
-		found := Judge(name, Former{Plain: size, Stored: size / 2}, s.Sample(), renamed)
+		found := Judge(name, Former{Plain: size, Stored: size / 2}, sampled(data), renamed)
 		if found.Entropy < 0 || found.Entropy > 8.001 || found.Encrypted() && !found.Noise() {
 			t.Errorf("impossible finding %+v", found)
 		}
@@ -307,23 +268,17 @@ func TestDenseFilesOfUnknownFormatsAreKnownByTheirHeaders(t *testing.T) {
 	// Incompressible before and after, and nothing known of the name: only the header can tell.
 	var former Former
 	former.Plain, former.Stored = int64(len(header)), int64(len(header))
-	if Judge("core.jmod", former, sampleOf(noise), false).Encrypted() {
+	if Judge("core.jmod", former, sampled(noise), false).Encrypted() {
 		t.Error("a file whose former content was not looked at counts as encrypted")
 	}
 	former.Look(header)
-	if found := Judge("core.jmod", former, sampleOf(noise), false); !found.Encrypted() {
+	if found := Judge("core.jmod", former, sampled(noise), false); !found.Encrypted() {
 		t.Errorf("a file that lost its header to noise does not count as encrypted: %v", found.Features)
 	}
 	former.Look(noise)
-	if found := Judge("core.jmod", former, sampleOf(noise), false); found.Encrypted() {
+	if found := Judge("core.jmod", former, sampled(noise), false); found.Encrypted() {
 		t.Errorf("noise that replaces noise counts as encrypted: %v", found.Features)
 	}
-}
-
-func sampleOf(data []byte) Sample {
-	s := NewSampler()
-	s.Write(data)
-	return s.Sample()
 }
 
 func TestAShortMagicMetByChanceHidesNoEncryption(t *testing.T) {
@@ -332,7 +287,7 @@ func TestAShortMagicMetByChanceHidesNoEncryption(t *testing.T) {
 	former := Former{Plain: 16 << 10, Stored: 4 << 10}
 	for _, magic := range []string{"\x1f\x8b", "\xff\xfb", "\xff\xf3", "BM", "MZ"} {
 		chance := append([]byte(magic), noise[len(magic):]...)
-		if found := Judge("posixpath.pyc", former, sampleOf(chance), false); !found.Encrypted() {
+		if found := Judge("posixpath.pyc", former, sampled(chance), false); !found.Encrypted() {
 			t.Errorf("noise that begins with %q passes for %q: %v", magic, Sniff(chance), found.Features)
 		}
 	}
@@ -350,11 +305,11 @@ func TestANameThatSaysEncryptedHidesNoTextThatWasThere(t *testing.T) {
 	noise := make([]byte, 1090)
 	rand.NewChaCha8([32]byte{3}).Read(noise)
 	former := Former{Plain: 1090, Stored: 1090}
-	if Judge("cp775.enc", former, sampleOf(noise), false).Encrypted() {
+	if Judge("cp775.enc", former, sampled(noise), false).Encrypted() {
 		t.Error("a file named as encrypted counts as damaged, though nothing is known of its former content")
 	}
 	former.Look([]byte("# Encoding file: cp775, single-byte\nS\n003F 0 1\n00\n"))
-	if found := Judge("cp775.enc", former, sampleOf(noise), false); !found.Encrypted() {
+	if found := Judge("cp775.enc", former, sampled(noise), false); !found.Encrypted() {
 		t.Errorf("a text named .enc that became noise does not count as encrypted: %v", found.Features)
 	}
 }
