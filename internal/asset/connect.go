@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,6 +28,10 @@ const (
 
 // maxPassword bounds what is read of a password file, in bytes.
 const maxPassword = 4096
+
+// crossings is how often a connection that was reset is tried. In TLS 1.3 a client is done before the server has looked at its
+// certificate: what it sends may cross the refusal, and then the reason is lost.
+const crossings = 4
 
 // closeTimeout bounds the goodbye to a server.
 const closeTimeout = 2 * time.Second
@@ -78,6 +83,9 @@ func dialDatabase(ctx context.Context, connect, passwordFile, database string, p
 	config.RuntimeParams["application_name"] = "kedge"
 	maps.Copy(config.RuntimeParams, parameters)
 	conn, err := pgconn.ConnectConfig(ctx, config)
+	for try := 1; try < crossings && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)); try++ {
+		conn, err = pgconn.ConnectConfig(ctx, config)
+	}
 	if err == nil {
 		return conn, nil
 	}
