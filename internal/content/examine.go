@@ -100,6 +100,7 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	d := contrastOf(was, now)
 	primary := d.primary(was, now, parsed)
 	if primary == "" {
+		f.Replaced = replaced(c.Name, was, now)
 		return
 	}
 	f.Features = []string{primary}
@@ -423,6 +424,21 @@ func (d *contrast) scrambled(was, now *view) string {
 		return Scrambled
 	}
 	return ""
+}
+
+// minReplaced is how many bytes of a text must be known before it can be said that nothing of it is left.
+const minReplaced = 512
+
+// replaced tells whether a file that its name promises to be something is not that any more, or no word of a text is left. Who
+// saves another document under a name does that too.
+func replaced(name string, was, now *view) bool {
+	if now.format != Text && now.format != Unknown || was.format == Unknown || was.format != Expected(name) {
+		return false
+	}
+	if was.format != Text {
+		return true
+	}
+	return len(was.head()) >= minReplaced && !echoes(was.head(), now)
 }
 
 // keyed tells whether the same short key was laid over the content again and again.

@@ -60,6 +60,7 @@ type Finding struct {
 	Chi2     float64
 	Open     bool // encrypted by a tool that says so, or under a name that does: its owner's doing unless something else says otherwise
 	Locked   bool // an archive that asks for a password
+	Replaced bool // it is no noise, and not what it was: another kind of file, or a text of which nothing is left
 }
 
 // Encrypted tells whether the file was made unreadable: what it became speaks against it, and at least one thing more. What was

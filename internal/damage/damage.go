@@ -104,6 +104,7 @@ type step struct {
 	sizes   []int64           // of the removed ones, ascending; nil: not asked yet
 	strange []snapshot.Change // new, dense, and no successor of anything by name
 	openly  []File            // encrypted under a name, or by a tool, that says so
+	instead []replacement     // something else stands there now that is no noise
 	groups  map[string]*group
 	claimed map[string]bool // of the removed ones, those that a new file was paired with
 }
@@ -124,6 +125,8 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 		return Judgement{}, err
 	}
 	w.judgeEmptied()
+	w.judgeCut()
+	w.judgeReplaced()
 	w.judgeOpen()
 	w.judgeDoubts()
 	w.judgeRemoved()
@@ -301,6 +304,9 @@ func (w *step) settle(j *job) error {
 	}
 	w.group(j.group).count(j.finding, j.was, j.now)
 	f := File{Finding: j.finding, Kind: Encrypted, Path: j.former, Now: j.Path, Former: j.old}
+	if f.Replaced {
+		w.instead = append(w.instead, replacement{f, j.now})
+	}
 	switch {
 	case j.former == j.Path:
 		w.found(f)

@@ -332,3 +332,53 @@ func TestEditingIsDismissedByTheIndexAlone(t *testing.T) {
 		t.Errorf("%d contents were read for 30 texts that were edited", n)
 	}
 }
+
+// spelled writes noise in a way that no decoder here knows: each half byte as a word.
+func spelled(name string, data []byte) []byte {
+	words := strings.Fields("ash bay cay den eel fog gum hay ink jaw key lag mop nut oak pen")
+	var b bytes.Buffer
+	for _, c := range cipher(name, data) {
+		b.WriteString(words[c>>4] + " " + words[c&15] + "\n")
+	}
+	return b.Bytes()
+}
+
+func TestDocumentsOfSeveralKindsThatAreNoneAnyMoreAreTold(t *testing.T) {
+	tr := newTree(t)
+	var want []string
+	for i := range 12 {
+		dir := fmt.Sprintf("/srv/dept%d/", i%6)
+		tr.now[fmt.Sprintf("%splan%d.png", dir, i)] = append([]byte("\x89PNG\r\n\x1a\n"), cipher("plan", text(i, 5000))...)
+	}
+	tr.step()
+	for i := range 6 {
+		dir := fmt.Sprintf("/srv/dept%d/", i%6)
+		for _, name := range []string{fmt.Sprintf("%splan%d.png", dir, i), fmt.Sprintf("%sphoto%d.jpg", dir, i), fmt.Sprintf("%sminutes%d.txt", dir, i)} {
+			tr.now[name] = spelled(name, tr.now[name])
+			want = append(want, fmt.Sprintf("file.encrypted %s now %s", name, name))
+		}
+	}
+	tr.now["/srv/dept0/minutes12.txt"] = []byte("Written anew, from the first word to the last: " + strings.Repeat("nothing follows. ", 30))
+	tr.want(tr.step(), want...)
+}
+
+func TestOnePictureThatBecameATextIsSomebodysWork(t *testing.T) {
+	tr := newTree(t)
+	tr.now["/srv/dept0/photo0.jpg"] = []byte("see the album " + strings.Repeat("on the shelf ", 40))
+	tr.now["/srv/dept1/minutes1.txt"] = spelled("minutes1", tr.now["/srv/dept1/minutes1.txt"])
+	tr.want(tr.step())
+}
+
+func TestFilesThatAreCutToOneLengthAreWiped(t *testing.T) {
+	tr := newTree(t)
+	var want []string
+	for i := range 5 {
+		for _, pattern := range []string{"minutes%d.txt", "ledger%d.dat", "photo%d.jpg"} {
+			name := fmt.Sprintf("/srv/dept%d/"+pattern, i%6, i)
+			tr.now[name] = tr.now[name][:512]
+			want = append(want, fmt.Sprintf("file.wiped %s now %s", name, name))
+		}
+	}
+	tr.now["/srv/dept5/minutes29.txt"] = tr.now["/srv/dept5/minutes29.txt"][:700]
+	tr.want(tr.step(), want...)
+}

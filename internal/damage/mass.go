@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/content"
@@ -19,6 +20,8 @@ const (
 	minEmptied  = 5  // emptied, though their names promise content
 	minDeleted  = 20 // deleted
 	minBeside   = 2  // damaged in one directory, so that what is doubtful there counts too
+	minReplaced = 6  // of at least two packed formats, as pictures and documents are, and now of none
+	minCut      = 10 // of at least three extensions, cut to the same length
 )
 
 // What several files have in common.
@@ -28,6 +31,8 @@ const (
 	gone     = "gone"
 	emptied  = "emptied"
 	locked   = "an archive asks for a password"
+	replaced = "nothing of it is left"
+	cut      = "cut short"
 )
 
 // archives looks for archives that nobody can open and that could hold what is gone: of the same directory, or of the whole tree.
@@ -37,12 +42,20 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 		byDir[path.Dir(f.Path)] = append(byDir[path.Dir(f.Path)], f)
 	}
 	var taken []File
+	explained := w.packedOpenly(closed)
 	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
-		names := w.left(func(name string) bool { return path.Dir(name) == dir })
-		taken = append(taken, w.intoArchives(names, byDir[dir])...)
+		if explained[dir] {
+			continue
+		}
+		if names := w.left(func(name string) bool { return path.Dir(name) == dir }); !digests(names) {
+			taken = append(taken, w.intoArchives(names, byDir[dir])...)
+		}
 	}
 	if len(taken) < minArchived {
-		taken = w.intoArchives(w.left(func(string) bool { return true }), closed)
+		taken = nil
+		if names := w.left(func(name string) bool { return !explained[path.Dir(name)] }); documents(names) && 2*len(w.added) <= len(names) { // little came in their place
+			taken = w.intoArchives(names, closed)
+		}
 	}
 	if len(taken) < minArchived {
 		return nil
@@ -55,6 +68,51 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 		delete(w.removed, f.Path)
 	}
 	return nil
+}
+
+// packedOpenly tells which directories have a new archive of their name beside them that is none of the closed ones.
+func (w *step) packedOpenly(closed []found) map[string]bool {
+	is := map[string]bool{}
+	for _, f := range closed {
+		is[f.Path] = true
+	}
+	dirs := map[string]bool{}
+	for name := range w.added {
+		switch content.Expected(name) {
+		case "zip", "7z", "rar", "tar", "gzip", "bzip2", "xz", "zstd":
+		default:
+			continue
+		}
+		if is[name] {
+			continue
+		}
+		for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) { // 2019.tar.gz holds 2019
+			dirs[stem] = true
+		}
+	}
+	return dirs
+}
+
+// digests tells whether most of the files are named by a hash, as programs name what they keep for themselves.
+func digests(names []string) bool {
+	n := 0
+	for _, name := range names {
+		if base := path.Base(name); len(base) >= 16 && strings.Trim(strings.TrimSuffix(base, path.Ext(base)), "0123456789abcdefABCDEF") == "" {
+			n++
+		}
+	}
+	return 2*n > len(names)
+}
+
+// documents tells whether most of the files have names that promise something, as those of caches do not.
+func documents(names []string) bool {
+	promised := 0
+	for _, name := range names {
+		if content.Expected(name) != content.Unknown {
+			promised++
+		}
+	}
+	return 2*promised > len(names)
 }
 
 // left returns the files that are gone and of which nothing else is known, sorted.
@@ -131,6 +189,77 @@ func (w *step) judgeEmptied() {
 		w.result.Damaged = append(w.result.Damaged, File{
 			Finding: content.Finding{Features: []string{emptied, together}}, Kind: Wiped, Path: c.Path, Now: c.Path, Former: c.Old,
 		})
+	}
+}
+
+// judgeCut takes files for wiped that were longer and all have one length now.
+func (w *step) judgeCut() {
+	byLength := map[uint64][]snapshot.Change{}
+	for _, c := range w.Changes {
+		if isFile(c.Old) && isFile(c.New) && c.New.Size > 0 && c.Old.Size > c.New.Size {
+			byLength[c.New.Size] = append(byLength[c.New.Size], c)
+		}
+	}
+	told := map[string]bool{}
+	for _, f := range w.result.Damaged {
+		told[f.Now] = true
+	}
+	for _, length := range slices.Sorted(maps.Keys(byLength)) {
+		kinds := map[string]bool{}
+		for _, c := range byLength[length] {
+			kinds[path.Ext(c.Path)] = true
+		}
+		if len(byLength[length]) < minCut || len(kinds) < 3 {
+			continue
+		}
+		for _, c := range byLength[length] {
+			if !told[c.Path] {
+				w.result.Damaged = append(w.result.Damaged, File{
+					Finding: content.Finding{Features: []string{cut, together}}, Kind: Wiped, Path: c.Path, Now: c.Path, Former: c.Old,
+				})
+			}
+		}
+	}
+}
+
+// replacement is a file in whose place something else stands that is no noise.
+type replacement struct {
+	File
+	now stats
+}
+
+// judgeReplaced takes files for encrypted that became something else in one snapshot: pictures and documents of several formats that
+// are of no format any more, and the texts beside them that can be compressed just as well. One program wrote them all, and
+// what it wrote is none of what their names promise.
+func (w *step) judgeReplaced() {
+	formats := map[content.Format]bool{}
+	var shares []float64
+	for _, r := range w.instead {
+		if e := content.Expected(r.Path); e != content.Text {
+			formats[e] = true
+			shares = append(shares, r.now.share())
+		}
+	}
+	if len(shares) < minReplaced || len(formats) < 2 {
+		return
+	}
+	slices.Sort(shares)
+	middle, alike := shares[len(shares)/2], 0
+	near := func(share float64) bool { return share > middle-0.1 && share < middle+0.1 }
+	for _, share := range shares {
+		if near(share) {
+			alike++
+		}
+	}
+	if 3*alike < 2*len(shares) {
+		return
+	}
+	for _, r := range w.instead {
+		if content.Expected(r.Path) == content.Text && !near(r.now.share()) {
+			continue
+		}
+		r.Features = []string{replaced, together}
+		w.result.Damaged = append(w.result.Damaged, r.File)
 	}
 }
 

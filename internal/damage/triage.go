@@ -80,6 +80,8 @@ func suspicion(was, now stats) level {
 			return look
 		}
 		return ends
+	case !was.compressible() && now.compressible() && rise < -0.15: // what was packed is not any more
+		return look
 	case now.compressible() && now.stored <= was.stored:
 		if now.share() < was.share()/3 && (aligned || now.share() < 0.02) { // one value, a pattern
 			return look
@@ -89,7 +91,8 @@ func suspicion(was, now stats) level {
 		switch {
 		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && surplus > 192+was.stored/2048, grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
 			return look
-		case now.mayBeEncoded() && now.stored*20 >= was.plain*19 && now.size < 3*was.size+4096: // all of it may be in there as noise
+		case now.mayBeEncoded() && now.stored*20 >= was.plain*19 && now.size < 3*was.size+4096,
+			now.size > was.size && now.stored*20 >= was.plain*19 && now.size < 12*was.size: // all of it may be in there as noise
 			return look
 		}
 		return none
