@@ -233,6 +233,32 @@ func TestFilesLockedIntoAnArchiveAreDamagedAndPackedOnesAreNot(t *testing.T) {
 	tr.want(tr.step())
 }
 
+func TestWhatIsGoneIsNotInEverythingThatCannotBeRead(t *testing.T) {
+	tr := newTree(t)
+	cached, total := []string{}, 0
+	for i := range 12 {
+		name := fmt.Sprintf("/srv/dept0/.cache/%032X", i)
+		tr.now[name] = text(200+i, 2000)
+		cached, total = append(cached, name), total+2000
+	}
+	tr.step()
+	for _, name := range cached {
+		delete(tr.now, name)
+	}
+	tr.now["/srv/dept0/.cache/"+strings.Repeat("A1", 16)] = noise(5, total*2/3) // the cache goes on
+	tr.want(tr.step())
+
+	tr = newTree(t)
+	total = 0
+	for _, name := range tr.glob("/srv/dept4/*") {
+		total += len(tr.now[name])
+		delete(tr.now, name)
+	}
+	tr.now["/srv/dept4.tar.gz"] = append([]byte("\x1f\x8b\x08"), noise(8, total*2/3)...) // that is where they are
+	tr.now["/srv/dept4/safe"] = noise(9, total*2/3)
+	tr.want(tr.step())
+}
+
 func TestTheOwnersEncryptionIsNoDamageUntilItIsVeryMuch(t *testing.T) {
 	gpg := func(name string, data []byte) []byte {
 		return append([]byte("\x8c\x0d\x04\x09\x03\x02abcdefgh\xff\xd2\xff"), cipher(name, data)...)
