@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -233,8 +234,22 @@ func (f *freezing) bySignal(first member) (Frozen, error) {
 				return frozen, err
 			}
 		}
+		awaitStopped(fresh)
 	}
 	return frozen, errors.New("it starts ever more processes; those known are stopped")
+}
+
+// awaitStopped waits until the processes have stopped or ended: who is in the kernel stops when it comes out.
+func awaitStopped(all []member) {
+	for began := time.Now(); time.Since(began) < freezeWait; time.Sleep(poll) {
+		on := slices.ContainsFunc(all, func(m member) bool {
+			now, there := lookUp(m.PID)
+			return there && now.Start == m.Start && !now.gone() && now.State != 'T' && now.State != 't'
+		})
+		if !on {
+			return
+		}
+	}
 }
 
 // together lists those of the group of first and their descendants that are not known yet and may be frozen, first at the head. A group in
