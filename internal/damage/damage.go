@@ -16,6 +16,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -136,6 +137,15 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 		}
 	}
 	return w.result, nil
+}
+
+// CommonDirectory returns the deepest directory that holds all paths, which are sorted.
+func CommonDirectory(paths []string) string {
+	dir, last := path.Dir(paths[0]), paths[len(paths)-1]
+	for dir != "/" && dir != "." && !strings.HasPrefix(last, dir+"/") {
+		dir = path.Dir(dir)
+	}
+	return dir
 }
 
 func isFile(n *snapshot.Node) bool { return n != nil && n.Type == snapshot.File }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/damage"
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/fileevent"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -53,7 +54,9 @@ type Tree struct {
 }
 
 // Holds tells whether the path is of the tree.
-func (t Tree) Holds(path string) bool { return below(path, t.Paths) && !below(path, t.Exclude) }
+func (t Tree) Holds(path string) bool {
+	return estate.Below(path, t.Paths) && !estate.Below(path, t.Exclude)
+}
 
 // detector judges the files of one tree as they change. It is used by one goroutine.
 type detector struct {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -162,14 +161,4 @@ func (g glance) doubtful(name string) bool {
 		return true
 	}
 	return content.Judge(name, content.Former{}, g.sample, false).Noise()
-}
-
-// below tells whether path is one of the prefixes or lies below one; all are clean and absolute.
-func below(path string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if p == "/" || strings.HasPrefix(path, p) && (len(path) == len(p) || path[len(p)] == '/') {
-			return true
-		}
-	}
-	return false
 }

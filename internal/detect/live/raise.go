@@ -12,6 +12,7 @@ import (
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/damage"
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/process"
 )
@@ -133,7 +134,7 @@ func (d *detector) deletions(now time.Time) []Alarm {
 		}
 		evidence := map[string]any{"files": len(list), "bare_directories": len(bare), "sorts": len(sorts[group])}
 		alarms = append(alarms, Alarm{Who: attribute(d.actors, evidence, by[group]), Signal: event.Signal{
-			Kind: damage.Deleted, Technique: dataDestruction, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(list),
+			Kind: damage.Deleted, Technique: dataDestruction, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: damage.CommonDirectory(list),
 			Strength: beside, Evidence: evidence, Touched: list[:min(len(list), event.MaxTouched)], Count: len(list),
 		}})
 	}
@@ -157,7 +158,7 @@ func (d *detector) promote(now time.Time) {
 	into := map[string]string{} // of files that went, the archive that came beside them
 	for archive, b := range d.locked {
 		for name, l := range d.gone {
-			if l.worth && below(name, []string{path.Dir(archive)}) && l.at.Sub(b.at).Abs() < together {
+			if l.worth && estate.Below(name, []string{path.Dir(archive)}) && l.at.Sub(b.at).Abs() < together {
 				into[name] = archive
 			}
 		}
@@ -271,7 +272,7 @@ func (d *detector) filesAlarm(kind string, names []string, now time.Time) Alarm 
 		technique = dataDestruction
 	}
 	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
-		Kind: kind, Technique: technique, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(names),
+		Kind: kind, Technique: technique, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: damage.CommonDirectory(names),
 		Strength: min(0.99, 0.7+0.05*math.Log2(n)), Evidence: evidence, Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
 	}}
 }
@@ -312,11 +313,11 @@ func Blamed(s event.Signal) string {
 }
 
 // notesAlarm needs one name in several directories, or a note beside damaged files.
-func (d *detector) notesAlarm(damage bool, now time.Time) (Alarm, bool) {
+func (d *detector) notesAlarm(damaged bool, now time.Time) (Alarm, bool) {
 	var paths []string
 	names, parts, by := map[string]int{}, map[string]bool{}, map[int]int{}
 	for name, list := range d.notes {
-		if len(list) < minDirectories && !damage {
+		if len(list) < minDirectories && !damaged {
 			continue
 		}
 		for dir, n := range list {
@@ -339,18 +340,9 @@ func (d *detector) notesAlarm(damage bool, now time.Time) (Alarm, bool) {
 	slices.Sort(paths)
 	evidence := map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))}
 	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
-		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: commonDirectory(paths),
+		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: damage.CommonDirectory(paths),
 		Strength: 0.95, Evidence: evidence, Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
 	}}, true
-}
-
-// commonDirectory returns the deepest directory that holds all paths, which are sorted.
-func commonDirectory(paths []string) string {
-	dir, last := path.Dir(paths[0]), paths[len(paths)-1]
-	for dir != "/" && dir != "." && !strings.HasPrefix(last, dir+"/") {
-		dir = path.Dir(dir)
-	}
-	return dir
 }
 
 func round(f float64) float64 { return math.Round(f*100) / 100 }

@@ -85,17 +85,17 @@ func (w *Watcher) filesSignal(kind string, names []string, now time.Time) event.
 		evidence["appended"] = suffixes
 	}
 	return event.Signal{
-		Kind: kind, Technique: technique, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(names),
+		Kind: kind, Technique: technique, Time: now, Service: w.service, Asset: w.asset, Subject: damage.CommonDirectory(names),
 		Strength: min(0.99, 0.7+0.05*math.Log2(n)), Evidence: evidence, Touched: names[:min(len(names), event.MaxTouched)], Count: len(names),
 	}
 }
 
 // notesSignal needs one name in several directories, or a note beside damaged files.
-func (w *Watcher) notesSignal(damage bool, now time.Time) (event.Signal, bool) {
+func (w *Watcher) notesSignal(damaged bool, now time.Time) (event.Signal, bool) {
 	var paths []string
 	names, parts := map[string]int{}, map[string]bool{}
 	for name, dirs := range w.notes {
-		if len(dirs) < minDirectories && !damage {
+		if len(dirs) < minDirectories && !damaged {
 			continue
 		}
 		for dir, n := range dirs {
@@ -116,19 +116,10 @@ func (w *Watcher) notesSignal(damage bool, now time.Time) (event.Signal, bool) {
 	}
 	slices.Sort(paths)
 	return event.Signal{
-		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: commonDirectory(paths),
+		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: damage.CommonDirectory(paths),
 		Strength: 0.95, Evidence: map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))},
 		Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
 	}, true
-}
-
-// commonDirectory returns the deepest directory that holds all paths, which are sorted.
-func commonDirectory(paths []string) string {
-	dir, last := path.Dir(paths[0]), paths[len(paths)-1]
-	for dir != "/" && dir != "." && !strings.HasPrefix(last, dir+"/") {
-		dir = path.Dir(dir)
-	}
-	return dir
 }
 
 func round(f float64) float64 { return math.Round(f*100) / 100 }
