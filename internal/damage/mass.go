@@ -194,32 +194,50 @@ func (w *step) judgeEmptied() {
 
 // judgeCut takes files for wiped that were longer and all have one length now.
 func (w *step) judgeCut() {
-	byLength := map[uint64][]snapshot.Change{}
+	var shorter []Shortened
+	olds := map[string]*snapshot.Node{}
 	for _, c := range w.Changes {
 		if isFile(c.Old) && isFile(c.New) && c.New.Size > 0 && c.Old.Size > c.New.Size {
-			byLength[c.New.Size] = append(byLength[c.New.Size], c)
+			shorter = append(shorter, Shortened{c.Path, int64(c.New.Size)})
+			olds[c.Path] = c.Old
 		}
 	}
 	told := map[string]bool{}
 	for _, f := range w.result.Damaged {
 		told[f.Now] = true
 	}
-	for _, length := range slices.Sorted(maps.Keys(byLength)) {
-		kinds := map[string]bool{}
-		for _, c := range byLength[length] {
-			kinds[path.Ext(c.Path)] = true
-		}
-		if len(byLength[length]) < minCut || len(kinds) < 3 {
-			continue
-		}
-		for _, c := range byLength[length] {
-			if !told[c.Path] {
-				w.result.Damaged = append(w.result.Damaged, File{
-					Finding: content.Finding{Features: []string{cut, together}}, Kind: Wiped, Path: c.Path, Now: c.Path, Former: c.Old,
-				})
-			}
+	for _, name := range CutAlike(shorter) {
+		if !told[name] {
+			w.result.Damaged = append(w.result.Damaged, File{
+				Finding: content.Finding{Features: []string{cut, together}}, Kind: Wiped, Path: name, Now: name, Former: olds[name],
+			})
 		}
 	}
+}
+
+// Shortened is a file that was longer.
+type Shortened struct {
+	Path string
+	Size int64 // now
+}
+
+// CutAlike returns those of the files, in the order of their lengths, that were cut to the same length as many others of several extensions.
+func CutAlike(files []Shortened) []string {
+	byLength := map[int64][]string{}
+	for _, f := range files {
+		byLength[f.Size] = append(byLength[f.Size], f.Path)
+	}
+	var all []string
+	for _, length := range slices.Sorted(maps.Keys(byLength)) {
+		kinds := map[string]bool{}
+		for _, name := range byLength[length] {
+			kinds[path.Ext(name)] = true
+		}
+		if len(byLength[length]) >= minCut && len(kinds) >= 3 {
+			all = append(all, byLength[length]...)
+		}
+	}
+	return all
 }
 
 // replacement is a file in whose place something else stands that is no noise.
@@ -228,39 +246,58 @@ type replacement struct {
 	now stats
 }
 
-// judgeReplaced takes files for encrypted that became something else in one snapshot: pictures and documents of several formats that
-// are of no format any more, and the texts beside them that can be compressed just as well. One program wrote them all, and
-// what it wrote is none of what their names promise.
+// judgeReplaced takes files for encrypted that became something else in one snapshot.
 func (w *step) judgeReplaced() {
+	files := make([]Replaced, len(w.instead))
+	for i, r := range w.instead {
+		files[i] = Replaced{r.Path, r.now.share()}
+	}
+	for i, alike := range ReplacedAlike(files) {
+		if alike {
+			r := w.instead[i]
+			r.Features = []string{replaced, together}
+			w.result.Damaged = append(w.result.Damaged, r.File)
+		}
+	}
+}
+
+// Replaced is a file in whose place something else stands that is no noise.
+type Replaced struct {
+	Path  string
+	Share float64 // that is left of what stands there now when it is compressed
+}
+
+// ReplacedAlike tells of each file whether it was encrypted, if enough were: pictures and documents of several formats that are of no format
+// any more, and the texts beside them that can be compressed just as well. One program wrote them all, and what it wrote is none of what
+// their names promise. It is nil if none was.
+func ReplacedAlike(files []Replaced) []bool {
 	formats := map[content.Format]bool{}
 	var shares []float64
-	for _, r := range w.instead {
-		if e := content.Expected(r.Path); e != content.Text {
+	for _, f := range files {
+		if e := content.Expected(f.Path); e != content.Text {
 			formats[e] = true
-			shares = append(shares, r.now.share())
+			shares = append(shares, f.Share)
 		}
 	}
 	if len(shares) < minReplaced || len(formats) < 2 {
-		return
+		return nil
 	}
 	slices.Sort(shares)
-	middle, alike := shares[len(shares)/2], 0
+	middle, n := shares[len(shares)/2], 0
 	near := func(share float64) bool { return share > middle-0.1 && share < middle+0.1 }
 	for _, share := range shares {
 		if near(share) {
-			alike++
+			n++
 		}
 	}
-	if 3*alike < 2*len(shares) {
-		return
+	if 3*n < 2*len(shares) {
+		return nil
 	}
-	for _, r := range w.instead {
-		if content.Expected(r.Path) == content.Text && !near(r.now.share()) {
-			continue
-		}
-		r.Features = []string{replaced, together}
-		w.result.Damaged = append(w.result.Damaged, r.File)
+	alike := make([]bool, len(files))
+	for i, f := range files {
+		alike[i] = content.Expected(f.Path) != content.Text || near(f.Share)
 	}
+	return alike
 }
 
 // judgeOpen takes files that were encrypted openly for damaged if there are very many of them, or others beside them are damaged.
