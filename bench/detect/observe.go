@@ -57,6 +57,9 @@ func (o *observer) look(ctx context.Context) ([]event.Signal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if summary := o.sc.last.Summary; summary != nil {
+		o.watcher.Holds(int(summary.TotalFilesProcessed))
+	}
 	o.watcher.Changes(changes)
 	return o.watcher.Detect(ctx)
 }

@@ -32,7 +32,7 @@ type watchedTree struct {
 	service  *estate.Service
 	declared estate.Asset
 	last     blob.ID // tree of the snapshot before
-	observer archive.Observer
+	files    *ransom.Watcher
 	takers   []changeTaker
 }
 
@@ -92,7 +92,7 @@ func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared e
 		return fmt.Errorf("find the last snapshot of %s: %w", assetKey(service.Name, declared.Name), err)
 	}
 	files := ransom.New(service.Name, declared.Name, r)
-	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, observer: files, takers: []changeTaker{files}}
+	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, files: files, takers: []changeTaker{files}}
 	w.detectors = append(w.detectors, files)
 	if root := service.Watch.DocumentRoot; root != "" && estate.Below(root, declared.Paths) {
 		documents := w.agent.newRoot(ctx, service, declared, r)
@@ -158,7 +158,7 @@ func (w *Watch) lookAtTree(ctx context.Context, tree *watchedTree) error {
 	if err != nil {
 		return err
 	}
-	captured, err := w.agent.capture(ctx, tree.service, tree.declared, []archive.Observer{tree.observer})
+	captured, err := w.agent.capture(ctx, tree.service, tree.declared, []archive.Observer{tree.files})
 	if err != nil {
 		return err
 	}
@@ -167,6 +167,7 @@ func (w *Watch) lookAtTree(ctx context.Context, tree *watchedTree) error {
 		return err
 	}
 	tree.last = captured.Snapshot.Tree
+	tree.files.Holds(int(captured.Fact.Files))
 	for _, t := range tree.takers {
 		t.Changes(changes)
 	}

@@ -71,9 +71,10 @@ type Step struct {
 // Judge goes through the steps of a series in order. It remembers what was removed, since the successor of a file may come after it. It
 // is for one goroutine.
 type Judge struct {
-	store Store
-	skip  func(path string, err error) error
-	lost  map[string]lost
+	store  Store
+	skip   func(path string, err error) error
+	lost   map[string]lost
+	memory *memory
 }
 
 // lost is a file that was removed, and when.
@@ -255,7 +256,10 @@ const batch = 32
 // work looks at the planned files, some at a time.
 func (w *step) work(ctx context.Context) error {
 	for jobs := range slices.Chunk(w.jobs, batch) {
-		side(len(jobs), func(i int) { jobs[i].err = w.do(ctx, &jobs[i]) })
+		side(len(jobs), func(i int) {
+			j := &jobs[i]
+			j.finding, j.err = recall(w.memory, w.memory.question("change", j.former, j.Path, j.New, j.old), func() (content.Finding, error) { return w.do(ctx, j) })
+		})
 		for i := range jobs {
 			if err := w.settle(&jobs[i]); err != nil {
 				return fmt.Errorf("judge %s: %w", jobs[i].Path, err)
@@ -276,35 +280,31 @@ func side(n int, fn func(int)) {
 }
 
 // do looks at one file. Nothing that others write is written.
-func (w *step) do(ctx context.Context, j *job) error {
+func (w *step) do(ctx context.Context, j *job) (content.Finding, error) {
 	g := w.groups[j.group]
 	alike := g != nil && g.decided(j.was, j.now)
 	if alike && j.former != j.Path {
-		j.finding = g.finding
-		return nil
+		return g.finding, nil
 	}
 	j.opened = opened{}
+	defer clear(j.opened)
 	edition := j.was.size == j.now.size && !j.now.compressible() && !j.was.compressible()
 	if j.level == ends || alike || edition {
 		well, ended, err := w.endsWell(ctx, j.opened, j.Path, j.New)
 		switch {
 		case err != nil:
-			return err
+			return content.Finding{}, err
 		case !well && alike:
-			j.finding = g.finding
-			return nil
+			return g.finding, nil
 		case well && j.level == ends:
-			return nil
+			return content.Finding{}, nil
 		case well && ended && edition:
 			if some, err := w.keptInPart(ctx, j.opened, j.New, j.old); err != nil || !some {
-				return err
+				return content.Finding{}, err
 			}
 		}
 	}
-	var err error
-	j.finding, err = w.examine(ctx, j.opened, content.Case{Name: j.former, Renamed: j.old != nil && j.former != j.Path}, j.New, j.old, j.Path)
-	clear(j.opened)
-	return err
+	return w.examine(ctx, j.opened, content.Case{Name: j.former, Renamed: j.old != nil && j.former != j.Path}, j.New, j.old, j.Path)
 }
 
 // settle takes note of what was found.
@@ -368,6 +368,7 @@ func (w *step) stranger(c snapshot.Change, now stats) {
 
 // found keeps what was found and tells whether it is damage.
 func (w *step) found(f File) bool {
+	f.Features = slices.Clip(f.Features) // what is remembered stays as it is
 	switch {
 	case f.Encrypted():
 		if f.Overwritten() {

@@ -3,6 +3,7 @@ package damage
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"path"
@@ -49,7 +50,10 @@ func (w *step) strangers(ctx context.Context) error {
 	}
 	var noise, locked, readable []found
 	looked, errs := make([]content.Opaque, len(w.strange)), make([]error, len(w.strange))
-	side(len(w.strange), func(i int) { looked[i], errs[i] = w.lookInto(ctx, w.strange[i]) })
+	side(len(w.strange), func(i int) {
+		c := w.strange[i]
+		looked[i], errs[i] = recall(w.memory, w.memory.question("into", "", c.Path, c.New, nil), func() (content.Opaque, error) { return w.lookInto(ctx, c) })
+	})
 	for i, c := range w.strange {
 		if errs[i] != nil {
 			if err := w.skip(c.Path, errs[i]); err != nil {
@@ -152,7 +156,9 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	findings, errs := make([]content.Finding, len(pairs)), make([]error, len(pairs))
 	side(len(pairs), func(i int) {
 		p := pairs[i]
-		findings[i], errs[i] = w.examine(ctx, opened{}, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
+		findings[i], errs[i] = recall(w.memory, w.memory.question(fmt.Sprint("pair ", p.named), p.former, p.Path, p.New, p.old), func() (content.Finding, error) {
+			return w.examine(ctx, opened{}, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
+		})
 	})
 	for i, p := range pairs {
 		if errs[i] != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,8 @@ type Watcher struct {
 	unread  []error             // of the Detect that is going on
 	seen    map[string][]string // what makes a file observed since the last Detect a note
 	pending []snapshot.Change
+	recent  map[string]recent
+	files   int                        // that the last snapshot holds; 0 if not known
 	found   map[string]finding         // damaged files, raised or not, by where they stand, or stood if they are gone
 	notes   map[string]map[string]note // by file name, then directory
 	alarmed bool                       // something was raised: from now on every further file is
@@ -72,12 +75,13 @@ type note struct {
 func New(service, asset string, former Former) *Watcher {
 	w := &Watcher{
 		service: service, asset: asset,
-		seen: map[string][]string{}, found: map[string]finding{}, notes: map[string]map[string]note{},
+		seen: map[string][]string{}, recent: map[string]recent{}, found: map[string]finding{}, notes: map[string]map[string]note{},
 	}
 	w.judge = damage.New(store{former}, func(path string, err error) error {
 		w.unread = append(w.unread, fmt.Errorf("look at %s: %w", path, err))
 		return nil
 	})
+	w.judge.Remember(4 * maxRecent)
 	return w
 }
 
@@ -125,6 +129,13 @@ func (t *text) Close() error {
 	return nil
 }
 
+// Holds takes how many files the snapshot holds that the next Changes tell of. Without it nothing is raised for files that are only gone.
+func (w *Watcher) Holds(files int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files = files
+}
+
 // Changes takes the differences between the last two snapshots. It is called after the snapshot and before Detect, which
 // forgets what was observed.
 func (w *Watcher) Changes(changes []snapshot.Change) {
@@ -139,32 +150,45 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now().UTC()
-	changes, seen := w.pending, w.seen
+	changes, seen := slices.DeleteFunc(w.pending, same), w.seen
 	w.pending, w.seen, w.unread = nil, map[string][]string{}, nil
 	w.forget(now)
-	judged, err := w.judge.Step(ctx, damage.Step{Changes: changes, Time: now, Known: func(path string) bool { _, known := w.found[path]; return known }})
+	merged := w.merge(changes, now)
+	judged, err := w.judge.Step(ctx, damage.Step{
+		Changes: merged, Time: now, Files: w.files,
+		Known: func(path string) bool { return w.recent[path].bad },
+	})
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range changes {
-		delete(w.found, c.Path)
 		if parts := seen[c.Path]; parts != nil && c.Kind == snapshot.Added {
 			w.keepNote(c.Path, parts, now)
 		}
 	}
-	for _, f := range judged.Damaged {
+	w.keep(judged.Damaged, slices.Concat(changes, merged))
+	return w.raise(now), errors.Join(w.unread...)
+}
+
+// keep takes note of what is damaged now of all that changed lately.
+func (w *Watcher) keep(damaged []damage.File, changes []snapshot.Change) {
+	raised := map[string]bool{}
+	for _, c := range changes {
+		raised[c.Path] = raised[c.Path] || w.found[c.Path].raised
+		delete(w.found, c.Path)
+	}
+	for _, f := range damaged {
 		at := f.Now
 		if at == "" {
 			at = f.Path
 		}
-		w.found[at] = finding{File: f}
+		w.found[at] = finding{File: f, raised: raised[at]}
 	}
-	return w.raise(now), errors.Join(w.unread...)
 }
 
 // forget drops what is too old to be part of one attack.
 func (w *Watcher) forget(now time.Time) {
-	w.judge.Forget(now.Add(-remember))
+	w.judge.Forget(now.Add(time.Nanosecond)) // what was removed lately is told it again
 	for name, dirs := range w.notes {
 		for dir, n := range dirs {
 			if !n.raised && now.Sub(n.at) > remember {

@@ -3,6 +3,7 @@ package ransom
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/detect"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
 var _ detect.Detector = (*Watcher)(nil)
@@ -299,5 +301,106 @@ func TestAFileMadeGoodAgainDoesNotCount(t *testing.T) {
 		}
 		tr.now[name] = good
 		tr.snapshot()
+	}
+}
+
+func TestAFewFilesASnapshotCountTogether(t *testing.T) {
+	for what, hit := range map[string]func(tr *tree, i int){
+		"emptied": func(tr *tree, i int) {
+			tr.now[fmt.Sprintf("/srv/files/dept%d/paper%d.docx", i%6, i)] = nil
+		},
+		"cut to one length": func(tr *tree, i int) {
+			for _, name := range []string{"paper%d.docx", "photo%d.jpg", "minutes%d.txt"} {
+				name = fmt.Sprintf("/srv/files/dept%d/"+name, i%6, i)
+				tr.now[name] = tr.now[name][:100]
+			}
+		},
+		"packed with a password, then deleted": func(tr *tree, i int) {
+			if i == 0 {
+				var all []byte
+				for name, data := range tr.now {
+					if path.Dir(name) == "/srv/files/dept0" {
+						all = append(all, data...)
+					}
+				}
+				tr.now["/srv/files/dept0/all.bin"] = encrypt("all", gzipped(all))
+			}
+			for _, name := range slices.Sorted(maps.Keys(tr.now)) {
+				if path.Dir(name) == "/srv/files/dept0" && name != "/srv/files/dept0/all.bin" {
+					delete(tr.now, name)
+					break
+				}
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			tr := newTree(t)
+			tr.fill()
+			tr.snapshot()
+			for i := range 25 {
+				hit(tr, i)
+				if signals := tr.snapshot(); len(signals) > 0 {
+					return
+				}
+			}
+			t.Error("nothing was raised")
+		})
+	}
+}
+
+func TestWhatWasReadIsNotReadAgainBesideWhatComesAfter(t *testing.T) {
+	tr := newTree(t)
+	tr.fill()
+	tr.snapshot()
+	for i := range 2 {
+		name := fmt.Sprintf("/srv/files/dept%d/minutes%d.txt", i, i)
+		tr.now[name] = encrypt(name, tr.now[name])
+	}
+	tr.snapshot()
+	before := tr.lookups
+	tr.snapshot()
+	if tr.lookups != before {
+		t.Errorf("%d blobs were read for a snapshot in which nothing changed", tr.lookups-before)
+	}
+	name := "/srv/files/dept2/minutes2.txt"
+	tr.now[name] = encrypt(name, tr.now[name])
+	if got := kinds(tr.snapshot()); got != "file.encrypted:3" {
+		t.Errorf("raised %q", got)
+	}
+}
+
+func TestANewModeDoesNotMakeAFileGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTree(t)
+		tr.fill()
+		tr.snapshot()
+		for i := range 3 {
+			name := fmt.Sprintf("/srv/files/dept%d/minutes%d.txt", i, i)
+			tr.now[name] = encrypt(name, tr.now[name])
+			want := map[int]string{2: "file.encrypted:3"}[i]
+			if got := kinds(tr.snapshot()); got != want {
+				t.Errorf("file %d raised %q, want %q", i+1, got, want)
+			}
+			time.Sleep(2 * remember)
+			now := *tr.last[name]
+			now.Mode = 0o400
+			tr.w.Changes([]snapshot.Change{{Path: name, Kind: snapshot.Metadata, Old: tr.last[name], New: &now}})
+		}
+	})
+}
+
+func TestATreeOfWhichMostIsDeletedIsNoticedIfItsSizeIsKnown(t *testing.T) {
+	tr := newTree(t)
+	tr.fill()
+	tr.snapshot()
+	tr.w.Holds(len(tr.now))
+	for name := range maps.Clone(tr.now) {
+		if !strings.HasPrefix(name, "/srv/files/dept5/") {
+			delete(tr.now, name)
+		}
+	}
+	signals := tr.snapshot()
+	if kinds(signals) != "file.deleted:125" || signals[0].Technique != "T1485" {
+		t.Errorf("raised %q: %+v", kinds(signals), signals)
 	}
 }

@@ -1,0 +1,48 @@
+package ransom
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kedge-project/kedge/snapshot"
+)
+
+// maxRecent bounds the changes that are judged again together with those that come after: more in one snapshot are enough by themselves.
+const maxRecent = 2000
+
+// recent is the last change of a path, within the last minutes.
+type recent struct {
+	snapshot.Change
+	at  time.Time
+	bad bool // what stood there before was damaged, and nothing is known of what it was
+}
+
+// merge puts changes to those of the last minutes, and returns all as if they had happened at once, in the order of their paths. So a few
+// files that are damaged between two snapshots count with those of the snapshots before.
+func (w *Watcher) merge(changes []snapshot.Change, now time.Time) []snapshot.Change {
+	maps.DeleteFunc(w.recent, func(_ string, r recent) bool { return now.Sub(r.at) > remember })
+	if len(w.recent)+len(changes) > maxRecent {
+		clear(w.recent)
+	}
+	for _, c := range changes {
+		before, lately := w.recent[c.Path]
+		r := recent{Change: c, at: now}
+		if _, bad := w.found[c.Path]; bad && lately && !before.bad {
+			r.Old = before.Old // the clean version
+		} else {
+			r.bad = bad
+		}
+		if w.recent[c.Path] = r; same(r.Change) {
+			delete(w.recent, c.Path) // made good again
+		}
+	}
+	var all []snapshot.Change
+	for _, path := range slices.Sorted(maps.Keys(w.recent)) {
+		all = append(all, w.recent[path].Change)
+	}
+	return all
+}
+
+// same tells whether a path holds what it held.
+func same(c snapshot.Change) bool { return c.Old != nil && c.New != nil && c.Old.SameContent(c.New) }
