@@ -34,7 +34,7 @@ test-long: test-packages
 	scripts/postgres-versions $(POSTGRES_VERSIONS)
 	scripts/install-packages libyara-dev
 	$(GO) test -tags yara -count=1 ./internal/hunt
-	KEDGE_TEST_POSTGRES=$(POSTGRES_VERSIONS) $(GO) test -tags long -count=1 -timeout 30m -run 'EveryVersion' -v ./internal/asset
+	KEDGE_TEST_POSTGRES=$(POSTGRES_VERSIONS) $(GO) test -tags long -count=1 -timeout 30m -run 'EveryVersion' -v ./internal/asset/postgres
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

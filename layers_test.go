@@ -23,7 +23,7 @@ var layers = [][]string{
 	},
 	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount", "internal/damage"},
 	3: {
-		"internal/asset", "internal/asset/postgrestest", "internal/probe", "internal/drill",
+		"internal/asset", "internal/asset/postgres", "internal/asset/postgrestest", "internal/probe", "internal/drill",
 		"internal/detect", "internal/detect/live", "internal/detect/canary", "internal/detect/ransom", "internal/detect/web", "internal/detect/database",
 		"internal/assess", "internal/hunt", "internal/contain", "internal/recovery", "internal/evidence",
 		"internal/investigate", "internal/notice",
@@ -52,11 +52,12 @@ var siblings = map[string][]string{
 	"repo": {
 		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
 	},
-	"repo/internal/pack":  {"repo/internal/crypto"},
-	"repo/internal/index": {"repo/internal/pack"},
-	"snapshot":            {"backend", "repo"},
-	"internal/browser":    {"internal/process"},
-	"internal/report":     {"internal/timeline"},
+	"repo/internal/pack":      {"repo/internal/crypto"},
+	"repo/internal/index":     {"repo/internal/pack"},
+	"snapshot":                {"backend", "repo"},
+	"internal/browser":        {"internal/process"},
+	"internal/asset/postgres": {"internal/asset"},
+	"internal/report":         {"internal/timeline"},
 	"internal/exercise": {
 		"internal/agent", "internal/vault", "internal/exercise/example", "internal/exercise/attack",
 		"internal/exercise/reference",

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"github.com/kedge-project/kedge/backend/local"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -115,7 +115,7 @@ func runKedge(ctx context.Context, args []string) error {
 	if flags.Arg(0) == "restore" {
 		return kedgeRestore(ctx, r, declared, flags.Arg(1), flags.Arg(2))
 	}
-	postgres, err := asset.OpenPostgres(ctx, kedgeService, declared, *spool)
+	cluster, err := postgres.Open(ctx, kedgeService, declared, *spool)
 	if err != nil {
 		return err
 	}
@@ -125,13 +125,13 @@ func runKedge(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return streaming(ctx, postgres, func(ctx context.Context) error { return flushTo(ctx, postgres, r, end) })
+		return streaming(ctx, cluster, func(ctx context.Context) error { return flushTo(ctx, cluster, r, end) })
 	case "base":
-		return streaming(ctx, postgres, func(ctx context.Context) error {
-			if _, err := postgres.Base(ctx, r, kedgeService); err != nil {
+		return streaming(ctx, cluster, func(ctx context.Context) error {
+			if _, err := cluster.Base(ctx, r, kedgeService); err != nil {
 				return err
 			}
-			_, err := postgres.Flush(ctx, r, kedgeService)
+			_, err := cluster.Flush(ctx, r, kedgeService)
 			return err
 		})
 	case "drain":
@@ -139,35 +139,35 @@ func runKedge(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return keep(ctx, postgres, r, end)
+		return keep(ctx, cluster, r, end)
 	case "capture":
 		ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 		defer stop()
-		return keep(ctx, postgres, r, 0)
+		return keep(ctx, cluster, r, 0)
 	}
 	return fmt.Errorf("kedge does not know %q", flags.Arg(0))
 }
 
 func kedgeRestore(ctx context.Context, r *repo.Repository, declared estate.Asset, data, moment string) error {
-	to := asset.Target{Latest: true}
+	to := postgres.Target{Latest: true}
 	if moment != "" {
 		t, err := time.Parse(time.RFC3339Nano, moment)
 		if err != nil {
 			return err
 		}
-		to = asset.Target{Time: t}
+		to = postgres.Target{Time: t}
 	}
-	_, err := asset.RestorePostgres(ctx, r, kedgeService, declared, asset.Place{Data: data}, to)
+	_, err := postgres.Restore(ctx, r, kedgeService, declared, postgres.Place{Data: data}, to)
 	return err
 }
 
 // streaming receives WAL while work is done, which ends when the stream fails.
-func streaming(ctx context.Context, postgres *asset.Postgres, work func(ctx context.Context) error) error {
+func streaming(ctx context.Context, cluster *postgres.Cluster, work func(ctx context.Context) error) error {
 	stream, stop := context.WithCancel(ctx)
 	working, abandon := context.WithCancelCause(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		err := postgres.Stream(stream)
+		err := cluster.Stream(stream)
 		if err != nil {
 			abandon(err)
 		}
@@ -180,9 +180,9 @@ func streaming(ctx context.Context, postgres *asset.Postgres, work func(ctx cont
 }
 
 // flushTo stores WAL until what is stored reaches to end.
-func flushTo(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end pglogrepl.LSN) error {
+func flushTo(ctx context.Context, cluster *postgres.Cluster, r *repo.Repository, end pglogrepl.LSN) error {
 	for {
-		captured, err := postgres.Flush(ctx, r, kedgeService)
+		captured, err := cluster.Flush(ctx, r, kedgeService)
 		if err != nil {
 			return err
 		}
@@ -193,11 +193,11 @@ func flushTo(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, 
 }
 
 // keep captures WAL as kedge agent does, until ctx ends or what is stored reaches to end; 0 is never reached.
-func keep(ctx context.Context, postgres *asset.Postgres, r *repo.Repository, end pglogrepl.LSN) error {
+func keep(ctx context.Context, cluster *postgres.Cluster, r *repo.Repository, end pglogrepl.LSN) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	done := errors.New("all is stored")
-	err := postgres.Keep(ctx, r, kedgeService, asset.KeepOptions{BaseInterval: 24 * time.Hour, MaxLag: 1 << 40, Tell: func(n asset.News) {
+	err := cluster.Keep(ctx, r, kedgeService, postgres.KeepOptions{BaseInterval: 24 * time.Hour, MaxLag: 1 << 40, Tell: func(n postgres.News) {
 		switch {
 		case n.Err != nil:
 			stop(n.Err)

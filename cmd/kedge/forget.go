@@ -14,7 +14,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
@@ -197,7 +197,7 @@ func chosenToForget(ctx context.Context, term *terminal, r *repo.Repository, arg
 
 // neededWAL returns the snapshots of WAL that are needed by what the policy leaves.
 func (f *forgetFlags) neededWAL(ctx context.Context, r *repo.Repository, by snapshot.GroupBy, list []*snapshot.Snapshot) (map[blob.ID]bool, error) {
-	if !slices.ContainsFunc(list, asset.IsWAL) || f.removeAll {
+	if !slices.ContainsFunc(list, postgres.IsWAL) || f.removeAll {
 		return nil, nil
 	}
 	all, err := snapshot.List(ctx, r)
@@ -211,7 +211,7 @@ func (f *forgetFlags) neededWAL(ctx context.Context, r *repo.Repository, by snap
 			removed[sn.ID] = true
 		}
 	}
-	return asset.NeededWAL(all, func(sn *snapshot.Snapshot) bool { return removed[sn.ID] }), nil
+	return postgres.NeededWAL(all, func(sn *snapshot.Snapshot) bool { return removed[sn.ID] }), nil
 }
 
 // applyPolicy prints what the policy does to each group, and returns the snapshots to remove.

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/agent"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/evidence"
@@ -109,7 +109,7 @@ func (f *recoverFlags) goal() (*agent.Goal, error) {
 		}
 		return nil, nil
 	}
-	to, err := asset.ParseTarget(f.to, f.before)
+	to, err := postgres.ParseTarget(f.to, f.before)
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/internal/agent"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/wording"
 )
@@ -48,11 +48,11 @@ func runRestoreCluster(ctx context.Context, term *terminal, flags *clusterFlags,
 	if !ok {
 		return fmt.Errorf("with --to, name a cluster as SERVICE/ASSET, not %q", name)
 	}
-	to, err := asset.ParseTarget(flags.to, flags.before)
+	to, err := postgres.ParseTarget(flags.to, flags.before)
 	if err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
-	moved, err := asset.ParseTablespaceMapping(flags.tablespaces)
+	moved, err := postgres.ParseTablespaceMapping(flags.tablespaces)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func runRestoreCluster(ctx context.Context, term *terminal, flags *clusterFlags,
 		return err
 	}
 	return withAgent(ctx, flags.estate, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
-		restored, declared, err := a.RestoreCluster(ctx, service, cluster, flags.from == "copy", asset.Place{Data: target, Moved: moved}, to)
+		restored, declared, err := a.RestoreCluster(ctx, service, cluster, flags.from == "copy", postgres.Place{Data: target, Moved: moved}, to)
 		if err != nil {
 			return err
 		}

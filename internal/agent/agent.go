@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/backend"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
@@ -182,10 +182,10 @@ func (a *Agent) quarantine(incident string) string {
 
 // stream is a running WAL capture.
 type stream struct {
-	postgres *asset.Postgres
-	cancel   context.CancelFunc
-	done     chan struct{}
-	err      error // valid once done is closed
+	cluster *postgres.Cluster
+	cancel  context.CancelFunc
+	done    chan struct{}
+	err     error // valid once done is closed
 }
 
 func (s *stream) stop() {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/assess"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/detect/database"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -99,9 +99,9 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 	if err != nil {
 		return series, err
 	}
-	names := asset.Names{}
-	var profiles []asset.StoredProfile
-	older, err := asset.EachProfile(ctx, r, service.Name, declared.Name, most, func(p asset.StoredProfile) error {
+	names := postgres.Names{}
+	var profiles []postgres.StoredProfile
+	older, err := postgres.EachProfile(ctx, r, service.Name, declared.Name, most, func(p postgres.StoredProfile) error {
 		if len(p.Databases) > 0 { // else it saw nothing
 			profiles = append(profiles, p)
 			names.Add(p.Profile)
@@ -121,10 +121,10 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 	}
 	defer os.RemoveAll(dir)
 	h := history{judge: database.NewJudge(service.Name, declared.Name), profiles: profiles, found: make([][]event.Signal, len(profiles))}
-	_, err = asset.EachTransaction(ctx, r, service.Name, declared, dir, profiles[0].LSN, func(tx asset.Transaction) error {
+	_, err = postgres.EachTransaction(ctx, r, service.Name, declared, dir, profiles[0].LSN, func(tx postgres.Transaction) error {
 		return h.take(nameTransaction(names, tx))
 	})
-	if err != nil && !errors.Is(err, asset.ErrNoWAL) {
+	if err != nil && !errors.Is(err, postgres.ErrNoWAL) {
 		return series, err
 	}
 	if err := h.finish(); err != nil {
@@ -140,7 +140,7 @@ func (a *Agent) assessCluster(ctx context.Context, service *estate.Service, decl
 // history judges profiles and the transactions between them in the order in which they were.
 type history struct {
 	judge    *database.Judge
-	profiles []asset.StoredProfile
+	profiles []postgres.StoredProfile
 	next     int // of profiles
 	found    [][]event.Signal
 	pending  []database.Transaction // not judged yet

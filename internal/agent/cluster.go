@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/detect/database"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -19,10 +19,10 @@ type clusterSource struct {
 	agent    *Agent
 	service  *estate.Service
 	declared estate.Asset
-	postgres *asset.Postgres
-	reader   *asset.Transactions
-	names    asset.Names
-	unknown  map[asset.Relation]bool // no table of that name is there any more
+	cluster  *postgres.Cluster
+	reader   *postgres.Transactions
+	names    postgres.Names
+	unknown  map[postgres.Relation]bool // no table of that name is there any more
 }
 
 // maxUnknown bounds the names of tables that are gone.
@@ -40,8 +40,8 @@ func (c *clusterSource) Transactions(ctx context.Context) ([]database.Transactio
 }
 
 // learnNames asks the server for the tables that transactions name and that are not known: new ones, and ones that were rewritten.
-func (c *clusterSource) learnNames(ctx context.Context, committed []asset.Transaction) error {
-	fresh := map[asset.Relation]bool{}
+func (c *clusterSource) learnNames(ctx context.Context, committed []postgres.Transaction) error {
+	fresh := map[postgres.Relation]bool{}
 	for _, tx := range committed {
 		for r := range tx.Changes {
 			if _, known := c.names.Look(r); !known && !c.unknown[r] {
@@ -52,7 +52,7 @@ func (c *clusterSource) learnNames(ctx context.Context, committed []asset.Transa
 	if len(fresh) == 0 {
 		return nil
 	}
-	p, err := asset.ReadProfile(ctx, c.declared, asset.ProfileOptions{NamesOnly: true})
+	p, err := postgres.ReadProfile(ctx, c.declared, postgres.ProfileOptions{NamesOnly: true})
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *clusterSource) learnNames(ctx context.Context, committed []asset.Transa
 }
 
 // nameTransaction gives the tables of a transaction their names; one that is not known keeps its numbers.
-func nameTransaction(names asset.Names, tx asset.Transaction) database.Transaction {
+func nameTransaction(names postgres.Names, tx postgres.Transaction) database.Transaction {
 	named := database.Transaction{XID: tx.XID, LSN: tx.LSN, Commit: tx.Commit, Children: tx.Children, Tables: map[string]database.Counts{}}
 	for relation, changes := range tx.Changes {
 		name, known := names.Look(relation)
@@ -87,15 +87,15 @@ func nameTransaction(names asset.Names, tx asset.Transaction) database.Transacti
 
 // Profile implements database.Source.
 func (c *clusterSource) Profile(ctx context.Context, previous *profile.Profile, changed func(string) bool) (profile.Profile, error) {
-	p, err := asset.ReadProfile(ctx, c.declared, asset.ProfileOptions{Previous: previous, Changed: func(db, file uint32) bool {
-		name, known := c.names.Look(asset.Relation{Database: db, RelFile: file})
+	p, err := postgres.ReadProfile(ctx, c.declared, postgres.ProfileOptions{Previous: previous, Changed: func(db, file uint32) bool {
+		name, known := c.names.Look(postgres.Relation{Database: db, RelFile: file})
 		return !known || changed(name.Database+"."+name.Name)
 	}})
 	if err != nil {
 		return profile.Profile{}, err
 	}
 	c.names.Add(p)
-	return p, c.postgres.CatchUp(ctx)
+	return p, c.cluster.CatchUp(ctx)
 }
 
 // Store implements database.Source.
@@ -104,7 +104,7 @@ func (c *clusterSource) Store(ctx context.Context, p profile.Profile) error {
 	if err != nil {
 		return err
 	}
-	_, err = asset.StoreProfile(ctx, r, c.service.Repository, c.service.Name, c.declared, p)
+	_, err = postgres.StoreProfile(ctx, r, c.service.Repository, c.service.Name, c.declared, p)
 	return err
 }
 
@@ -121,18 +121,18 @@ func (a *Agent) profileCluster(ctx context.Context, service *estate.Service, dec
 	if err != nil {
 		return err
 	}
-	previous, err := asset.NewestProfile(ctx, r, service.Name, declared.Name)
+	previous, err := postgres.NewestProfile(ctx, r, service.Name, declared.Name)
 	if err != nil {
 		return err
 	}
-	p, err := asset.ReadProfile(ctx, declared, asset.ProfileOptions{Previous: previous})
+	p, err := postgres.ReadProfile(ctx, declared, postgres.ProfileOptions{Previous: previous})
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		p = asset.UnseenProfile(err)
+		p = postgres.UnseenProfile(err)
 	}
-	_, err = asset.StoreProfile(ctx, r, service.Repository, service.Name, declared, p)
+	_, err = postgres.StoreProfile(ctx, r, service.Repository, service.Name, declared, p)
 	return err
 }
 
@@ -144,7 +144,7 @@ func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declare
 	if s == nil {
 		return fmt.Errorf("the WAL of %s is not being streamed: protect it first", key)
 	}
-	rows, err := w.agent.newDetector(ctx, service, declared, s.postgres)
+	rows, err := w.agent.newDetector(ctx, service, declared, s.cluster)
 	if err != nil {
 		return err
 	}
@@ -157,8 +157,8 @@ func (w *Watch) addCluster(ctx context.Context, service *estate.Service, declare
 const maxRemembered = 168
 
 // newDetector makes the detector of a cluster whose WAL is being streamed. It knows what stored profiles say.
-func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declared estate.Asset, postgres *asset.Postgres) (*database.Detector, error) {
-	reader, err := asset.ReadTransactions(declared.Bin, postgres.WAL(), "")
+func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declared estate.Asset, cluster *postgres.Cluster) (*database.Detector, error) {
+	reader, err := postgres.ReadTransactions(declared.Bin, cluster.WAL(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +167,11 @@ func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declar
 		return nil, err
 	}
 	source := &clusterSource{
-		agent: a, service: service, declared: declared, postgres: postgres, reader: reader,
-		names: asset.Names{}, unknown: map[asset.Relation]bool{},
+		agent: a, service: service, declared: declared, cluster: cluster, reader: reader,
+		names: postgres.Names{}, unknown: map[postgres.Relation]bool{},
 	}
 	judge := database.NewJudge(service.Name, declared.Name)
-	_, err = asset.EachProfile(ctx, r, service.Name, declared.Name, maxRemembered, func(p asset.StoredProfile) error {
+	_, err = postgres.EachProfile(ctx, r, service.Name, declared.Name, maxRemembered, func(p postgres.StoredProfile) error {
 		judge.Remember(p.Profile)
 		if len(p.Databases) > 0 {
 			judge.Resume(p.Profile)
@@ -191,7 +191,7 @@ func (a *Agent) newDetector(ctx context.Context, service *estate.Service, declar
 
 // watchCluster looks at a cluster that is being kept, every interval until ctx ends, and puts what it finds on the record. Trouble
 // with it does not stop the capture.
-func (r *run) watchCluster(ctx context.Context, service *estate.Service, declared estate.Asset, postgres *asset.Postgres, interval time.Duration) {
+func (r *run) watchCluster(ctx context.Context, service *estate.Service, declared estate.Asset, cluster *postgres.Cluster, interval time.Duration) {
 	about := about{service: service.Name, asset: declared.Name}
 	watch := about
 	watch.asset += " (watch)" // its trouble is another than the capture's
@@ -207,7 +207,7 @@ func (r *run) watchCluster(ctx context.Context, service *estate.Service, declare
 		var signals []event.Signal
 		var err error
 		if d == nil {
-			d, err = r.newDetector(ctx, service, declared, postgres)
+			d, err = r.newDetector(ctx, service, declared, cluster)
 		}
 		if err == nil {
 			signals, err = d.Detect(ctx)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/memory"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -133,7 +133,7 @@ func (r *register) work(n int) {
 // remember stores what an earlier watch would have: that inspections are closed fast, for hours.
 func (r *register) remember() {
 	r.t.Helper()
-	p, err := asset.ReadProfile(r.t.Context(), r.service.Assets[0], asset.ProfileOptions{})
+	p, err := postgres.ReadProfile(r.t.Context(), r.service.Assets[0], postgres.ProfileOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func (r *register) remember() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := asset.StoreProfile(r.t.Context(), storage, "main", "gisis", r.service.Assets[0], p); err != nil {
+	if _, err := postgres.StoreProfile(r.t.Context(), storage, "main", "gisis", r.service.Assets[0], p); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -398,7 +399,7 @@ func TestDatabasesGoBackToTheNewestSnapshotThatIsNotLaterThanAChosenTime(t *test
 	o.protect(t)
 	insert("three")
 
-	plan := o.recover(t, nil, Goal{To: asset.Target{Time: noon}, Name: "noon", FromCopy: true})
+	plan := o.recover(t, nil, Goal{To: postgres.Target{Time: noon}, Name: "noon", FromCopy: true})
 	if want := []string{"restore notes/app.db to noon", "start notes", "load notes/list to noon", "probe notes"}; !slices.Equal(plan, want) {
 		t.Errorf("the plan is %q, want %q", plan, want)
 	}
@@ -412,11 +413,11 @@ func TestDatabasesGoBackToTheNewestSnapshotThatIsNotLaterThanAChosenTime(t *test
 	if got := content(); got != "one one" {
 		t.Errorf("at noon it was %q, want one one", got)
 	}
-	o.recover(t, nil, Goal{To: asset.Target{Latest: true}, Name: "latest"})
+	o.recover(t, nil, Goal{To: postgres.Target{Latest: true}, Name: "latest"})
 	if got := content(); got != "one,two two" {
 		t.Errorf("the latest is %q, want one,two two", got)
 	}
-	for want, to := range map[string]asset.Target{
+	for want, to := range map[string]postgres.Target{
 		"bring notes/app.db back to then: there is no snapshot": {Time: noon.Add(-time.Hour)},
 		"has a database with such a state":                      {XID: 731},
 	} {

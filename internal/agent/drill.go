@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/drill"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -63,7 +64,7 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 		if err := os.MkdirAll(filepath.Dir(data), 0o711); err != nil {
 			return drill.Brought{}, fmt.Errorf("make room for the cluster: %w", err)
 		}
-		restored, err := asset.RestorePostgres(ctx, r, s.Name, *declared, asset.Place{Data: data, Root: target}, asset.Target{Latest: true})
+		restored, err := postgres.Restore(ctx, r, s.Name, *declared, postgres.Place{Data: data, Root: target}, postgres.Target{Latest: true})
 		if err != nil {
 			return drill.Brought{}, err
 		}
@@ -96,7 +97,7 @@ func awaitClusters(ctx context.Context, s *estate.Service) error {
 		if declared.Kind != "postgres" {
 			continue
 		}
-		if err := asset.WaitPromoted(ctx, declared.Connect, declared.PasswordFile); err != nil {
+		if err := postgres.WaitPromoted(ctx, declared.Connect, declared.PasswordFile); err != nil {
 			return err
 		}
 	}
@@ -114,7 +115,7 @@ func verifyClusters(ctx context.Context, s *estate.Service, progress func(what s
 		if progress != nil {
 			progress(fmt.Sprintf("%s: examining %s", s.Name, declared.Name))
 		}
-		check, err := asset.VerifyPostgres(ctx, declared)
+		check, err := postgres.Verify(ctx, declared)
 		checks = append(checks, check)
 		errs = append(errs, err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/backend/memory"
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -30,7 +30,7 @@ func (r *recorder) Append(_ context.Context, e event.Event) error {
 
 // harbour is an estate of one service: a PostgreSQL cluster, with a repository in memory.
 type harbour struct {
-	postgres *asset.Postgres
+	postgres *postgres.Cluster
 	agent    *Agent
 	record   recorder
 	repo     *repo.Repository
@@ -68,7 +68,7 @@ func newHarbour(t *testing.T, c *postgrestest.Cluster) *harbour {
 		t.Fatal(err)
 	}
 	h.agent = Open(e, func(context.Context, string, string) (backend.Backend, error) { return be, nil }, &h.record)
-	if h.postgres, err = asset.OpenPostgres(t.Context(), "gisis", database, filepath.Join(dir, "spool")); err != nil {
+	if h.postgres, err = postgres.Open(t.Context(), "gisis", database, filepath.Join(dir, "spool")); err != nil {
 		t.Fatal(err)
 	}
 	return h

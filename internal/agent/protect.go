@@ -9,6 +9,7 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
@@ -89,7 +90,7 @@ func (a *Agent) captureLogical(ctx context.Context, service *estate.Service, dec
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	return asset.CaptureLogical(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{Host: a.estate.Name})
+	return postgres.CaptureLogical(ctx, r, service.Repository, service.Name, declared, asset.CaptureOptions{Host: a.estate.Name})
 }
 
 // captureCluster takes a base backup and the WAL that makes it consistent, and keeps streaming from then on.
@@ -101,14 +102,14 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 		if err := os.MkdirAll(filepath.Dir(spool), 0o700); err != nil {
 			return asset.Captured{}, fmt.Errorf("make spool: %w", err)
 		}
-		postgres, err := asset.OpenPostgres(ctx, service.Name, declared, spool)
+		cluster, err := postgres.Open(ctx, service.Name, declared, spool)
 		if err != nil {
 			return asset.Captured{}, err
 		}
-		s = a.startStream(ctx, postgres)
+		s = a.startStream(ctx, cluster)
 		a.streams[key] = s
 	}
-	base, err := s.postgres.Base(ctx, r, service.Repository)
+	base, err := s.cluster.Base(ctx, r, service.Repository)
 	if err != nil {
 		return asset.Captured{}, err
 	}
@@ -123,12 +124,12 @@ func (a *Agent) captureCluster(ctx context.Context, r *repo.Repository, service 
 
 // startStream receives WAL into the spool beside the agent's other work, until stop. It outlives ctx: a capture may be
 // one of many.
-func (a *Agent) startStream(ctx context.Context, postgres *asset.Postgres) *stream {
+func (a *Agent) startStream(ctx context.Context, cluster *postgres.Cluster) *stream {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &stream{postgres: postgres, cancel: cancel, done: make(chan struct{})}
+	s := &stream{cluster: cluster, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		s.err = postgres.Stream(ctx)
+		s.err = cluster.Stream(ctx)
 	}()
 	return s
 }
@@ -156,7 +157,7 @@ func (a *Agent) flush(ctx context.Context, service *estate.Service, declared est
 		case <-ctx.Done():
 		}
 	}()
-	captured, err := s.postgres.Flush(ctx, r, service.Repository)
+	captured, err := s.cluster.Flush(ctx, r, service.Repository)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return asset.Captured{}, fmt.Errorf("flush %s: %w", assetKey(service.Name, declared.Name), cause)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/contain"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
@@ -139,7 +139,7 @@ func (a *Agent) assetSteps(incident string, service *estate.Service, declared es
 			if !bad {
 				return nil, nil
 			}
-			goal = Goal{To: asset.Target{XID: point.XID, LSN: point.LSN, Before: true}, FromCopy: true}
+			goal = Goal{To: postgres.Target{XID: point.XID, LSN: point.LSN, Before: true}, FromCopy: true}
 		}
 		return []recovery.Step{{Name: name, Service: service.Name, Do: func(ctx context.Context) (event.RecoveryStepDone, error) {
 			return a.restoreCluster(ctx, incident, service, declared, goal)
@@ -240,7 +240,7 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 	if err != nil {
 		return done, err
 	}
-	aside, err := asset.TablespaceLocations(declared.Data)
+	aside, err := postgres.TablespaceLocations(declared.Data)
 	if err != nil {
 		return done, err
 	}
@@ -249,7 +249,7 @@ func (a *Agent) restoreCluster(ctx context.Context, incident string, service *es
 			return done, err
 		}
 	}
-	restored, err := asset.RestorePostgres(ctx, r, service.Name, declared, asset.Place{Data: declared.Data}, goal.To)
+	restored, err := postgres.Restore(ctx, r, service.Name, declared, postgres.Place{Data: declared.Data}, goal.To)
 	if err != nil {
 		return done, err
 	}

@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
 )
 
 // RestoreCluster fills dir, which must be empty or absent, with a cluster in the state to, ready to be started, and returns what
 // it brought back and the cluster's declaration. It reads the copy, or the repository itself.
-func (a *Agent) RestoreCluster(ctx context.Context, service, name string, fromCopy bool, place asset.Place, to asset.Target) (asset.Restored, estate.Asset, error) {
+func (a *Agent) RestoreCluster(ctx context.Context, service, name string, fromCopy bool, place postgres.Place, to postgres.Target) (asset.Restored, estate.Asset, error) {
 	declared, err := a.cluster(service, name)
 	if err != nil {
 		return asset.Restored{}, declared, err
@@ -31,7 +32,7 @@ func (a *Agent) RestoreCluster(ctx context.Context, service, name string, fromCo
 	if err := os.MkdirAll(filepath.Dir(place.Data), 0o711); err != nil {
 		return asset.Restored{}, declared, fmt.Errorf("make room for the cluster: %w", err)
 	}
-	restored, err := asset.RestorePostgres(ctx, r, service, declared, place, to)
+	restored, err := postgres.Restore(ctx, r, service, declared, place, to)
 	return restored, declared, err
 }
 
@@ -46,7 +47,7 @@ func (a *Agent) source(ctx context.Context, repository string, fromCopy bool) (*
 
 // Goal is the state that a person wants databases brought back to.
 type Goal struct {
-	To       asset.Target
+	To       postgres.Target
 	Name     string // what they called it
 	FromCopy bool   // and not from the repository itself
 }

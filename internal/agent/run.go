@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/internal/asset"
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/wording"
@@ -183,19 +184,19 @@ func (r *run) keepOnce(ctx context.Context, service *estate.Service, declared es
 	if err := os.MkdirAll(filepath.Dir(spool), 0o700); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	postgres, err := asset.OpenPostgres(ctx, service.Name, declared, spool)
+	cluster, err := postgres.Open(ctx, service.Name, declared, spool)
 	if err != nil {
 		return err
 	}
 	r.trouble(about, nil)
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { r.watchCluster(watching, service, declared, postgres, cmp.Or(r.opt.Look, lookInterval)) })
+	watch.Go(func() { r.watchCluster(watching, service, declared, cluster, cmp.Or(r.opt.Look, lookInterval)) })
 	defer func() { stop(); watch.Wait() }()
 	recorded := time.Time{}
-	return postgres.Keep(ctx, repository, service.Repository, asset.KeepOptions{
+	return cluster.Keep(ctx, repository, service.Repository, postgres.KeepOptions{
 		BaseInterval: r.opt.BaseInterval, Within: r.opt.Within,
-		Tell: func(n asset.News) {
+		Tell: func(n postgres.News) {
 			switch {
 			case n.Base != nil:
 				r.captured("base backup, ", *n.Base, about)

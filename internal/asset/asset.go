@@ -1,58 +1,40 @@
-// Package asset captures what a service cannot live without, and brings it back: file trees, PostgreSQL clusters by their
-// own replication protocol and as dumps, SQLite databases by their backup interface, and what commands write and read.
+// Package asset captures what a service cannot live without, and brings it back: file trees, SQLite databases by their backup
+// interface, and what commands write and read. PostgreSQL clusters have a package of their own below, which stands on what is common to all:
+// how a capture becomes a snapshot and a fact.
 //
-// It promises that a capture which did not get everything says so, that a base backup is archived only after every file of
-// it was compared with the server's own manifest, that a Flush which returned holds every transaction that had committed when it
-// was called, that a command which failed leaves no snapshot, and that a restore which could not reach its target fails instead of bringing
-// back another state.
+// It promises that a capture which did not get everything says so, and that a command which failed leaves no snapshot.
 // Snapshots are found again by their tags alone, so that an estate's history can be read without its spools.
 package asset
 
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
-	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
+// TagPrefix begins the tag that every snapshot of an asset carries: SERVICE/ASSET follows.
+const TagPrefix = "kedge:asset="
+
 // Tag returns the tag that every snapshot of an asset carries.
-func Tag(service, asset string) string { return tagAsset + service + "/" + asset }
-
-// The tags of snapshots. Those with a value end in "=".
-const (
-	tagAsset    = "kedge:asset="      // SERVICE/ASSET
-	tagBase     = "kedge:base"        // a PostgreSQL base backup
-	tagWAL      = "kedge:wal"         // PostgreSQL's WAL
-	tagLogical  = "kedge:logical"     // dumps of a PostgreSQL cluster's databases
-	tagProfile  = "kedge:profile"     // what a PostgreSQL cluster looked like
-	tagSystem   = "kedge:system="     // of base and WAL: the cluster's system identifier
-	tagTimeline = "kedge:timeline="   // of base and WAL
-	tagStart    = "kedge:start="      // of base: WAL position from which it must be replayed; of WAL: from where it goes
-	tagSince    = "kedge:base-start=" // of WAL: where the newest base backup begins that it goes beyond
-	tagEnd      = "kedge:end="        // of base: up to where it must be replayed; of WAL: up to where it goes
-)
-
-// tagValue returns what follows prefix in the snapshot's tag that begins with it, "" if none does.
-func tagValue(sn *snapshot.Snapshot, prefix string) string {
-	for _, tag := range sn.Tags {
-		if value, ok := strings.CutPrefix(tag, prefix); ok {
-			return value
-		}
-	}
-	return ""
-}
+func Tag(service, asset string) string { return TagPrefix + service + "/" + asset }
 
 // Captured is what a capture made.
 type Captured struct {
 	Fact     event.SnapshotTaken
 	Snapshot *snapshot.Snapshot
+}
+
+// Restored says what a restore of a database brought back.
+type Restored struct {
+	Files, Bytes int64
+	Base, WAL    string    // full snapshot IDs: of the base backup or copy, and of a cluster's newest WAL
+	Time         time.Time // of the state; for the latest of a cluster, when that was captured
 }
 
 // CaptureOptions say how to capture. The zero value is right.
@@ -63,8 +45,8 @@ type CaptureOptions struct {
 	Progress  func(archive.Progress)
 }
 
-// archive are the options that a snapshot of the asset is made with.
-func (opt CaptureOptions) archive(service string, a estate.Asset, tags ...string) archive.Options {
+// Archive returns the options that a snapshot of the asset is made with, which carries tags too.
+func (opt CaptureOptions) Archive(service string, a estate.Asset, tags ...string) archive.Options {
 	tags = append(append([]string{Tag(service, a.Name)}, tags...), opt.Tags...)
 	return archive.Options{Host: opt.Host, Tags: tags, Observers: opt.Observers, Progress: opt.Progress}
 }
@@ -75,9 +57,9 @@ func CaptureFiles(ctx context.Context, r *repo.Repository, repository, service s
 	if a.Kind != "files" {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: its kind is %q, want files", service, a.Name, a.Kind)
 	}
-	into := opt.archive(service, a)
+	into := opt.Archive(service, a)
 	into.Exclude = below(a.Exclude)
-	captured, err := capture(ctx, r, repository, a.Paths, into)
+	captured, err := Capture(ctx, r, repository, a.Paths, into)
 	if err != nil {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: %w", service, a.Name, err)
 	}
@@ -92,8 +74,8 @@ func below(prefixes []string) func(path string) bool {
 	return func(path string) bool { return estate.Below(path, prefixes) }
 }
 
-// capture archives paths under a shared lock and makes the fact.
-func capture(ctx context.Context, r *repo.Repository, repository string, paths []string, opt archive.Options) (Captured, error) {
+// Capture archives paths under a shared lock and makes the fact; repository is the repository's name in the estate.
+func Capture(ctx context.Context, r *repo.Repository, repository string, paths []string, opt archive.Options) (Captured, error) {
 	begin := time.Now()
 	var result *archive.Result
 	err := r.WithLock(ctx, false, func(ctx context.Context) (err error) {
@@ -116,29 +98,4 @@ func capture(ctx context.Context, r *repo.Repository, repository string, paths [
 			Unreadable: len(result.Unreadable),
 		},
 	}, nil
-}
-
-// loadDirectory returns the one directory that a snapshot is of.
-func loadDirectory(ctx context.Context, r *repo.Repository, sn *snapshot.Snapshot) (*snapshot.Tree, error) {
-	dir, err := snapshot.Lookup(ctx, r, sn.Tree, sn.Paths[0])
-	if err != nil {
-		return nil, err
-	}
-	if dir.Subtree == nil {
-		return nil, fmt.Errorf("%s is no directory", sn.Paths[0])
-	}
-	return snapshot.LoadTree(ctx, r, *dir.Subtree)
-}
-
-// loadContent returns what a small file holds; the caller has looked at its size.
-func loadContent(ctx context.Context, r *repo.Repository, n *snapshot.Node) ([]byte, error) {
-	var text []byte
-	for _, id := range n.Content {
-		part, err := r.LoadBlob(ctx, blob.Handle{ID: id, Type: blob.Data}, nil)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", n.Name, err)
-		}
-		text = append(text, part...)
-	}
-	return text, nil
 }

@@ -6,9 +6,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
+
+func newRepository(t *testing.T) *repo.Repository {
+	t.Helper()
+	r, err := repo.Init(t.Context(), memory.New(), "secret", repo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
 
 func TestFilesAreCapturedWithoutWhatTheAssetExcludes(t *testing.T) {
 	dir := t.TempDir()

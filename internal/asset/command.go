@@ -31,19 +31,20 @@ func CaptureCommand(ctx context.Context, r *repo.Repository, repository, service
 		return Captured{}, fmt.Errorf("capture asset %s/%s: its kind is %q, want command", service, a.Name, a.Kind)
 	}
 	path := DumpPath(service, a.Name)
-	into := opt.archive(service, a)
+	into := opt.Archive(service, a)
 	into.Entries = func(ctx context.Context, add func(archive.Entry) error) error {
-		return addOutput(ctx, add, path, commandOf(a, a.Backup))
+		return AddOutput(ctx, add, path, commandOf(a, a.Backup))
 	}
-	captured, err := capture(ctx, r, repository, []string{path}, into)
+	captured, err := Capture(ctx, r, repository, []string{path}, into)
 	if err != nil {
 		return Captured{}, fmt.Errorf("capture asset %s/%s: %w", service, a.Name, err)
 	}
 	return captured, nil
 }
 
-// addOutput stores what a program writes as one file.
-func addOutput(ctx context.Context, add func(archive.Entry) error, path string, p program) error {
+// AddOutput runs a program and gives what it writes to its standard output to add, as one file. It is an error if the program fails or
+// writes nothing: the file must not be kept then.
+func AddOutput(ctx context.Context, add func(archive.Entry) error, path string, p Program) error {
 	out, end, err := p.open(ctx)
 	if err != nil {
 		return err
@@ -55,8 +56,8 @@ func addOutput(ctx context.Context, add func(archive.Entry) error, path string, 
 }
 
 // commandOf is one of the asset's commands.
-func commandOf(a estate.Asset, argv []string) program {
-	return program{argv: argv, user: a.User, env: a.Env, timeout: cmp.Or(a.Timeout, defaultTimeout)}
+func commandOf(a estate.Asset, argv []string) Program {
+	return Program{Argv: argv, User: a.User, Env: a.Env, Timeout: cmp.Or(a.Timeout, defaultTimeout)}
 }
 
 // LoadCommand gives the content of file, which a capture of the asset stored, to its restore command. An error may leave the database
@@ -95,7 +96,7 @@ func makeData(a estate.Asset) error {
 	if err := os.MkdirAll(filepath.Dir(a.Data), mode); err != nil {
 		return err
 	}
-	if err := claim(a.Data); err != nil {
+	if err := Claim(a.Data); err != nil {
 		return err
 	}
 	if err := os.Chmod(a.Data, mode); err != nil {
@@ -114,4 +115,19 @@ func makeData(a estate.Asset) error {
 		return fmt.Errorf("read account %s: %w", a.User, err)
 	}
 	return os.Chown(a.Data, uid, gid)
+}
+
+// Claim makes dir a directory that only its owner enters, and refuses one that holds anything.
+func Claim(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err == nil || !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("directory %s is not empty: stop its server and move it away, or name another", dir)
+	}
+	return os.Chmod(dir, 0o700)
 }

@@ -22,22 +22,22 @@ const (
 	complaintLines = 10
 )
 
-// program is what is run once, without a shell.
-type program struct {
-	argv    []string
-	user    string        // account; empty: kedge's own
-	env     []string      // NAME=value
-	timeout time.Duration // 0: none
+// Program is what is run once, without a shell.
+type Program struct {
+	Argv    []string
+	User    string        // account; empty: kedge's own
+	Env     []string      // NAME=value
+	Timeout time.Duration // 0: none
 }
 
 // prepare returns the program, not yet started, and the context that it lives in. end must be called when it is done with.
-func (p program) prepare(ctx context.Context) (bound context.Context, cmd *exec.Cmd, end func(), err error) {
-	if p.timeout > 0 {
-		bound, end = context.WithTimeoutCause(ctx, p.timeout, fmt.Errorf("it did not end within %v: give the asset a longer timeout", p.timeout))
+func (p Program) prepare(ctx context.Context) (bound context.Context, cmd *exec.Cmd, end func(), err error) {
+	if p.Timeout > 0 {
+		bound, end = context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("it did not end within %v: give the asset a longer timeout", p.Timeout))
 	} else {
 		bound, end = context.WithCancel(ctx)
 	}
-	if cmd, err = process.Command(bound, p.argv, p.user, p.env); err != nil {
+	if cmd, err = process.Command(bound, p.Argv, p.User, p.Env); err != nil {
 		end()
 		return nil, nil, nil, err
 	}
@@ -45,7 +45,7 @@ func (p program) prepare(ctx context.Context) (bound context.Context, cmd *exec.
 }
 
 // await waits for a program that was started. Its error quotes the end of what the program complained.
-func await(ctx context.Context, cmd *exec.Cmd, complaint *tail) error {
+func await(ctx context.Context, cmd *exec.Cmd, complaint *process.Complaint) error {
 	err := cmd.Wait()
 	if err == nil {
 		return nil
@@ -63,13 +63,13 @@ func await(ctx context.Context, cmd *exec.Cmd, complaint *tail) error {
 
 // run runs the program with what in holds on its standard input, nil for nothing, and waits for it. That it does not read all of it is
 // an error too.
-func (p program) run(ctx context.Context, in io.Reader) error {
+func (p Program) run(ctx context.Context, in io.Reader) error {
 	bound, cmd, end, err := p.prepare(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	var complaint tail
+	var complaint process.Complaint
 	cmd.Stdout, cmd.Stderr = &complaint, &complaint
 	if in == nil {
 		in = strings.NewReader("")
@@ -79,7 +79,7 @@ func (p program) run(ctx context.Context, in io.Reader) error {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("start %s: %w", p.argv[0], err)
+		return fmt.Errorf("start %s: %w", p.Argv[0], err)
 	}
 	// One of its children may keep the pipe and not read it.
 	stop := context.AfterFunc(bound, func() { pipe.Close() })
@@ -89,14 +89,14 @@ func (p program) run(ctx context.Context, in io.Reader) error {
 	if fed != nil && !early && bound.Err() == nil {
 		end() // before it takes what it got for all
 		_ = await(bound, cmd, &complaint)
-		return fmt.Errorf("feed %s: %w", p.argv[0], fed)
+		return fmt.Errorf("feed %s: %w", p.Argv[0], fed)
 	}
 	pipe.Close()
 	if err := await(bound, cmd, &complaint); err != nil {
 		return err
 	}
 	if early {
-		return fmt.Errorf("%s: it ended well, but before it had read all that it was to load", p.argv[0])
+		return fmt.Errorf("%s: it ended well, but before it had read all that it was to load", p.Argv[0])
 	}
 	return nil
 }
@@ -108,16 +108,16 @@ type output struct {
 	pipe      io.Reader
 	wait      func() error // for the program; always the same
 	some      bool         // there was output
-	complaint tail
+	complaint process.Complaint
 }
 
 // open starts the program. close ends it, if it has not ended, and waits for that.
-func (p program) open(ctx context.Context) (out *output, close func(), err error) {
+func (p Program) open(ctx context.Context) (out *output, close func(), err error) {
 	bound, cmd, end, err := p.prepare(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	out = &output{name: p.argv[0]}
+	out = &output{name: p.Argv[0]}
 	cmd.Stderr = &out.complaint
 	pipe, err := cmd.StdoutPipe()
 	if err == nil {
@@ -125,7 +125,7 @@ func (p program) open(ctx context.Context) (out *output, close func(), err error
 	}
 	if err != nil {
 		end()
-		return nil, nil, fmt.Errorf("start %s: %w", p.argv[0], err)
+		return nil, nil, fmt.Errorf("start %s: %w", p.Argv[0], err)
 	}
 	// One of its children may keep the pipe open.
 	stop := context.AfterFunc(bound, func() { pipe.Close() })

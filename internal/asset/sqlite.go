@@ -79,11 +79,11 @@ func CaptureSQLite(ctx context.Context, r *repo.Repository, repository, service 
 	if err := checkDatabase(ctx, duplicate, immutable); err != nil {
 		return Captured{}, fmt.Errorf("check the copy of %s: %w", a.Path, err)
 	}
-	into := opt.archive(service, a)
+	into := opt.Archive(service, a)
 	into.Entries = func(_ context.Context, add func(archive.Entry) error) error {
 		return addDatabase(add, above, a.Path, duplicate)
 	}
-	return capture(ctx, r, repository, []string{a.Path}, into)
+	return Capture(ctx, r, repository, []string{a.Path}, into)
 }
 
 // lockSpool makes a directory that one process works in at a time.

@@ -21,3 +21,17 @@ func Command(ctx context.Context, argv []string, account string, env []string) (
 	cmd.WaitDelay = killWait
 	return cmd, nil
 }
+
+// maxComplaint bounds a Complaint, in bytes.
+const maxComplaint = 4 << 10
+
+// Complaint is the end of what a program wrote to its error output: the last 4 KiB of what is written to it.
+type Complaint []byte
+
+func (c *Complaint) Write(p []byte) (int, error) {
+	*c = append(*c, p...)
+	if over := len(*c) - maxComplaint; over > 0 {
+		*c = append((*c)[:0], (*c)[over:]...)
+	}
+	return len(p), nil
+}

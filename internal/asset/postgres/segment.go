@@ -1,0 +1,239 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// parseLSN reads a WAL position as PostgreSQL prints it: two hexadecimal numbers of up to 32 bits, as in "0/14EC1F8".
+func parseLSN(s string) (pglogrepl.LSN, error) {
+	high, low, ok := strings.Cut(s, "/")
+	if ok {
+		h, errHigh := strconv.ParseUint(high, 16, 32)
+		l, errLow := strconv.ParseUint(low, 16, 32)
+		if errHigh == nil && errLow == nil {
+			return pglogrepl.LSN(h<<32 | l), nil
+		}
+	}
+	return 0, fmt.Errorf("parse WAL position %.40q: want two hexadecimal numbers, as in 0/14EC1F8", s)
+}
+
+// segment names one WAL segment file. number counts segments from WAL position 0.
+type segment struct {
+	timeline uint32
+	number   uint64
+}
+
+// name returns the file's name as PostgreSQL writes it, for segments of size bytes.
+func (s segment) name(size uint64) string {
+	perID := (uint64(1) << 32) / size
+	return fmt.Sprintf("%08X%08X%08X", s.timeline, s.number/perID, s.number%perID)
+}
+
+// parseSegment reads a segment file's name.
+func parseSegment(name string, size uint64) (segment, bool) {
+	if len(name) != 24 || strings.ToUpper(name) != name {
+		return segment{}, false
+	}
+	timeline, err1 := strconv.ParseUint(name[:8], 16, 32)
+	high, err2 := strconv.ParseUint(name[8:16], 16, 32)
+	low, err3 := strconv.ParseUint(name[16:], 16, 32)
+	perID := (uint64(1) << 32) / size
+	if err1 != nil || err2 != nil || err3 != nil || timeline == 0 || low >= perID {
+		return segment{}, false
+	}
+	return segment{uint32(timeline), high*perID + low}, true
+}
+
+// validSegmentSize tells whether PostgreSQL can have been built for segments of size bytes.
+func validSegmentSize(size uint64) bool {
+	return size >= 1<<20 && size <= 1<<30 && size&(size-1) == 0
+}
+
+// historyName returns the name of the file that says where a timeline branched off.
+func historyName(timeline uint32) string { return fmt.Sprintf("%08X.history", timeline) }
+
+// listSegments returns the segments in dir by timeline, then position, and their size in bytes, which is 0 if there is none.
+func listSegments(dir string) ([]segment, uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list WAL segments: %w", err)
+	}
+	var size uint64
+	var found []segment
+	for _, entry := range entries {
+		if len(entry.Name()) != 24 || !entry.Type().IsRegular() {
+			continue
+		}
+		info, err := entry.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // pruned meanwhile
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("list WAL segments: %w", err)
+		}
+		length := uint64(info.Size())
+		if !validSegmentSize(length) || size != 0 && length != size {
+			return nil, 0, fmt.Errorf("list WAL segments: %s has %d bytes, which is not a segment's size", filepath.Join(dir, entry.Name()), length)
+		}
+		size = length
+		if s, ok := parseSegment(entry.Name(), size); ok {
+			found = append(found, s)
+		}
+	}
+	slices.SortFunc(found, compareSegments)
+	return found, size, nil
+}
+
+func compareSegments(a, b segment) int {
+	if a.timeline != b.timeline {
+		return int(int64(a.timeline) - int64(b.timeline))
+	}
+	if a.number < b.number {
+		return -1
+	}
+	if a.number > b.number {
+		return 1
+	}
+	return 0
+}
+
+// maxUnsynced is how many complete segments of the spool may not be on its disk yet: most are in the repository before the disk would be
+// waited for.
+const maxUnsynced = 4
+
+// segmentWriter puts a stream of WAL into segment files. A file has a segment's full size from the start, so that what was
+// not received yet reads as zeros, which PostgreSQL takes for the end of WAL. One goroutine uses it.
+type segmentWriter struct {
+	dir      string
+	size     uint64
+	timeline uint32
+	next     pglogrepl.LSN // where the next bytes go
+	file     *os.File      // of next's segment; nil when none is open
+	dirty    bool          // bytes were written to it since its last sync
+	unsynced []fullSegment // the oldest first
+}
+
+// fullSegment is a complete segment that may be lost in a power cut.
+type fullSegment struct {
+	file *os.File
+	end  pglogrepl.LSN
+}
+
+// write stores data, which begins at position at.
+func (w *segmentWriter) write(at pglogrepl.LSN, data []byte) error {
+	if at != w.next {
+		return fmt.Errorf("receive WAL: it goes on at %s, want %s", at, w.next)
+	}
+	for len(data) > 0 {
+		offset := uint64(w.next) % w.size
+		if w.file == nil {
+			if err := w.open(); err != nil {
+				return err
+			}
+		}
+		n := int(min(uint64(len(data)), w.size-offset))
+		if _, err := w.file.WriteAt(data[:n], int64(offset)); err != nil {
+			return fmt.Errorf("write WAL: %w", err)
+		}
+		w.dirty = true
+		data, w.next = data[n:], w.next+pglogrepl.LSN(n)
+		if uint64(w.next)%w.size == 0 {
+			w.unsynced = append(w.unsynced, fullSegment{w.file, w.next})
+			w.file, w.dirty = nil, false
+			if len(w.unsynced) > maxUnsynced {
+				if err := w.settle(1, true); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (w *segmentWriter) open() error {
+	name := filepath.Join(w.dir, segment{w.timeline, uint64(w.next) / w.size}.name(w.size))
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("write WAL: %w", err)
+	}
+	info, err := file.Stat()
+	if err == nil && uint64(info.Size()) != w.size {
+		err = file.Truncate(int64(w.size))
+	}
+	if err == nil {
+		err = syncDirectory(w.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write WAL: %w", errors.Join(err, file.Close()))
+	}
+	w.file = file
+	return nil
+}
+
+// settle closes the n oldest complete segments, synced if the disk is the only place where they are.
+func (w *segmentWriter) settle(n int, sync bool) (err error) {
+	for _, s := range w.unsynced[:n] {
+		if sync {
+			err = errors.Join(err, s.file.Sync())
+		}
+		err = errors.Join(err, s.file.Close())
+	}
+	w.unsynced = slices.Delete(w.unsynced, 0, n)
+	if err != nil {
+		return fmt.Errorf("write WAL: %w", err)
+	}
+	return nil
+}
+
+// stored says that the repository has all before at: no power cut loses that.
+func (w *segmentWriter) stored(at pglogrepl.LSN) error {
+	n := 0
+	for n < len(w.unsynced) && w.unsynced[n].end <= at {
+		n++
+	}
+	return w.settle(n, false)
+}
+
+// sync makes all that was written survive a power cut.
+func (w *segmentWriter) sync() error {
+	if err := w.settle(len(w.unsynced), true); err != nil {
+		return err
+	}
+	if w.file == nil || !w.dirty {
+		return nil
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("write WAL: %w", err)
+	}
+	w.dirty = false
+	return nil
+}
+
+// close syncs and closes all that is open.
+func (w *segmentWriter) close() error {
+	err := w.sync()
+	if w.file == nil {
+		return err
+	}
+	if closing := w.file.Close(); err == nil && closing != nil {
+		err = fmt.Errorf("write WAL: %w", closing)
+	}
+	w.file = nil
+	return err
+}
+
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
