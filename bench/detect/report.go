@@ -121,7 +121,7 @@ func (n noticedRow) inTime() bool {
 }
 
 func titles() map[string]string {
-	return map[string]string{"known": "families that the rules were written with", "held": "families that the rules were not written with"}
+	return map[string]string{"known": "families that the rules were written with", "held": "families that the rules were not written with", "strangers": "families of programs that were met, and disguises"}
 }
 
 func total(list []*namedScore) score {

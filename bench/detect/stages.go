@@ -21,7 +21,11 @@ type set struct {
 
 // sets returns what is measured. The rules of detection were written with none but the first.
 func sets() []set {
-	return []set{{"known", makers, families, workloads}, {"held", heldMakers, heldFamilies, heldWorkloads}}
+	return []set{
+		{"known", makers, families, workloads},
+		{"held", heldMakers, heldFamilies, heldWorkloads},
+		{"strangers", strangerMakers, strangerFamilies, strangerWorkloads},
+	}
 }
 
 func setNames() []string {

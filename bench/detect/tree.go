@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"math"
@@ -278,11 +279,23 @@ func (p *people) edit(ctx context.Context, s *site, name string) error {
 	case "relation":
 		at := p.r.IntN(len(data)/8192) * 8192
 		data = slices.Concat(data[:at], relation(p.r, l, 8192), data[at+8192:])
+	case "innodb":
+		number := 1 + p.r.IntN(len(data)/innodbPage-1)
+		page := data[number*innodbPage:][:innodbPage]
+		copy(page, indexPage(l, p.r, number, binary.BigEndian.Uint32(page[34:])))
+	case "qcow2":
+		copy(data[(5+p.r.IntN(len(data)/cluster-5))*cluster:], guestCluster(l, p.r))
+	case "mbox":
+		mail, err := mailbox(p.r, l, 1)
+		if err != nil {
+			return err
+		}
+		data = append(data, mail...)
 	case "array":
 		data = append(data, figures(p.r, 4000)...)
 	case "mp3": // another title
 		copy(data, broadcast(p.r, tagSize)[:tagSize])
-	case "mail", "elf", "gzip", "mp4", "wav", "library", "pcap":
+	case "mail", "elf", "gzip", "mp4", "wav", "library", "pcap", "dicom", "mkv", "transport", "au", "xz", "tgz", "fastq":
 		return nil // nobody edits these
 	default: // the program writes all of it anew
 		if data, err = p.maker(kind).make(ctx, p.r, l, max(least, len(data))); err != nil {
