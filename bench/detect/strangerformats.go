@@ -163,7 +163,7 @@ func portableStreams(r *rand.Rand, l *language, size int) ([]byte, error) {
 		fmt.Fprintf(b, "%d 0 obj\n<</Length %d%s>>\nstream\n%s\nendstream\nendobj\n", len(table)/6-1, len(data), dict, data)
 	}
 	var pages []string
-	for b.Len() < size {
+	for b.Len() < size || len(pages) == 0 {
 		if r.IntN(5) == 0 {
 			picture, err := photo(r, 25000)
 			if err != nil {
@@ -177,10 +177,15 @@ func portableStreams(r *rand.Rand, l *language, size int) ([]byte, error) {
 			fmt.Fprintf(&content, "BT /F1 10.5 Tf 1 0 0 1 56.8 %.1f Tm <%x> Tj ET\n", 771.1-16*float64(line), l.prose(r, 60))
 		}
 		stream("/Filter/FlateDecode", deflated(content.Bytes()))
-		pages = append(pages, fmt.Sprintf("<</Type/Page/MediaBox[0 0 595 842]/Contents %d 0 R>>", len(table)/6-1))
+		pages = append(pages, fmt.Sprintf("/Contents %d 0 R>>", len(table)/6-1))
 	}
 	first := len(table) / 6
-	objects := append([]string{"<</Type/Catalog>>"}, pages...)
+	kids := ""
+	for i, page := range pages {
+		kids += fmt.Sprintf("%d 0 R ", first+3+i)
+		pages[i] = fmt.Sprintf("<</Type/Page/Parent %d 0 R/MediaBox[0 0 595 842]%s", first+2, page)
+	}
+	objects := append([]string{fmt.Sprintf("<</Type/Catalog/Pages %d 0 R>>", first+2), fmt.Sprintf("<</Type/Pages/Count %d/Kids[%s]>>", len(pages), kids)}, pages...)
 	var numbers, bodies strings.Builder
 	for i, object := range objects {
 		fmt.Fprintf(&numbers, "%d %d ", first+1+i, bodies.Len())
@@ -201,9 +206,9 @@ func portableStreams(r *rand.Rand, l *language, size int) ([]byte, error) {
 // catalogue is a GNU gettext file of translated messages: two tables of lengths and places, then the strings.
 func catalogue(l *language, r *rand.Rand, size int) []byte {
 	le := binary.LittleEndian
-	n := max(1, size/130)
-	var messages, translations []string
-	for i := range n {
+	n := max(2, size/130)
+	messages, translations := []string{""}, []string{"Content-Type: text/plain; charset=UTF-8\nContent-Transfer-Encoding: 8bit\n"}
+	for i := range n - 1 {
 		messages = append(messages, fmt.Sprintf("%s %s %06d", one(r, latin), one(r, latin), i))
 		translations = append(translations, strings.TrimSpace(string(l.prose(r, 40))))
 	}
