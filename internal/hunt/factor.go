@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what factor keeps on its way.
+// Bounds of what a shape keeps on its way.
 const (
 	mostAlternatives = 32 // needles, of which every match holds one
 	mostElems        = 64 // elements of a needle
@@ -17,24 +17,20 @@ const (
 // unlimited is a length that has no bound.
 const unlimited = -1
 
-// factor is what every match of a regular expression holds: one of some needles, or a run of bytes of some kinds. The source
-// of the idea is Russ Cox, "Regular Expression Matching with a Trigram Index", 2012.
-type factor struct {
-	needles       [][]elem
-	run           *byteRun // if there are no needles
-	before, after int      // most bytes of a match before and after the needle or run, or unlimited
+// shape is what is known of the matches of an expression. The source of the idea is Russ Cox, "Regular Expression Matching with a Trigram
+// Index", 2012.
+type shape struct {
+	exact   [][]elem // all spellings of a match; nil if they are too many to tell
+	needles [][]elem // every match holds one of them; nil if none are known
+	length  int      // most bytes, or unlimited
+	least   int      // fewest bytes, or fewer
+	context bool     // whether there is one depends on what stands around it
 }
 
-// mostRunBits is what a run tells at most: needles that tell so much are found faster.
-const mostRunBits = 20
-
-// bits is about how rarely the factor is found at a place of an ordinary file, as a logarithm.
-func (f *factor) bits() float64 {
+// rarity is about how rarely one of the needles is found at a place of an ordinary file, as a logarithm.
+func rarity(needles [][]elem) float64 {
 	p := 0.0
-	if f.run != nil {
-		return min(f.run.bits(), mostRunBits)
-	}
-	for _, n := range f.needles {
+	for _, n := range needles {
 		bits := 0.0
 		for _, e := range n {
 			bits += e.bits()
@@ -42,17 +38,6 @@ func (f *factor) bits() float64 {
 		p += math.Exp2(-min(bits, 48))
 	}
 	return -math.Log2(p)
-}
-
-// shape is what is known of the matches of an expression.
-type shape struct {
-	exact   [][]elem // all spellings of a match; nil if they are too many to tell
-	factor  *factor  // nil if none is known
-	length  int      // most bytes, or unlimited
-	least   int      // fewest bytes, or fewer
-	kinds   kinds    // of bytes that a match may hold; other makes it useless
-	newline bool     // one may hold a newline
-	context bool     // whether there is one depends on what stands around it
 }
 
 // shapeOf finds what is known of an expression's matches in bytes that need not be UTF-8.
@@ -66,10 +51,8 @@ func shapeOf(re *syntax.Regexp) shape {
 		return literalShape(re)
 	case syntax.OpCharClass:
 		return classShape(re.Rune)
-	case syntax.OpAnyCharNotNL:
-		return shape{length: utf8.UTFMax, least: 1, kinds: kinds{other: true}}
-	case syntax.OpAnyChar:
-		return shape{length: utf8.UTFMax, least: 1, newline: true, kinds: kinds{other: true}}
+	case syntax.OpAnyCharNotNL, syntax.OpAnyChar:
+		return shape{length: utf8.UTFMax, least: 1}
 	case syntax.OpCapture:
 		return shapeOf(re.Sub[0])
 	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest:
@@ -92,7 +75,7 @@ func shapeOf(re *syntax.Regexp) shape {
 	case syntax.OpAlternate:
 		return alternateShape(re.Sub)
 	}
-	return shape{length: unlimited, least: 1, newline: true, context: true, kinds: kinds{other: true}} // OpNoMatch
+	return shape{length: unlimited, least: 1, context: true} // OpNoMatch
 }
 
 func literalShape(re *syntax.Regexp) shape {
@@ -117,11 +100,6 @@ func classShape(class []rune) shape {
 	for i := 0; i < len(class); i += 2 {
 		lo, hi := class[i], class[i+1]
 		s.length = max(s.length, utf8.RuneLen(min(hi, unicode.MaxRune)))
-		s.newline = s.newline || lo <= '\n' && '\n' <= hi
-		for r := lo; r <= min(hi, utf8.RuneSelf-1); r++ {
-			s.kinds.add(byte(r))
-		}
-		s.kinds.other = s.kinds.other || hi >= utf8.RuneSelf
 		invalid = invalid || lo <= utf8.RuneError && utf8.RuneError <= hi
 		count += int(min(hi-lo, mostSpellings)) + 1
 		if lo <= 0xdfff && 0xd800 <= hi { // surrogates have no spelling
@@ -145,10 +123,9 @@ func classShape(class []rune) shape {
 
 // repeatShape is that of an expression least to most times.
 func repeatShape(sub shape, least, most int) shape {
-	s := shape{newline: sub.newline, context: sub.context, length: times(sub.length, most), least: sub.least * least, kinds: sub.kinds}
+	s := shape{context: sub.context, length: times(sub.length, most), least: sub.least * least}
 	if least > 0 {
-		// Of several times each holds the factor, so that what is found around each is all of them.
-		s.factor = sub.best()
+		s.needles = sub.best()
 	}
 	switch {
 	case sub.exact == nil:
@@ -166,136 +143,63 @@ func repeatShape(sub shape, least, most int) shape {
 // concatShape is that of one after the other.
 func concatShape(subs []shape) shape {
 	s := shape{}
-	lengths := make([]int, len(subs)+1) // of what stands before the sub of that number
-	for i, sub := range subs {
-		s.newline = s.newline || sub.newline
+	run, all := [][]elem{{}}, true
+	for _, sub := range subs {
 		s.context = s.context || sub.context
-		lengths[i+1] = add(lengths[i], sub.length)
+		s.length = add(s.length, sub.length)
 		s.least += sub.least
-		s.kinds.addAll(sub.kinds)
-	}
-	s.length = lengths[len(subs)]
-	rest := make([]int, len(subs)+1) // of what stands from there on
-	for i := len(subs) - 1; i >= 0; i-- {
-		rest[i] = add(subs[i].length, rest[i+1])
-	}
-	// consider takes a factor of what stands from one sub up to another.
-	consider := func(f *factor, from, to int) {
-		if f != nil {
-			s.better(&factor{f.needles, f.run, add(lengths[from], f.before), add(f.after, rest[to])})
-		}
-	}
-	s.considerRuns(subs, consider)
-	run, from := [][]elem{{}}, 0
-	for i, sub := range subs {
 		if sub.exact != nil {
 			if longer := cross(run, sub.exact); longer != nil {
 				run = longer
 				continue
 			}
 		}
-		consider(shape{exact: run}.best(), from, i)
-		consider(sub.best(), i, i+1)
-		if run, from = [][]elem{{}}, i+1; sub.exact != nil {
-			run, from = sub.exact, i
+		s.better(shape{exact: run}.best())
+		s.better(sub.best())
+		if run, all = [][]elem{{}}, false; sub.exact != nil {
+			run = sub.exact
 		}
 	}
-	if from == 0 {
+	s.better(shape{exact: run}.best())
+	if all {
 		s.exact = run
 	}
-	consider(shape{exact: run}.best(), from, len(subs))
 	return s
-}
-
-// considerRuns takes runs of what stands one after the other and holds bytes of a few kinds only.
-func (s *shape) considerRuns(subs []shape, consider func(f *factor, from, to int)) {
-	stretch, from := shape{}, 0
-	end := func(to int) {
-		consider(stretch.runFactor(), from, to)
-		stretch, from = shape{}, to+1
-	}
-	for i, sub := range subs {
-		if sub.kinds.other {
-			end(i)
-			continue
-		}
-		stretch.least += sub.least
-		stretch.kinds.addAll(sub.kinds)
-	}
-	end(len(subs))
-}
-
-// leastRun is the fewest bytes of a run that is worth looking for.
-const leastRun = 4
-
-// runFactor returns the run of bytes that a match is, nil if that tells nothing.
-func (s shape) runFactor() *factor {
-	if s.kinds.other || s.least < leastRun {
-		return nil
-	}
-	return &factor{run: &byteRun{s.kinds, s.least}}
 }
 
 // alternateShape is that of any of several.
 func alternateShape(subs []*syntax.Regexp) shape {
-	s := shape{exact: [][]elem{}}
-	all := &factor{}
+	s := shape{exact: [][]elem{}, needles: [][]elem{}}
 	for i, re := range subs {
 		sub := shapeOf(re)
-		s.newline = s.newline || sub.newline
 		s.context = s.context || sub.context
 		s.length = longer(s.length, sub.length)
-		s.kinds.addAll(sub.kinds)
 		if i == 0 || sub.least < s.least {
 			s.least = sub.least
 		}
-		if s.exact != nil && sub.exact != nil {
-			s.exact = union(s.exact, sub.exact)
-		} else {
-			s.exact = nil
-		}
-		f := sub.best()
-		if all == nil || f == nil || f.run != nil || len(all.needles)+len(f.needles) > mostAlternatives {
-			all = nil
-			continue
-		}
-		all = &factor{append(all.needles[:len(all.needles):len(all.needles)], f.needles...), nil, longer(all.before, f.before), longer(all.after, f.after)}
+		s.exact = union(s.exact, sub.exact)
+		s.needles = union(s.needles, sub.best())
 	}
-	s.factor = all
 	return s
 }
 
-// best returns the factor that tells most, nil if there is none.
-func (s shape) best() *factor {
-	if f := s.runFactor(); f != nil {
-		s.better(f)
-	}
+// best returns the needles that tell most, nil if there are none.
+func (s shape) best() [][]elem {
 	for _, n := range s.exact {
 		if !newNeedle(n).usable() {
-			return s.factor
+			return s.needles
 		}
 	}
 	if len(s.exact) > 0 {
-		s.better(&factor{needles: s.exact})
+		s.better(s.exact)
 	}
-	return s.factor
+	return s.needles
 }
 
-// better keeps the factor if it tells more than the one that there is. A byte more of a text tells less than knowing how far
-// a match can reach.
-func (s *shape) better(f *factor) {
-	worth := func(f *factor) float64 {
-		bits := min(f.bits(), 32)
-		if f.before == unlimited {
-			bits -= 6
-		}
-		if f.after == unlimited {
-			bits -= 2
-		}
-		return bits
-	}
-	if s.factor == nil || worth(f) > worth(s.factor) {
-		s.factor = f
+// better keeps the needles if they tell more than those that there are.
+func (s *shape) better(needles [][]elem) {
+	if needles != nil && (s.needles == nil || rarity(needles) > rarity(s.needles)) {
+		s.needles = needles
 	}
 }
 
@@ -316,8 +220,9 @@ func cross(first, second [][]elem) [][]elem {
 	return all
 }
 
+// union returns the texts of both lists, nil if one is nil or they are too many.
 func union(first, second [][]elem) [][]elem {
-	if len(first)+len(second) > mostAlternatives {
+	if first == nil || second == nil || len(first)+len(second) > mostAlternatives {
 		return nil
 	}
 	return append(first[:len(first):len(first)], second...)

@@ -1,12 +1,11 @@
 package hunt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"regexp/syntax"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -33,18 +32,10 @@ type regex struct {
 	// at has the expression for text that begins, or does not begin, the file, and ends it or not. Where it does not, and an assertion
 	// might look beyond the text, there must be one rune more, which tells what stands there.
 	at [2][2]*regexp.Regexp
-	// near has the same for a match that begins within the first few runes of a text; the first group is the match. It is nil unless
-	// matches begin close to what they must hold, and may reach any far.
-	near [2][2]*regexp.Regexp
 
 	needles []*needle // every match holds one, if there are any
-	run     *byteRun  // or else this
-	before  int       // most bytes of a match before it, or unlimited
-	after   int
+	dfas    sync.Pool // of *dfa
 }
-
-// nearest is how far before a needle a match may begin for near to be used, in bytes.
-const nearest = 64
 
 // newRegex compiles an expression in the syntax of Go's package regexp, which is that of RE2.
 func newRegex(expr string) (*regex, error) {
@@ -62,18 +53,19 @@ func newRegex(expr string) (*regex, error) {
 	if x.least == 0 {
 		return nil, errors.New("it matches the empty string, which is everywhere: let it ask for at least one character")
 	}
-	if f := x.best(); f != nil {
-		x.before, x.after, x.run = f.before, f.after, f.run
-		for _, n := range f.needles {
-			x.needles = append(x.needles, newNeedle(n))
-		}
+	for _, n := range x.best() {
+		x.needles = append(x.needles, newNeedle(n))
 	}
+	program, err := newProgram(parsed, x.length)
+	if err != nil {
+		return nil, err
+	}
+	x.dfas.New = func() any { return newDFA(program, mostStates) }
 	return x, x.compile(expr)
 }
 
 // compile compiles the forms of the expression.
 func (x *regex) compile(expr string) (err error) {
-	near := (x.needles != nil || x.run != nil) && x.after == unlimited && x.newline && x.before != unlimited && x.before <= nearest
 	for _, start := range []bool{false, true} {
 		for _, end := range []bool{false, true} {
 			head, tail := "", ""
@@ -84,13 +76,6 @@ func (x *regex) compile(expr string) (err error) {
 				tail = "(?s:.)"
 			}
 			if x.at[one(start)][one(end)], err = regexp.Compile(head + "(?:" + expr + ")" + tail); err != nil {
-				return err
-			}
-			if !near {
-				continue
-			}
-			source := fmt.Sprintf(`\A(?s:.{0,%d}?)%s((?:%s)%s)`, x.before+2*margin, head, expr, tail)
-			if x.near[one(start)][one(end)], err = regexp.Compile(source); err != nil {
 				return err
 			}
 		}
@@ -107,206 +92,72 @@ func one(b bool) int {
 
 // find returns where matches begin, at most so many, in ascending order. The first is the first of all; later ones that begin within
 // another match may be left out. Whatever it returns is a match in the file, too.
-func (x *regex) find(t text, most int) []int {
-	places := x.places(t.data)
-	if len(places) == 0 {
-		return x.within(t, 0, len(t.data), most, nil)
+func (x *regex) find(t text, most int) (found []int) {
+	if !x.possible(t.data) {
+		return nil
 	}
-	if x.near[0][0] != nil {
-		return x.nearPlaces(t, places, most)
+	data, from, start := t.data, 0, t.start
+	if !start {
+		from = headCut(data)
 	}
-	var found []int
-	w := x.window(t.data, next(places))
-	for w.lo >= 0 && len(found) < most {
-		more := x.window(t.data, next(places))
-		switch {
-		case w.lo == 0 && w.hi == len(t.data):
-			return x.within(t, w.lo, w.hi, most, found)
-		case more.lo >= 0 && more.lo <= w.hi:
-			w = window{min(w.lo, more.lo), max(w.hi, more.hi)}
-		default:
-			found = x.within(t, w.lo, w.hi, most, found)
-			w = more
-		}
+	if !t.end {
+		data = data[:max(from, len(data)-tailCut(data))]
 	}
-	return found
-}
-
-// place is where a needle or a run stands.
-type place struct {
-	start, end int     // end is negative if there is none
-	line       *window // of the cursor: the line that holds the last place, if anybody asked for it
-}
-
-// cursor is the way of one needle, or of the run, through data.
-type cursor struct {
-	search interface {
-		find() (start, end int, ok bool)
-	}
-	place
-	line window
-}
-
-func (c *cursor) step() {
-	c.place = place{0, -1, nil}
-	if start, end, ok := c.search.find(); ok {
-		c.place = place{start, end, &c.line}
-	}
-}
-
-// places returns the first places of what every match holds one of.
-func (x *regex) places(data []byte) []*cursor {
-	var list []*cursor
-	for _, n := range x.needles {
-		list = append(list, &cursor{search: n.in(data), line: window{-1, -1}})
-	}
-	if x.run != nil {
-		list = append(list, &cursor{search: x.run.in(data), line: window{-1, -1}})
-	}
-	for _, c := range list {
-		c.step()
-	}
-	return list
-}
-
-// next takes the first of the places.
-func next(places []*cursor) place {
-	first := places[0]
-	for _, c := range places[1:] {
-		if c.end >= 0 && (first.end < 0 || c.start < first.start) {
-			first = c
-		}
-	}
-	p := first.place
-	if p.end >= 0 {
-		first.step()
-	}
-	return p
-}
-
-// window is where a match may stand: from lo to before hi.
-type window struct{ lo, hi int }
-
-// window returns where a match can stand that holds a place; lo is -1 if there is none.
-func (x *regex) window(data []byte, p place) window {
-	if p.end < 0 {
-		return window{-1, -1}
-	}
-	w := window{0, len(data)}
-	if !x.newline && (x.before == unlimited || x.after == unlimited) {
-		if p.start < p.line.lo || p.line.hi < p.end {
-			*p.line = lineAround(data, p.start, p.end)
-		}
-		w = *p.line
-	}
-	if x.before != unlimited {
-		w.lo = max(0, p.start-x.before)
-	}
-	if x.after != unlimited {
-		w.hi = min(len(data), p.end+x.after)
-	}
-	return w
-}
-
-// lineAround returns the line that holds a place, without its newline.
-func lineAround(data []byte, start, end int) window {
-	w := window{bytes.LastIndexByte(data[:start], '\n') + 1, len(data)}
-	if n := bytes.IndexByte(data[end:], '\n'); n >= 0 {
-		w.hi = end + n
-	}
-	return w
-}
-
-// nearPlaces looks for matches that begin near the places, as far as each of them takes. If that comes to more than a part of the text
-// the text is searched once.
-func (x *regex) nearPlaces(t text, places []*cursor, most int) []int {
-	var found []int
-	free := 0 // where the last match ends
-	rd := runeReader{left: 1<<16 + len(t.data)/4}
-	for len(found) < most {
-		p := next(places)
-		if p.end < 0 {
+	d := x.dfas.Get().(*dfa)
+	defer x.dfas.Put(d)
+	for from < len(data) && len(found) < most {
+		begin, ok := x.begin(d, data, from, start, t.end)
+		if !ok {
 			break
 		}
-		if p.start < free {
-			continue
-		}
-		lo, hi := max(0, p.start-x.before-margin, free), len(t.data)
-		if x.context && lo == free {
-			lo -= lastWidth(t.data[:lo])
-		}
-		start := t.start && lo == 0 && free == 0
-		if !start {
-			lo += headCut(t.data[lo:hi])
-		}
-		if !t.end {
-			hi -= tailCut(t.data[lo:hi])
-		}
-		rd.data = t.data[lo:hi]
-		m := x.near[one(start)][one(t.end)].FindReaderSubmatchIndex(&rd)
-		if rd.left < 0 {
-			return x.within(t, 0, len(t.data), most, nil)
-		}
-		if m == nil {
-			continue
-		}
-		found = append(found, lo+m[2])
-		if free = lo + m[3]; x.context && !t.end {
-			free -= lastWidth(t.data[lo:free])
-		}
-	}
-	return found
-}
-
-// runeReader reads runes of data, and no more than it has left.
-type runeReader struct {
-	data []byte
-	left int // bytes; negative if more were asked for
-}
-
-// ReadRune implements io.RuneReader.
-func (rd *runeReader) ReadRune() (r rune, size int, err error) {
-	if len(rd.data) == 0 || rd.left < 0 {
-		return 0, 0, io.EOF
-	}
-	r, size = utf8.DecodeRune(rd.data)
-	rd.data = rd.data[size:]
-	rd.left -= size
-	return r, size, nil
-}
-
-// within appends where matches begin that stand in the window or around.
-func (x *regex) within(t text, lo, hi int, most int, found []int) []int {
-	lo, hi = max(0, lo-margin), min(len(t.data), hi+margin)
-	start, end := t.start && lo == 0, t.end && hi == len(t.data)
-	if !start {
-		lo += headCut(t.data[lo:hi])
-	}
-	if !end {
-		hi -= tailCut(t.data[lo:hi])
-	}
-	for from := lo; from < hi && len(found) < most; start = false {
-		m := x.at[one(start)][one(end)].FindIndex(t.data[from:hi])
+		start = start && begin == from
+		from = begin
+		m := x.at[one(start)][one(t.end)].FindIndex(data[from:])
 		if m == nil {
 			break
 		}
 		at, next := from+m[0], from+m[1]
 		if x.context && !start {
-			at += width(t.data[at:hi])
+			at += width(data[at:])
 		}
 		if len(found) == 0 || found[len(found)-1] < at {
 			found = append(found, at)
 		}
 		// The next match begins behind this one; where assertions look back, they need its last rune.
 		if x.context {
-			if !end {
-				next -= lastWidth(t.data[at:next])
+			if !t.end {
+				next -= lastWidth(data[at:next])
 			}
-			next -= lastWidth(t.data[at:next])
+			next -= lastWidth(data[at:next])
 		}
-		from = next
+		from, start = next, false
 	}
 	return found
+}
+
+// possible tells whether what every match holds is in the text.
+func (x *regex) possible(data []byte) bool {
+	for _, n := range x.needles {
+		if _, _, ok := n.in(data).find(); ok {
+			return true
+		}
+	}
+	return x.needles == nil
+}
+
+// begin returns from where package regexp should search: no match begins before. It may be that none begins behind it either; ok
+// false tells that for certain.
+func (x *regex) begin(d *dfa, data []byte, from int, start, end bool) (begin int, ok bool) {
+	if !x.context || start {
+		begin, ok = d.find(data, from, end)
+	} else {
+		// The rune at from is there for assertions to see.
+		begin, ok = d.find(data, from+width(data[from:]), end)
+	}
+	if x.context && begin > from {
+		begin -= lastWidth(data[:begin])
+	}
+	return begin, ok
 }
 
 func width(data []byte) int {
