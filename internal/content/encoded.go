@@ -1,9 +1,13 @@
 package content
 
 import (
+	"bytes"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
 )
 
 const (
@@ -12,13 +16,19 @@ const (
 	minRun = 60
 )
 
-// encodedShare returns the share of a version that is noise written in an alphabet, 0 to 1.
-func encodedShare(v *view) float64 {
+// encodedShare returns the share of a version that is noise written in an alphabet, 0 to 1. Its first bytes may be left out.
+func encodedShare(v *view, without int) float64 {
 	total, encoded := 0, 0
 	for _, p := range v.pieces {
-		data := p.data[:min(len(p.data), otherPiece)]
+		data := p.data
+		if p.off == 0 {
+			data = data[min(without, len(data)):]
+		}
+		data = data[:min(len(data), otherPiece)]
 		total += len(data)
-		if isText(data) || sevenBits(data) {
+		if narrow := narrowed(data); len(narrow) < len(data) {
+			encoded += min(len(data), encodedBytes(narrow)*len(data)/max(1, len(narrow)))
+		} else if isText(data) || sevenBits(data) {
 			encoded += encodedBytes(data)
 		}
 	}
@@ -78,19 +88,84 @@ func encodedBytes(text []byte) int {
 	even := 0
 	for at := 0; at < len(text); at += 2 * WindowSize {
 		window := text[at:min(at+2*WindowSize, len(text))]
-		if evenLetters(window) {
+		if evenLetters(window) || evenTokens(window) {
 			even += len(window)
+		}
+		if even == 0 && at > 0 {
+			break // so is the rest
 		}
 	}
 	return max(n, even)
 }
 
 func evenLetters(window []byte) bool {
-	var h histogram
+	var h, lines histogram
 	for _, c := range window {
-		if c != '\n' && c != '\r' {
+		if c == '\n' || c == '\r' {
+			lines.counts[c]++
+			lines.n++
+		} else {
 			h.counts[c]++
 			h.n++
+		}
+	}
+	if h.even() {
+		return true
+	}
+	h.merge(&lines) // they may be letters like the others
+	return h.even()
+}
+
+// narrowed returns the letters of a text in UTF-16 as single bytes, and any other data as it is.
+func narrowed(data []byte) []byte {
+	if !wide(data) && !bytes.HasPrefix(data, []byte{0xff, 0xfe}) && !bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
+		return data
+	}
+	out := make([]byte, 0, len(data)/2)
+	for _, c := range data {
+		if c != 0 && c != 0xff && c != 0xfe {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+const (
+	between   = " \t\r\n,;:|\"'[](){}<>\\&=+" // the letters that tokens stand between
+	maxTokens = 300                           // different ones that an alphabet may have
+)
+
+// evenTokens tells whether a text is noise spelled in tokens: in words or numbers that are all equally frequent, or in groups of
+// letters or digits that are.
+func evenTokens(text []byte) bool {
+	counts, byLength, n := map[string]int{}, [17]int{}, 0
+	tokens := bytes.FieldsFunc(text, func(r rune) bool { return r < 0x80 && strings.IndexByte(between, byte(r)) >= 0 })
+	for _, t := range tokens {
+		if len(counts) <= 4*maxTokens {
+			counts[string(t)]++
+		}
+		byLength[min(len(t), 16)] += len(t)
+		n += len(t)
+	}
+	if n < minEncoded {
+		return false
+	}
+	if len(counts) <= 4*maxTokens && evenCounts(slices.Collect(maps.Values(counts)), len(tokens), maxTokens) {
+		return true
+	}
+	length := 0
+	for l, sum := range byLength[:16] {
+		if 5*sum >= 3*n {
+			length = l
+		}
+	}
+	if length < 2 {
+		return false
+	}
+	var h histogram
+	for _, t := range tokens {
+		if len(t) == length {
+			h.add(t)
 		}
 	}
 	return h.even()

@@ -3,6 +3,7 @@ package content
 import (
 	"bytes"
 	"slices"
+	"strings"
 )
 
 // Case is one file whose content is to be judged against what it was.
@@ -44,11 +45,44 @@ func Examine(c Case) (Finding, error) {
 		return Finding{}, err
 	}
 	if was.format == Encrypted && now.format == Encrypted {
+		if stale(was, now) {
+			f.Open, f.Features = false, []string{Noise, Interleaved}
+			return f, nil
+		}
 		return f.closed(), nil // as it was: a volume, a safe for passwords
 	}
 	f.Open = f.Open || NamedEncrypted(c.New.Name) && (c.Old.Name != c.New.Name || was.format == Encrypted || was.format == Unknown && random(was.head(), 0))
 	compare(&f, c, was, now, before, parsed)
+	if len(f.Features) > 0 && f.Features[0] == Encoded && was.format == Encrypted {
+		f.Open = false // no tool writes its own noise in letters under the same name
+	}
 	return f, nil
+}
+
+// nonces tells after how many bytes a fresh nonce has appeared in a file that a tool encrypted anew (KDBX 3.1 and 4; age v1; OpenSSL's enc;
+// ansible-vault 1.1 and 1.2).
+var nonces = map[string]int{"\x03\xd9\xa2\x9a": 96, "age-encryption.org/": 80, "Salted__": 16, "$ANSIBLE_VAULT;": 128}
+
+// stale tells whether an encrypted file has the old nonce, and all behind it is new: whoever knew the key would have taken another one.
+func stale(was, now *view) bool {
+	n := common(was.head(), now.head())
+	for magic, nonce := range nonces {
+		if !bytes.HasPrefix(now.head(), []byte(magic)) || n < nonce {
+			continue
+		}
+		d := contrastOf(was, now)
+		return d.fresh >= unit && d.same < n+unit
+	}
+	return false
+}
+
+// common returns how many bytes two heads have in common.
+func common(a, b []byte) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // closed returns the finding of a file that nobody but its owner could read before.
@@ -90,7 +124,7 @@ func alone(f *Finding, c Case, now *view) {
 	if len(f.Features) > 0 {
 		return
 	}
-	if expected := Expected(c.Name); encodedShare(now) >= 0.6 && expected != Unknown && expected != Text {
+	if expected := Expected(c.Name); encodedShare(now, 0) >= 0.6 && expected != Unknown && expected != Text {
 		f.Features = []string{Encoded, FormatLost}
 	}
 }
@@ -98,9 +132,10 @@ func alone(f *Finding, c Case, now *view) {
 // compare lists what tells the new version from the old one.
 func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	d := contrastOf(was, now)
-	primary := d.primary(was, now, parsed)
+	primary := d.primary(was, now, before, parsed)
 	if primary == "" {
-		f.Replaced = replaced(c.Name, was, now)
+		f.Replaced = replaced(was, now, before, parsed)
+		f.Was = was.format
 		return
 	}
 	f.Features = []string{primary}
@@ -109,10 +144,10 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 		if primary == Encoded { // letters where no text was
 			f.Features = append(f.Features, FormatLost)
 		}
-	case expected != now.format, expected == Text && primary != Encoded:
+	case expected != now.format, expected == Text != (primary == Encoded):
 		f.Features = append(f.Features, FormatLost)
 	}
-	if now.format == was.format && parsed.health == Broken && before.health != Broken {
+	if primary != Unparseable && now.format == was.format && parsed.health == Broken && before.health != Broken {
 		f.Features = append(f.Features, Unparseable)
 	}
 	switch old, is := c.Old.Share(), c.New.Share(); {
@@ -304,6 +339,24 @@ func patterned(b []byte) bool {
 	return false
 }
 
+// periodic tells whether data is one phrase again and again.
+func periodic(data []byte) bool {
+	const longest, begins = 4096, 16
+	if len(data) < unit {
+		return false
+	}
+	for p := 1; p <= min(longest, len(data)/4); p++ {
+		i := bytes.Index(data[p:min(len(data), longest+p+begins)], data[:begins])
+		if i < 0 {
+			return false
+		}
+		if p += i; p <= len(data)/4 && bytes.Equal(data[p:], data[:len(data)-p]) {
+			return true
+		}
+	}
+	return false
+}
+
 // interleaved tells whether parts were kept where they stood and others became something else.
 func (d *contrast) interleaved(was, now *view) bool {
 	return d.fresh >= cipherBlock && d.same >= 4*cipherBlock && now.aligned(was) &&
@@ -323,6 +376,40 @@ func (d *contrast) regular() bool {
 		}
 	}
 	return mostly(lengths) && mostly(gaps)
+}
+
+// sectored tells whether what differs are pieces of one length that all begin at whole sectors, in a file that is as long as before. One
+// program's blocks are rewritten so too, but not in formats that have none.
+func (d *contrast) sectored(was, now *view) bool {
+	if was.version.Size != now.version.Size || len(d.runs) < 3 || now.format.paged() {
+		return false
+	}
+	longest := int64(1 << 16)
+	if now.format == Unknown { // perhaps a disk or a database; their blocks are longer
+		longest = 2 * sector
+		if 2*d.over < d.noise.n {
+			return false
+		}
+	}
+	alike := 0
+	for _, r := range d.runs {
+		if r.length == d.runs[0].length && r.from*unit%sector == 0 {
+			alike++
+		}
+	}
+	return d.runs[0].length*unit <= longest && 10*alike >= 9*len(d.runs)
+}
+
+// sector is the smallest unit of a disk, in bytes.
+const sector = 512
+
+// paged tells of formats whose programs rewrite parts of a file in place.
+func (f Format) paged() bool {
+	switch f {
+	case "sqlite", "pgpages", "innodb", "hdf", "tar", "npy":
+		return true
+	}
+	return f.holdsFiles()
 }
 
 // mostly tells whether two thirds of the values are the same.
@@ -350,12 +437,18 @@ func (d *contrast) evened(was *view) bool {
 }
 
 // primary names what was done to the content, "" if nothing was that speaks of damage.
-func (d *contrast) primary(was, now *view, parsed parse) string {
+func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	// A format that is not checked here, and was not there before, is a magic that costs nothing.
 	known := now.format != Unknown && now.format != Text && parsed.health != Broken &&
 		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
-	if is := encodedShare(now); is >= 0.6 {
-		if had := encodedShare(was); (had < 0.2 || is >= 0.97 && had < 0.95) && !echoes(was.head(), now) && (now.format != was.format || was.format == Text) {
+	kept := common(was.head(), now.head())
+	if 2*kept > len(was.head()) {
+		kept = 0
+	}
+	if is := encodedShare(now, kept); is >= 0.6 {
+		had := encodedShare(was, 0)
+		lettered := now.format != was.format || was.format == Text || is >= 0.9
+		if (had < 0.2 || is >= 0.97 && (had < 0.95 || opening(was) != opening(now))) && lettered && !echoes(was.head()[kept:], now, kept) {
 			return Encoded
 		}
 		return ""
@@ -376,6 +469,8 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 				if over && d.interleaved(was, now) && d.regular() {
 					return Noise
 				}
+			case d.sectored(was, now) && d.interleaved(was, now):
+				return Noise
 			case now.format.packed() || parsed.health != Sound:
 				if d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
 					return Noise
@@ -383,7 +478,7 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
 				return Noise
 			}
-		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && d.regular():
+		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && (d.regular() || d.sectored(was, now)):
 			return Noise
 		}
 	}
@@ -394,13 +489,31 @@ func (d *contrast) primary(was, now *view, parsed parse) string {
 	if d.total > 0 && !opaque && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
 		return Overwritten
 	}
+	if !opaque && 2*d.same < d.total && periodic(now.head()[kept:]) && !periodic(was.head()) {
+		return Overwritten
+	}
 	known = was.format != Unknown && was.format.packed() // what is thin noise in it otherwise is no news
 	old, is := was.head(), now.head()
 	if d.same*10 < d.total && (lanes(is) && (known || !lanes(old)) || sifted(is) && (known || !sifted(old)) || repeated(is) && (known || !repeated(old))) {
 		d.spread = true
 		return Noise
 	}
-	return d.scrambled(was, now)
+	if what := d.scrambled(was, now); what != "" {
+		return what
+	}
+	if d.fresh >= 2*unit && parsed.health == Broken && before.health > Broken && now.format == was.format && now.version.Size == was.version.Size {
+		return Unparseable
+	}
+	return ""
+}
+
+// opening returns the first byte of a text that is none of a word, 0 if it begins with a word: a language of data has a bracket there.
+func opening(v *view) byte {
+	text := bytes.TrimLeft(v.head(), " \t\r\n\xef\xbb\xbf")
+	if len(text) == 0 || strings.IndexByte(letters, text[0]) >= 0 {
+		return 0
+	}
+	return text[0]
 }
 
 func first(b []byte) []byte { return b[:min(len(b), unit)] }
@@ -409,7 +522,13 @@ func first(b []byte) []byte { return b[:min(len(b), unit)] }
 func (d *contrast) scrambled(was, now *view) string {
 	old, is := was.head(), now.head()
 	n := min(len(old), len(is))
-	if n < 2*minWindow || d.same*50 > d.total || !now.aligned(was) {
+	if n < 2*minWindow || !now.aligned(was) {
+		return ""
+	}
+	if 2*d.same < d.total && permuted(was, now) {
+		return Scrambled
+	}
+	if d.same*50 > d.total {
 		return ""
 	}
 	if back := bytes.Clone(old); was.whole && now.whole && len(old) == len(is) {
@@ -417,7 +536,7 @@ func (d *contrast) scrambled(was, now *view) string {
 			return Scrambled
 		}
 	}
-	if keyed(old[:n], is[:n]) {
+	if keyed(old[:n], is[:n]) || (was.format != Unknown || now.format != Text) && substituted(old[:n], is[:n]) {
 		return Keyed
 	}
 	if was.format != Unknown && was.format != Encrypted && now.format == Unknown && now.version.Size == was.version.Size {
@@ -427,18 +546,22 @@ func (d *contrast) scrambled(was, now *view) string {
 }
 
 // minReplaced is how many bytes of a text must be known before it can be said that nothing of it is left.
-const minReplaced = 512
+const minReplaced = 256
 
-// replaced tells whether a file that its name promises to be something is not that any more, or no word of a text is left. Who
+// replaced tells whether a file is of no format any more, or not as that format demands, or no word of a text is left. Who
 // saves another document under a name does that too.
-func replaced(name string, was, now *view) bool {
-	if now.format != Text && now.format != Unknown || was.format == Unknown || was.format != Expected(name) {
+func replaced(was, now *view, before, parsed parse) bool {
+	switch {
+	case was.format == Unknown || was.format == Encrypted:
 		return false
-	}
-	if was.format != Text {
+	case now.format == was.format && was.format != Text:
+		return parsed.health == Broken && before.health > Broken
+	case now.format != Text && now.format != Unknown:
+		return false
+	case was.format != Text:
 		return true
 	}
-	return len(was.head()) >= minReplaced && !echoes(was.head(), now)
+	return len(was.head()) >= minReplaced && !echoes(was.head(), now, 0)
 }
 
 // keyed tells whether the same short key was laid over the content again and again.
@@ -461,8 +584,63 @@ func keyed(old, now []byte) bool {
 	return false
 }
 
-// echoes tells whether more of a former text is found in what stands there now than chance explains.
-func echoes(old []byte, now *view) bool {
+// substituted tells whether each value of a byte became another one everywhere. Letters that change their case, or that
+// stand elsewhere in another alphabet of eight bits, are no damage.
+func substituted(old, now []byte) bool {
+	var to, from [256]int
+	n := min(len(old), len(now), 8<<10)
+	if n < 4*unit {
+		return false
+	}
+	for i := range n {
+		was, is := old[i], now[i]
+		if to[was] != 0 && to[was] != 1+int(is) || from[is] != 0 && from[is] != 1+int(was) {
+			return false
+		}
+		to[was], from[is] = 1+int(is), 1+int(was)
+	}
+	moved := 0
+	for was, is := range to[:0x80] {
+		if is != 0 && is != 1+was && is != 1+(was^0x20) {
+			moved++
+		}
+	}
+	return moved >= 8
+}
+
+// permuted tells whether two versions of one length are made of exactly the same bytes in another order. A text whose words are
+// all there was sorted, or written by another program.
+func permuted(was, now *view) bool {
+	if !was.whole || !now.whole || was.version.Size != now.version.Size || was.version.Size < 2*unit {
+		return false
+	}
+	var old, is histogram
+	old.add(was.head())
+	is.add(now.head())
+	return old == is && (was.format != Text || !sameWords(was.head(), now.head()))
+}
+
+// sameWords tells whether two texts have the same words, each as often.
+func sameWords(a, b []byte) bool {
+	counts := map[string]int{}
+	fields := func(text []byte) [][]byte {
+		return bytes.FieldsFunc(text, func(r rune) bool { return r < 0x80 && strings.IndexByte(between, byte(r)) >= 0 })
+	}
+	for _, w := range fields(a) {
+		counts[string(w)]++
+	}
+	other := 0
+	for _, w := range fields(b) {
+		if counts[string(w)]--; counts[string(w)] < 0 {
+			other++
+		}
+	}
+	return other <= 2 // the last line had no end
+}
+
+// echoes tells whether more of a former text is found in what stands there now than chance explains; the first bytes of that may be
+// left out.
+func echoes(old []byte, now *view, without int) bool {
 	const length, places = 12, 64
 	heard := 0
 	for i := range places {
@@ -471,7 +649,11 @@ func echoes(old []byte, now *view) bool {
 			continue
 		}
 		for _, p := range now.pieces {
-			if bytes.Contains(p.data, old[at:at+length]) {
+			data := p.data
+			if p.off == 0 {
+				data = data[min(without, len(data)):]
+			}
+			if bytes.Contains(data, old[at:at+length]) {
 				heard++
 				break
 			}

@@ -31,27 +31,35 @@ func (h *histogram) chi2() float64 {
 // uniform tells whether the bytes cannot be told from noise.
 func (h *histogram) uniform() bool { return h.n >= minWindow && h.chi2() < uniformChi2 }
 
+// merge adds what another one counted.
+func (h *histogram) merge(other *histogram) {
+	for c, n := range other.counts {
+		h.counts[c] += n
+	}
+	h.n += other.n
+}
+
 // even tells whether the bytes are all of few values and these equally frequent: noise that was written in an alphabet, as base64,
 // hexadecimal, base32, ascii85 and seven bits of eight are. Digits and the letters of genes are too few to say anything.
-func (h *histogram) even() bool {
-	if h.n < minEncoded {
-		return false
-	}
-	rare := max(1, h.n/2048) // of a wrapper: quotes, commas, ends of lines
-	k, n, squares := 0, 0, 0.0
-	for _, c := range h.counts {
+func (h *histogram) even() bool { return h.n >= minEncoded && evenCounts(h.counts[:], h.n, 128) }
+
+// evenCounts tells whether n symbols are nearly all of at least 16 and at most so many kinds, and these equally frequent.
+func evenCounts(counts []int, n, kinds int) bool {
+	rare := max(1, n/2048) // of a wrapper: quotes, commas, ends of lines
+	k, often, squares := 0, 0, 0.0
+	for _, c := range counts {
 		if c > rare {
 			k++
-			n += c
+			often += c
 			squares += float64(c) * float64(c)
 		}
 	}
-	if k < 16 || k > 128 || n*50 < h.n*49 {
+	if k < 16 || k > kinds || often*50 < n*49 || often < 4*k {
 		return false
 	}
 	freedom := float64(k - 1)
 	// The fourth deviation, and what one symbol that a wrapper or padding uses more often adds.
-	return float64(k)*squares/float64(n)-float64(n) < freedom+5*math.Sqrt(2*freedom)+12
+	return float64(k)*squares/float64(often)-float64(often) < freedom+5*math.Sqrt(2*freedom)+12
 }
 
 // minEncoded is the shortest text in an alphabet that is told from words.

@@ -58,9 +58,10 @@ type Finding struct {
 	Features []string
 	Entropy  float64
 	Chi2     float64
-	Open     bool // encrypted by a tool that says so, or under a name that does: its owner's doing unless something else says otherwise
-	Locked   bool // an archive that asks for a password
-	Replaced bool // it is no noise, and not what it was: another kind of file, or a text of which nothing is left
+	Open     bool   // encrypted by a tool that says so, or under a name that does: its owner's doing unless something else says otherwise
+	Locked   bool   // an archive that asks for a password
+	Replaced bool   // it is no noise, and not what it was: another kind of file, or a text of which nothing is left
+	Was      Format // of what was replaced
 }
 
 // Encrypted tells whether the file was made unreadable: what it became speaks against it, and at least one thing more. What was
@@ -69,7 +70,7 @@ func (f Finding) Encrypted() bool { return f.Noise() && len(f.Features) >= 2 && 
 
 // Noise tells whether the file became at least what unreadable files are.
 func (f Finding) Noise() bool {
-	return len(f.Features) > 0 && (f.Features[0] == Noise || f.Features[0] == Encoded || f.Overwritten() || f.Features[0] == Keyed || f.Features[0] == Scrambled)
+	return len(f.Features) > 0 && (f.Features[0] == Noise || f.Features[0] == Encoded || f.Overwritten() || f.Features[0] == Keyed || f.Features[0] == Scrambled || f.Features[0] == Unparseable)
 }
 
 // Overwritten tells whether the content was destroyed rather than encrypted.

@@ -37,7 +37,7 @@ func LookInto(version *Version) (Opaque, error) {
 	if v.format != Unknown && v.format != Text && p.health != Broken {
 		return o, nil
 	}
-	noise, encoded := v.noiseShare(), encodedShare(v)
+	noise, encoded := v.noiseShare(), encodedShare(v, 0)
 	o.Whole = noise >= 0.9 || encoded >= 0.99
 	o.Noise = noise >= 0.2 || random(v.head(), 0) || spread(v.head()) || encoded >= 0.6
 	return o, nil
