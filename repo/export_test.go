@@ -27,6 +27,3 @@ func (r *Repository) SaveSealed(ctx context.Context, t backend.Type, plain []byt
 	}
 	return h, r.be.Save(ctx, h, bytes.NewReader(sealed))
 }
-
-// FrameHeader is for the fuzz test.
-func FrameHeader(head []byte) int64 { return frameHeader(head) }

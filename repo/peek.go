@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/repo/internal/crypto"
 	"github.com/kedge-project/kedge/repo/internal/index"
+	"github.com/kedge-project/kedge/repo/internal/zstdframe"
 )
 
 // ErrCompressed is returned by a Peek for a blob of which no part can be read without all before it: LoadBlob reads it.
@@ -19,30 +19,39 @@ var ErrCompressed = errors.New("the blob is compressed")
 // Peek looks at parts of one blob without reading all of it. What it returns is not compared with the blob's ID, and
 // not even authenticated, so it serves to decide what to load, and never for what is kept. It is for one goroutine.
 //
-// It can look into what is stored as it is, and into zstd's frames of blocks that are stored as they are, which is how
-// restic stores what cannot be compressed.
+// It can look into what is stored as it is, and into zstd's frames of what hardly can be compressed, of which most stands there as it
+// is: pictures, films, and documents that are archives of compressed parts.
 type Peek struct {
 	r     *Repository
 	h     backend.Handle
 	e     index.Entry
-	nonce []byte
-
-	frame  int64 // bytes of the frame's header; 0: the blob is no frame
-	blocks int64 // of blockSize bytes, or less the last; 0: no frame
-	read   int64
+	nonce []byte           // nil: nothing was read yet
+	frame *zstdframe.Frame // nil: the blob is stored as it is
+	held  []held
+	read  int64 // bytes
+	reads int   // in this look
 }
 
-// blockSize is how much of the plain a block of zstd holds at most, and in a frame of blocks stored as they are all but the
-// last. Source: RFC 8878, section 3.1.1.2.
+// held is a piece of the sealed message's plain.
+type held struct {
+	at   int64
+	data []byte
+}
+
 const (
-	blockSize   = 128 << 10
-	blockHeader = 3
+	// minDense is the least share that a blob may be compressed to, in percent, for a look to be tried: letters that are coded
+	// take less, and cannot be read in part.
+	minDense = 60
+	// openAhead is up to where the beginning of a blob is read at once if it is asked for, and maxHeld how long a piece is
+	// that is kept for the next look.
+	openAhead = 4 << 10
+	maxHeld   = 8 << 10
+	maxPieces = 64
+	// maxReads is how many pieces are read for one look into a frame: storage may be far away, and a blob is soon loaded.
+	maxReads = 32
 )
 
-// maxFrame is the longest header of a frame that this repository's writers, or restic's, put before that blocks.
-const maxFrame = 18
-
-// Peek returns a Peek into the blob, ErrCompressed, or ErrNotFound.
+// Peek returns a Peek into the blob, ErrCompressed, or ErrNotFound. Nothing of the blob is read yet.
 func (r *Repository) Peek(ctx context.Context, h blob.Handle) (*Peek, error) {
 	e, err := r.find(ctx, h)
 	if err != nil {
@@ -53,57 +62,13 @@ func (r *Repository) Peek(ctx context.Context, h blob.Handle) (*Peek, error) {
 		return nil, fmt.Errorf("look into %v: %d bytes are no sealed blob", h, e.Length)
 	}
 	if e.Uncompressed != 0 {
-		// Blocks that are stored as they are add to the plain their own headers and the frame's, and perhaps a checksum.
-		body, plain := int64(e.Length)-crypto.Overhead, int64(e.Uncompressed)
-		p.blocks = (plain + blockSize - 1) / blockSize
-		if added := body - plain - p.blocks*blockHeader; added < 0 || added > maxFrame+4 {
+		body := int64(e.Length) - crypto.Overhead
+		if body*100 < int64(e.Uncompressed)*minDense {
 			return nil, ErrCompressed
 		}
+		p.frame = zstdframe.New(body, int64(e.Uncompressed))
 	}
-	head := make([]byte, min(int64(e.Length), crypto.NonceSize+maxFrame+blockHeader))
-	if err := p.stored(ctx, 0, head); err != nil {
-		return nil, err
-	}
-	p.nonce = head[:crypto.NonceSize]
-	if p.blocks == 0 {
-		return p, nil
-	}
-	head = head[crypto.NonceSize:]
-	r.key.Peek(p.nonce, 0, head)
-	if p.frame = frameHeader(head); p.frame == 0 {
-		return nil, ErrCompressed
-	}
-	return p, p.checkBlock(0, head[p.frame:])
-}
-
-// frameHeader returns the length of the header of a zstd frame without a dictionary, 0 if that is none. Source: RFC 8878,
-// section 3.1.1.1.
-func frameHeader(head []byte) int64 {
-	if len(head) < maxFrame || binary.LittleEndian.Uint32(head) != 0xfd2fb528 || head[4]&0x0b != 0 {
-		return 0
-	}
-	single := head[4]&0x20 != 0
-	n := 5 + []int64{0, 2, 4, 8}[head[4]>>6]
-	switch {
-	case !single:
-		n++ // the window
-	case head[4]>>6 == 0:
-		n++ // a content size of one byte
-	}
-	return n
-}
-
-// checkBlock reads the header of a block: it must be stored as it is, and have the length that all before it leave.
-func (p *Peek) checkBlock(number int64, header []byte) error {
-	if len(header) < blockHeader {
-		return ErrCompressed
-	}
-	word := int64(header[0]) | int64(header[1])<<8 | int64(header[2])<<16
-	const raw = 0
-	if word>>1&3 != raw || word>>3 != min(blockSize, p.Size()-number*blockSize) {
-		return ErrCompressed
-	}
-	return nil
+	return p, nil
 }
 
 // Size is the length of the blob, in bytes.
@@ -112,15 +77,17 @@ func (p *Peek) Size() int64 { return int64(p.e.Plain()) }
 // Read is how many bytes were read of the repository so far.
 func (p *Peek) Read() int64 { return p.read }
 
-// ReadAt fills data with the blob's bytes from an offset on; io.EOF if the blob ends before. ErrCompressed says, sometimes
-// not before here, that the blob must be loaded.
+// ReadAt fills data with the blob's bytes from an offset on; io.EOF if the blob ends before. ErrCompressed says that the blob must
+// be loaded.
 func (p *Peek) ReadAt(ctx context.Context, data []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("look into %v: negative offset", p.e.Handle)
 	}
 	n := int(max(0, min(int64(len(data)), p.Size()-off)))
-	if err := p.fill(ctx, data[:n], off); err != nil {
-		return 0, err
+	if n > 0 {
+		if err := p.fill(ctx, data[:n], off); err != nil {
+			return 0, err
+		}
 	}
 	if n < len(data) {
 		return n, io.EOF
@@ -129,40 +96,68 @@ func (p *Peek) ReadAt(ctx context.Context, data []byte, off int64) (int, error) 
 }
 
 func (p *Peek) fill(ctx context.Context, data []byte, off int64) error {
-	if p.blocks == 0 {
-		return p.plain(ctx, data, off)
-	}
-	for len(data) > 0 {
-		number := off / blockSize
-		begin := p.frame + number*(blockHeader+blockSize) // of the block
-		if number > 0 {
-			header := make([]byte, blockHeader)
-			if err := p.plain(ctx, header, begin); err != nil {
-				return err
-			}
-			if err := p.checkBlock(number, header); err != nil {
-				return err
-			}
-		}
-		within := off % blockSize
-		n := min(int64(len(data)), blockSize-within)
-		if err := p.plain(ctx, data[:n], begin+blockHeader+within); err != nil {
+	if p.nonce == nil {
+		if err := p.open(ctx, off+int64(len(data))); err != nil {
 			return err
 		}
-		data, off = data[n:], off+n
 	}
+	if p.frame == nil {
+		return p.plain(ctx, data, off)
+	}
+	p.reads = 0
+	read := func(data []byte, at int64) error { return p.plain(ctx, data, at) }
+	if err := p.frame.ReadAt(read, data, off); !errors.Is(err, zstdframe.ErrCompressed) {
+		return err
+	}
+	return ErrCompressed
+}
+
+// open reads the nonce, and what stands behind it up to end if that is near.
+func (p *Peek) open(ctx context.Context, end int64) error {
+	const headers = zstdframe.MaxHeader + 8 // of the frame, its first block, and that one's literals
+	if end > openAhead {
+		end = 0
+	}
+	head := make([]byte, min(int64(p.e.Length)-(crypto.Overhead-crypto.NonceSize), crypto.NonceSize+headers+end))
+	if err := p.stored(ctx, 0, head); err != nil {
+		return err
+	}
+	p.nonce = head[:crypto.NonceSize]
+	p.hold(0, head[crypto.NonceSize:])
 	return nil
 }
 
-// plain reads and decrypts what stands at an offset of the sealed message's plain.
+// hold decrypts a piece, and keeps it.
+func (p *Peek) hold(at int64, data []byte) {
+	p.r.key.Peek(p.nonce, at, data)
+	if len(data) <= maxHeld && len(p.held) < maxPieces {
+		p.held = append(p.held, held{at, data})
+	}
+}
+
+// plain returns what stands at an offset of the sealed message's plain.
 func (p *Peek) plain(ctx context.Context, data []byte, at int64) error {
 	if len(data) == 0 {
 		return nil
 	}
-	if err := p.stored(ctx, crypto.NonceSize+at, data); err != nil {
+	if at < 0 || at+int64(len(data)) > int64(p.e.Length)-crypto.Overhead {
+		return ErrCompressed // it says that it is longer than it is
+	}
+	for _, h := range p.held {
+		if at >= h.at && at+int64(len(data)) <= h.at+int64(len(h.data)) {
+			copy(data, h.data[at-h.at:])
+			return nil
+		}
+	}
+	if p.reads++; p.frame != nil && p.reads > maxReads {
+		return ErrCompressed
+	}
+	piece := make([]byte, len(data))
+	if err := p.stored(ctx, crypto.NonceSize+at, piece); err != nil {
 		return err
 	}
-	p.r.key.Peek(p.nonce, at, data)
+	p.hold(at, piece)
+	copy(data, piece)
 	return nil
 }
 
