@@ -32,6 +32,7 @@ type options struct {
 	only    string // part of the names of families and workloads
 	stages  string
 	sets    string
+	tree    string // directories whose files are copied, separated by commas
 	verbose bool
 	json    bool
 	write   string // the file that keeps the tables
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&opt.only, "only", "", "only families and workloads whose name has this in it")
 	flag.StringVar(&opt.stages, "stages", strings.Join(stageNames(), ","), "what to measure, separated by commas")
 	flag.StringVar(&opt.sets, "sets", strings.Join(setNames(), ","), "sets of families and workloads, separated by commas")
+	flag.StringVar(&opt.tree, "tree", "", "instead of -sets: all families, and work by real programs, on a tree of files copied from these directories, separated by commas")
 	flag.BoolVar(&opt.verbose, "v", false, "tell on standard error what was missed and what was told falsely")
 	flag.BoolVar(&opt.json, "json", false, "print the results as JSON instead of tables")
 	flag.StringVar(&opt.write, "write", "", "also write the tables to this file")

@@ -121,7 +121,8 @@ func (n noticedRow) inTime() bool {
 }
 
 func titles() map[string]string {
-	return map[string]string{"known": "families that the rules were written with", "held": "families that the rules were not written with", "strangers": "families of programs that were met, and disguises"}
+	return map[string]string{"known": "families that the rules were written with", "held": "families that the rules were not written with", "strangers": "families of programs that were met, and disguises",
+		"real": "all families on files that were not made for this"}
 }
 
 func total(list []*namedScore) score {

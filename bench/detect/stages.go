@@ -54,10 +54,11 @@ func (b *bench) wants(name string) bool { return strings.Contains(name, b.opt.on
 
 // measure goes through all sets and seeds, then measures costs.
 func (b *bench) measure(ctx context.Context) error {
-	for _, set := range sets() {
-		if !slices.Contains(strings.Split(b.opt.sets, ","), set.name) {
-			continue
-		}
+	list, err := b.wantedSets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, set := range list {
 		set = b.chosen(set)
 		r := b.results.set(set.name)
 		for i, seed := range b.results.Seeds {
@@ -70,6 +71,15 @@ func (b *bench) measure(ctx context.Context) error {
 		return b.measureCosts(ctx)
 	}
 	return nil
+}
+
+// wantedSets returns the sets that the options name.
+func (b *bench) wantedSets(ctx context.Context) ([]set, error) {
+	if b.opt.tree != "" {
+		real, err := realSet(ctx, strings.Split(b.opt.tree, ","))
+		return []set{real}, err
+	}
+	return slices.DeleteFunc(sets(), func(s set) bool { return !slices.Contains(strings.Split(b.opt.sets, ","), s.name) }), nil
 }
 
 // chosen leaves out what the options leave out, and workloads whose programs are not installed.

@@ -298,9 +298,15 @@ func (p *people) edit(ctx context.Context, s *site, name string) error {
 	case "mail", "elf", "gzip", "mp4", "wav", "library", "pcap", "dicom", "mkv", "transport", "au", "xz", "tgz", "fastq":
 		return nil // nobody edits these
 	default: // the program writes all of it anew
-		if data, err = p.maker(kind).make(ctx, p.r, l, max(least, len(data))); err != nil {
+		fresh, err := p.maker(kind).make(ctx, p.r, l, max(least, len(data)))
+		if err != nil {
 			return err
 		}
+		if strings.HasPrefix(kind, linesOf) {
+			at := bytes.LastIndexByte(data[:p.r.IntN(len(data))], '\n') + 1
+			fresh = slices.Concat(data[:at], fresh[:bytes.IndexByte(append(fresh, '\n'), '\n')+1], data[at:])
+		}
+		data = fresh
 	}
 	return s.write(name, data)
 }
