@@ -66,6 +66,8 @@ type Step struct {
 	Files   int       // that the older one had; 0 if not known
 	// Known tells whether what stood at a path before was damaged itself; nil: nothing was.
 	Known func(path string) bool
+	// Again tells whether a change was in an earlier step too, since what is too little in one is judged with what comes after; nil: none was.
+	Again func(path string) bool
 }
 
 // Judge goes through the steps of a series in order. It remembers what was removed, since the successor of a file may come after it. It
@@ -173,7 +175,9 @@ func (w *step) sort() {
 		}
 		if from := gone[key(c.New)]; len(from) > 0 {
 			w.result.Moved[c.Path] = from[0]
-			delete(w.removed, from[0])
+			for _, name := range from {
+				delete(w.removed, name) // what it held stands there still
+			}
 			if len(from) > 1 { // copies of one another: each move takes one
 				gone[key(c.New)] = from[1:]
 			}

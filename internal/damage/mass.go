@@ -41,13 +41,18 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 	for _, f := range closed {
 		byDir[path.Dir(f.Path)] = append(byDir[path.Dir(f.Path)], f)
 	}
+	come := map[string]int{}
+	for name := range w.added {
+		come[path.Dir(name)]++
+	}
 	var taken []File
 	explained := w.packedOpenly(closed)
 	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
 		if explained[dir] {
 			continue
 		}
-		if names := w.left(func(name string) bool { return path.Dir(name) == dir }); !digests(names) {
+		names := w.left(func(name string) bool { return path.Dir(name) == dir })
+		if come[dir] -= len(byDir[dir]); !digests(names) && 2*come[dir] <= len(names) { // little came in their place
 			taken = append(taken, w.intoArchives(names, byDir[dir])...)
 		}
 	}
@@ -93,15 +98,21 @@ func (w *step) packedOpenly(closed []found) map[string]bool {
 	return dirs
 }
 
-// digests tells whether most of the files are named by a hash, as programs name what they keep for themselves.
+// digests tells whether most of the files are named by a hash.
 func digests(names []string) bool {
 	n := 0
 	for _, name := range names {
-		if base := path.Base(name); len(base) >= 16 && strings.Trim(strings.TrimSuffix(base, path.Ext(base)), "0123456789abcdefABCDEF") == "" {
+		if digest(name) {
 			n++
 		}
 	}
 	return 2*n > len(names)
+}
+
+// digest tells whether a file is named by a hash, as programs name what they keep, and remove, for themselves.
+func digest(name string) bool {
+	base := path.Base(name)
+	return len(base) >= 16 && strings.Trim(strings.TrimSuffix(base, path.Ext(base)), "0123456789abcdefABCDEF") == ""
 }
 
 // documents tells whether most of the files have names that promise something, as those of caches do not.
@@ -300,12 +311,18 @@ func ReplacedAlike(files []Replaced) []bool {
 	return alike
 }
 
-// judgeOpen takes files that were encrypted openly for damaged if there are very many of them, or others beside them are damaged.
+// judgeOpen takes files that were encrypted openly for damaged if there are very many of them at once, or others beside them are damaged. People
+// do it to one after the other.
 func (w *step) judgeOpen() {
-	dirs := w.damagedDirs()
+	dirs, atOnce := w.damagedDirs(), 0
+	for _, f := range w.openly {
+		if w.Again == nil || !w.Again(f.Now) {
+			atOnce++
+		}
+	}
 	for _, f := range w.openly {
 		switch {
-		case len(w.openly) >= minOpen:
+		case atOnce >= minOpen:
 			f.Features = append(f.Features, together)
 		case dirs[path.Dir(f.Path)] >= minBeside:
 			f.Features = append(f.Features, beside)
@@ -342,7 +359,7 @@ func (w *step) damagedDirs() map[string]int {
 // judgeRemoved takes deleted files for destroyed where a large share of a tree is gone whatever its age, or where they stood among
 // files that were damaged. People delete what is old, or one directory.
 func (w *step) judgeRemoved() {
-	names := w.left(func(string) bool { return true })
+	names := w.left(func(name string) bool { return !digest(name) })
 	if len(names) == 0 {
 		return
 	}

@@ -89,7 +89,7 @@ type found struct {
 func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque, error) {
 	o := opened{}
 	if !w.stats(c.New, nil).mayBeEncoded() {
-		if well, _, err := w.endsWell(ctx, o, c.Path, c.New); err != nil || well && !strings.EqualFold(path.Ext(c.Path), ".zip") {
+		if well, _, err := w.endsWell(ctx, o, c.Path, c.New); err != nil || well && !packs(c.Path) {
 			return content.Opaque{}, err
 		}
 	}
@@ -98,6 +98,15 @@ func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque,
 		return content.Opaque{}, err
 	}
 	return content.LookInto(v)
+}
+
+// packs tells whether a file is by its name an archive that may ask for a password, or tell what it holds.
+func packs(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".zip", ".7z", ".rar":
+		return true
+	}
+	return false
 }
 
 // unpack takes what an archive that can be opened holds for archived, not gone.
@@ -139,7 +148,7 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 		usual[path.Ext(name)] = path.Ext(name) != ""
 	}
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		anew := !p.named && usual[path.Ext(p.Path)]
+		anew := !p.named && (usual[path.Ext(p.Path)] || digest(p.former) && digest(p.Path))
 		if anew {
 			delete(taken, p.Path)
 		}

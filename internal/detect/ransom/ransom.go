@@ -157,6 +157,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	judged, err := w.judge.Step(ctx, damage.Step{
 		Changes: merged, Time: now, Files: w.files,
 		Known: func(path string) bool { return w.recent[path].bad },
+		Again: func(path string) bool { return w.recent[path].at.Before(now) },
 	})
 	if err != nil {
 		return nil, err
