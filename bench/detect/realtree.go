@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"math/rand/v2"
@@ -41,6 +42,7 @@ func realSet(ctx context.Context, dirs []string) (set, error) {
 		return set{}, err
 	}
 	var list []maker
+	pools["elf"] = slices.DeleteFunc(pools["elf"], func(f realFile) bool { return !isProgram(f.name) })
 	for _, kind := range realKinds(pools) {
 		list = append(list, realMaker(kind, pools[kind]))
 	}
@@ -48,6 +50,18 @@ func realSet(ctx context.Context, dirs []string) (set, error) {
 		return set{}, fmt.Errorf("look for files to copy: %s have no type with %d files of less than %d bytes", strings.Join(dirs, ", "), realLeast, realMost)
 	}
 	return set{"real", func() []maker { return list }, func() []family { return everyFamily(list) }, realWorkloads}, nil
+}
+
+// isProgram tells whether the file is one of the machine's, not a script.
+func isProgram(name string) bool {
+	file, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	magic := make([]byte, 4)
+	_, err = io.ReadFull(file, magic)
+	return err == nil && string(magic) == "\x7fELF"
 }
 
 // everyFamily returns the families of all sets, without those that want what no maker makes.
@@ -157,7 +171,7 @@ func realMaker(kind string, files []realFile) maker {
 			at, _ := slices.BinarySearchFunc(files, size, func(f realFile, size int) int { return cmp.Compare(f.size, size) })
 			at = max(0, min(len(files)-1, at+r.IntN(1+len(files)/4)-len(files)/8))
 			data, err := os.ReadFile(files[at].name)
-			if err == nil && len(data) >= least && (kind != "elf" || bytes.HasPrefix(data, []byte("\x7fELF"))) {
+			if err == nil && len(data) >= least {
 				return data, nil
 			}
 		}
