@@ -1,6 +1,8 @@
 package ransom
 
 import (
+	"bytes"
+	"compress/zlib"
 	"fmt"
 	"maps"
 	"path"
@@ -402,5 +404,58 @@ func TestATreeOfWhichMostIsDeletedIsNoticedIfItsSizeIsKnown(t *testing.T) {
 	signals := tr.snapshot()
 	if kinds(signals) != "file.deleted:125" || signals[0].Technique != "T1485" {
 		t.Errorf("raised %q: %+v", kinds(signals), signals)
+	}
+}
+
+func zlibbed(data []byte) []byte {
+	var b bytes.Buffer
+	w := zlib.NewWriter(&b)
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
+}
+
+func TestWorkThatGoesOnForManySnapshotsRaisesNothing(t *testing.T) {
+	for what, work := range map[string]func(tr *tree, i int){
+		"files renamed again and again": func(tr *tree, i int) {
+			for name, data := range maps.Clone(tr.now) {
+				if stem, _, _ := strings.Cut(path.Base(name), "."); strings.HasPrefix(stem, "minutes") || strings.HasPrefix(stem, "photo") {
+					delete(tr.now, name)
+					tr.now[fmt.Sprintf("%s/%s.%d%s", path.Dir(name), stem, i, path.Ext(name))] = data
+				}
+			}
+		},
+		"files encrypted by their owners, one by one": func(tr *tree, i int) {
+			for k := range 6 {
+				name := fmt.Sprintf("/srv/files/dept%d/minutes%d.txt", (6*i+k)%6, 6*i+k)
+				tr.now[name+".gpg"] = encrypt(name, tr.now[name])
+				delete(tr.now, name)
+			}
+		},
+		"objects named by hash are kept, and packed at last": func(tr *tree, i int) {
+			for k := range 20 {
+				data := zlibbed(prose(uint64(20*i+k), 150))
+				name := blob.Hash(data).String()
+				tr.now["/srv/files/.git/objects/"+name[:2]+"/"+name[2:40]] = data
+			}
+			for name := range maps.Clone(tr.now) {
+				if strings.HasPrefix(name, "/srv/files/.git/objects/") && (i == 4 || name < "/srv/files/.git/objects/30") {
+					delete(tr.now, name)
+				}
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			tr := newTree(t)
+			tr.fill()
+			tr.snapshot()
+			for i := range 5 {
+				tr.w.Holds(len(tr.now))
+				work(tr, i)
+				if signals := tr.snapshot(); len(signals) != 0 {
+					t.Fatalf("snapshot %d raised %s: %v", i, kinds(signals), signals[0].Touched[:min(3, signals[0].Count)])
+				}
+			}
+		})
 	}
 }
