@@ -10,10 +10,7 @@ import (
 )
 
 // literal finds every place of some bytes. It is safe for concurrent use.
-type literal struct {
-	content []byte
-	needle  *needle
-}
+type literal struct{ *needle }
 
 func newLiteral(content []byte) (*literal, error) {
 	if len(content) == 0 {
@@ -22,22 +19,14 @@ func newLiteral(content []byte) (*literal, error) {
 	if len(content) > longestPattern {
 		return nil, fmt.Errorf("it has %d bytes, more than %d: a part of it will do", len(content), longestPattern)
 	}
-	elems := make([]elem, len(content))
-	for i := range content {
-		elems[i] = elem{content[i : i+1]}
-	}
-	return &literal{content, newNeedle(elems)}, nil
+	return &literal{newNeedle(content)}, nil
 }
 
 // find returns where the literal begins, at most so many places, in ascending order.
 func (l *literal) find(t text, most int) []int {
 	var found []int
-	for s := l.needle.in(t.data); len(found) < most; {
-		start, _, ok := s.find()
-		if !ok {
-			break
-		}
-		found = append(found, start)
+	for at := l.next(t.data, 0); at >= 0 && len(found) < most; at = l.next(t.data, at+1) {
+		found = append(found, at)
 	}
 	return found
 }

@@ -33,7 +33,7 @@ type regex struct {
 	// might look beyond the text, there must be one rune more, which tells what stands there.
 	at [2][2]*regexp.Regexp
 
-	needles []*needle // every match holds one, if there are any
+	needles []*needle // every match holds one, if there are any: they are found faster than the automaton walks
 	dfas    sync.Pool // of *dfa
 }
 
@@ -53,8 +53,10 @@ func newRegex(expr string) (*regex, error) {
 	if x.least == 0 {
 		return nil, errors.New("it matches the empty string, which is everywhere: let it ask for at least one character")
 	}
-	for _, n := range x.best() {
-		x.needles = append(x.needles, newNeedle(n))
+	if best := x.best(); rarityOf(best) >= leastRarity {
+		for _, text := range best {
+			x.needles = append(x.needles, newNeedle([]byte(text)))
+		}
 	}
 	program, err := newProgram(parsed, x.length)
 	if err != nil {
@@ -138,7 +140,7 @@ func (x *regex) find(t text, most int) (found []int) {
 // possible tells whether what every match holds is in the text.
 func (x *regex) possible(data []byte) bool {
 	for _, n := range x.needles {
-		if _, _, ok := n.in(data).find(); ok {
+		if n.next(data, 0) >= 0 {
 			return true
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what a shape keeps on its way.
 const (
-	mostAlternatives = 32 // needles, of which every match holds one
-	mostElems        = 64 // elements of a needle
-	mostSpellings    = 4  // of an element; a larger class tells too little
+	// mostAlternatives is how many texts are looked for to see whether an expression can match at all. The automaton is faster than more.
+	mostAlternatives = 4
+	// longestAlternative is bytes of them that are worth knowing.
+	longestAlternative = 64
+	// leastRarity is how much they must tell together: rarer than at one in so many places of an ordinary file, as a logarithm.
+	leastRarity = 16
 )
 
 // unlimited is a length that has no bound.
@@ -20,33 +22,20 @@ const unlimited = -1
 // shape is what is known of the matches of an expression. The source of the idea is Russ Cox, "Regular Expression Matching with a Trigram
 // Index", 2012.
 type shape struct {
-	exact   [][]elem // all spellings of a match; nil if they are too many to tell
-	needles [][]elem // every match holds one of them; nil if none are known
+	exact   []string // all matches; nil if they are too many to tell
+	needles []string // every match holds one of them; nil if none are known
 	length  int      // most bytes, or unlimited
 	least   int      // fewest bytes, or fewer
 	context bool     // whether there is one depends on what stands around it
-}
-
-// rarity is about how rarely one of the needles is found at a place of an ordinary file, as a logarithm.
-func rarity(needles [][]elem) float64 {
-	p := 0.0
-	for _, n := range needles {
-		bits := 0.0
-		for _, e := range n {
-			bits += e.bits()
-		}
-		p += math.Exp2(-min(bits, 48))
-	}
-	return -math.Log2(p)
 }
 
 // shapeOf finds what is known of an expression's matches in bytes that need not be UTF-8.
 func shapeOf(re *syntax.Regexp) shape {
 	switch re.Op {
 	case syntax.OpEmptyMatch:
-		return shape{exact: [][]elem{{}}}
+		return shape{exact: []string{""}}
 	case syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
-		return shape{exact: [][]elem{{}}, context: true}
+		return shape{exact: []string{""}, context: true}
 	case syntax.OpLiteral:
 		return literalShape(re)
 	case syntax.OpCharClass:
@@ -55,15 +44,12 @@ func shapeOf(re *syntax.Regexp) shape {
 		return shape{length: utf8.UTFMax, least: 1}
 	case syntax.OpCapture:
 		return shapeOf(re.Sub[0])
-	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest:
-		least, most := 0, unlimited
-		if re.Op == syntax.OpPlus {
-			least = 1
-		}
-		if re.Op == syntax.OpQuest {
-			most = 1
-		}
-		return repeatShape(shapeOf(re.Sub[0]), least, most)
+	case syntax.OpStar:
+		return repeatShape(shapeOf(re.Sub[0]), 0, unlimited)
+	case syntax.OpPlus:
+		return repeatShape(shapeOf(re.Sub[0]), 1, unlimited)
+	case syntax.OpQuest:
+		return repeatShape(shapeOf(re.Sub[0]), 0, 1)
 	case syntax.OpRepeat:
 		return repeatShape(shapeOf(re.Sub[0]), re.Min, re.Max)
 	case syntax.OpConcat:
@@ -96,28 +82,26 @@ func literalShape(re *syntax.Regexp) shape {
 func classShape(class []rune) shape {
 	s := shape{least: 1}
 	count := 0
-	invalid := false // U+FFFD also stands for a byte that is not UTF-8
 	for i := 0; i < len(class); i += 2 {
 		lo, hi := class[i], class[i+1]
 		s.length = max(s.length, utf8.RuneLen(min(hi, unicode.MaxRune)))
-		invalid = invalid || lo <= utf8.RuneError && utf8.RuneError <= hi
-		count += int(min(hi-lo, mostSpellings)) + 1
+		count += int(min(hi-lo, mostAlternatives)) + 1
 		if lo <= 0xdfff && 0xd800 <= hi { // surrogates have no spelling
 			s.length = max(s.length, 3)
-			count = mostSpellings + 1
+			count = mostAlternatives + 1
+		}
+		if lo <= utf8.RuneError && utf8.RuneError <= hi { // it also stands for a byte that is not UTF-8
+			count = mostAlternatives + 1
 		}
 	}
-	if count > mostSpellings || invalid {
-		s.length = max(s.length, 3)
+	if count > mostAlternatives {
 		return s
 	}
-	var e elem
 	for i := 0; i < len(class); i += 2 {
 		for r := class[i]; r <= class[i+1]; r++ {
-			e = append(e, utf8.AppendRune(nil, r))
+			s.exact = append(s.exact, string(r))
 		}
 	}
-	s.exact = [][]elem{{e}}
 	return s
 }
 
@@ -128,11 +112,10 @@ func repeatShape(sub shape, least, most int) shape {
 		s.needles = sub.best()
 	}
 	switch {
-	case sub.exact == nil:
 	case most == 1 && least == 0:
-		s.exact = union(sub.exact, [][]elem{{}})
+		s.exact = union(sub.exact, []string{""})
 	case least == most:
-		s.exact = [][]elem{{}}
+		s.exact = []string{""}
 		for i := 0; i < least && s.exact != nil; i++ {
 			s.exact = cross(s.exact, sub.exact)
 		}
@@ -143,33 +126,31 @@ func repeatShape(sub shape, least, most int) shape {
 // concatShape is that of one after the other.
 func concatShape(subs []shape) shape {
 	s := shape{}
-	run, all := [][]elem{{}}, true
+	part, whole := []string{""}, true // what stands side by side and is known; whether that is all
 	for _, sub := range subs {
 		s.context = s.context || sub.context
 		s.length = add(s.length, sub.length)
 		s.least += sub.least
-		if sub.exact != nil {
-			if longer := cross(run, sub.exact); longer != nil {
-				run = longer
-				continue
-			}
+		if longer := cross(part, sub.exact); longer != nil {
+			part = longer
+			continue
 		}
-		s.better(shape{exact: run}.best())
+		s.better(part)
 		s.better(sub.best())
-		if run, all = [][]elem{{}}, false; sub.exact != nil {
-			run = sub.exact
+		if part, whole = []string{""}, false; sub.exact != nil {
+			part = sub.exact
 		}
 	}
-	s.better(shape{exact: run}.best())
-	if all {
-		s.exact = run
+	s.better(part)
+	if whole {
+		s.exact = part
 	}
 	return s
 }
 
 // alternateShape is that of any of several.
 func alternateShape(subs []*syntax.Regexp) shape {
-	s := shape{exact: [][]elem{}, needles: [][]elem{}}
+	s := shape{exact: []string{}, needles: []string{}}
 	for i, re := range subs {
 		sub := shapeOf(re)
 		s.context = s.context || sub.context
@@ -183,45 +164,50 @@ func alternateShape(subs []*syntax.Regexp) shape {
 	return s
 }
 
-// best returns the needles that tell most, nil if there are none.
-func (s shape) best() [][]elem {
-	for _, n := range s.exact {
-		if !newNeedle(n).usable() {
-			return s.needles
-		}
-	}
-	if len(s.exact) > 0 {
-		s.better(s.exact)
-	}
+// best returns the needles that tell most, nil if none tells anything.
+func (s shape) best() []string {
+	s.better(s.exact)
 	return s.needles
 }
 
 // better keeps the needles if they tell more than those that there are.
-func (s *shape) better(needles [][]elem) {
-	if needles != nil && (s.needles == nil || rarity(needles) > rarity(s.needles)) {
+func (s *shape) better(needles []string) {
+	if rarityOf(needles) > rarityOf(s.needles) {
 		s.needles = needles
 	}
 }
 
-// cross returns every text of the first list with every one of the second behind it, nil if these are too many or too long.
-func cross(first, second [][]elem) [][]elem {
-	if len(first)*len(second) > mostAlternatives {
+// rarityOf is about how rarely one of several texts is found at a place, as a logarithm; 0 if there are none.
+func rarityOf(texts []string) float64 {
+	if len(texts) == 0 {
+		return 0
+	}
+	p := 0.0
+	for _, text := range texts {
+		p += math.Exp2(-min(rarity([]byte(text)), 48))
+	}
+	return -math.Log2(p)
+}
+
+// cross returns every text of the first list with every one of the second behind it, nil if one is nil, or these are too many or too long.
+func cross(first, second []string) []string {
+	if first == nil || second == nil || len(first)*len(second) > mostAlternatives {
 		return nil
 	}
-	all := make([][]elem, 0, len(first)*len(second))
+	all := make([]string, 0, len(first)*len(second))
 	for _, a := range first {
 		for _, b := range second {
-			if len(a)+len(b) > mostElems {
+			if len(a)+len(b) > longestAlternative {
 				return nil
 			}
-			all = append(all, append(a[:len(a):len(a)], b...))
+			all = append(all, a+b)
 		}
 	}
 	return all
 }
 
 // union returns the texts of both lists, nil if one is nil or they are too many.
-func union(first, second [][]elem) [][]elem {
+func union(first, second []string) []string {
 	if first == nil || second == nil || len(first)+len(second) > mostAlternatives {
 		return nil
 	}
@@ -229,7 +215,6 @@ func union(first, second [][]elem) [][]elem {
 }
 
 // add, times and longer calculate with lengths that may be unlimited. What exceeds any blob is.
-
 func add(a, b int) int {
 	if a == unlimited || b == unlimited || a+b > math.MaxInt32 {
 		return unlimited
