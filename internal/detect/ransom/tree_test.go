@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
@@ -69,7 +70,7 @@ func (tr *tree) snapshot() []event.Signal {
 	next := map[string]*snapshot.Node{}
 	for name, data := range maps.Clone(tr.now) {
 		id := blob.Hash(data)
-		n := &snapshot.Node{Name: path.Base(name), Type: snapshot.File, Size: uint64(len(data)), Content: []blob.ID{id}}
+		n := &snapshot.Node{Name: path.Base(name), Type: snapshot.File, Size: uint64(len(data)), Content: []blob.ID{id}, ModTime: time.Now()}
 		next[name] = n
 		old := tr.last[name]
 		if old != nil && old.Content[0] == id {
