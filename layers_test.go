@@ -18,7 +18,7 @@ var layers = [][]string{
 	1: {
 		"backend", "backend/backendtest", "backend/local", "backend/memory", "backend/rest", "backend/s3", "backend/s3/s3test",
 		"backend/fault", "backend/limit", "backend/retry", "backend/sftp",
-		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
+		"chunker", "repo", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index", "repo/internal/zstdframe",
 		"snapshot", "internal/pattern", "internal/process", "internal/browser", "internal/content", "internal/accesslog", "internal/serverlog", "internal/profile", "internal/journal", "internal/fileevent",
 	},
 	2: {"archive", "restore", "mirror", "internal/dump", "internal/mount", "internal/damage"},
@@ -50,7 +50,7 @@ var siblings = map[string][]string{
 	"backend/s3":          {"backend"},
 	"backend/sftp":        {"backend"},
 	"repo": {
-		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index",
+		"backend", "chunker", "repo/internal/crypto", "repo/internal/pack", "repo/internal/index", "repo/internal/zstdframe",
 	},
 	"repo/internal/pack":      {"repo/internal/crypto"},
 	"repo/internal/index":     {"repo/internal/pack"},

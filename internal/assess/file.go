@@ -11,8 +11,8 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// file is the content of a file in the repository, read as it is asked for: of what cannot be compressed, which is all that
-// is suspect of being noise, only the parts that are asked for; of anything else the blobs that they are in, whole. It is for
+// file is the content of a file in the repository, read as it is asked for: of what hardly can be compressed, which is all that
+// is suspect of being noise, only the parts that are asked for, unauthenticated; of anything else the blobs that they are in, whole. It is for
 // one goroutine, and remembers the last blobs it read.
 type file struct {
 	ctx    context.Context // of the assessment: io.ReaderAt has none
@@ -96,6 +96,12 @@ func (p *part) ReadAt(data []byte, off int64) (int, error) {
 			return 0, err
 		}
 	}
+	if p.peek != nil && int64(len(data))*3 > p.peek.Size() { // most of it, sooner or later
+		p.peek = nil
+		if err := p.load(); err != nil {
+			return 0, err
+		}
+	}
 	if p.peek != nil {
 		before := p.peek.Read()
 		n, err := p.peek.ReadAt(p.f.ctx, data, off)
@@ -126,7 +132,6 @@ func (p *part) open() error {
 	if err != nil { // mostly repo.ErrCompressed; if it is another, loading tells, or finds another pack that has it
 		return p.load()
 	}
-	p.f.src.read.Add(peek.Read())
 	p.peek = peek
 	return nil
 }
