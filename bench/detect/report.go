@@ -47,9 +47,13 @@ It is told nothing of the truth, which the generator keeps: which files are dama
 - Watch: ` + "`kedge watch`" + ` runs on the tree while it is attacked file by file: 100 files a second, by which it is judged, and then
   without any pause, which on a memory file system is some thousand files a second. Slow families strike every half second. Work goes
   as fast as it can: days within seconds.
-- Limits: the files are made for this, by one author, the second set's by the same; brotli, H.264, 7-Zip and a few others are stand-ins
-  with the format's headers around noise. The second set's figures were told to nobody who writes the rules before they were first
-  printed here; once printed it is no stranger any more, and the next rules need a new one.
+- Three sets: the rules were written with the first; with the second once its first figures had been printed; the third was written
+  without knowledge of the rules, of what is publicly known of ransomware and wipers that were met and of disguises that they could
+  take up. Once its figures are told it is no stranger any more, either, and the next rules need a new one.
+- Real files: `+"`-tree /usr/share,/usr/lib`"+` copies files of a system instead of making them, attacks them with the families of all sets and
+  lets real programs work with them.
+- Limits: the files of the sets are made for this; brotli, H.264, 7-Zip and a few others are stand-ins with the format's headers
+  around noise. Contents exchanged between files count as damage, though nothing is lost from the tree as a whole.
 `
 
 // recallAtLeast and precisionAtLeast are what is to be reached.
