@@ -50,7 +50,7 @@ It is told nothing of the truth, which the generator keeps: which files are dama
 - Three sets: the rules were written with the first; with the second once its first figures had been printed; the third was written
   without knowledge of the rules, of what is publicly known of ransomware and wipers that were met and of disguises that they could
   take up. Once its figures are told it is no stranger any more, either, and the next rules need a new one.
-- Real files: `+"`-tree /usr/share,/usr/lib`"+` copies files of a system instead of making them, attacks them with the families of all sets and
+- Real files: ` + "`-tree /usr/share,/usr/lib`" + ` copies files of a system instead of making them, attacks them with the families of all sets and
   lets real programs work with them.
 - Limits: the files of the sets are made for this; brotli, H.264, 7-Zip and a few others are stand-ins with the format's headers
   around noise. Contents exchanged between files count as damage, though nothing is lost from the tree as a whole.
