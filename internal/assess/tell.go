@@ -1,7 +1,6 @@
 package assess
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -27,10 +26,10 @@ const release = 20
 
 // shell judges a new or changed script.
 func (w *walk) shell(ctx context.Context, c snapshot.Change, i, scripts int) (bool, error) {
-	if !content.Script(c.Path, nil) || c.New.Size > maxText {
+	if !isScript(c) {
 		return false, nil
 	}
-	text, err := w.src.text(ctx, c.New)
+	text, err := w.text(ctx, c.New)
 	if err != nil || content.Shell(c.Path, text) == nil {
 		return false, err
 	}
@@ -84,14 +83,6 @@ func (w *walk) page(ctx context.Context, c snapshot.Change, pages map[string][]p
 		return false, nil
 	}
 	return true, nil
-}
-
-func (w *walk) parse(ctx context.Context, n *snapshot.Node) (content.Page, error) {
-	text, err := w.src.text(ctx, n)
-	if err != nil {
-		return content.Page{}, err
-	}
-	return content.ParsePage(bytes.NewReader(text), nil)
 }
 
 // judgePages weighs what was done to pages in one snapshot. A foreign origin alone may be a release; it counts with an

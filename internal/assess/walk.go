@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/kedge-project/kedge/internal/content"
@@ -65,6 +66,7 @@ type walk struct {
 	injected  map[string]bool         // sets of origins that were judged bad
 	hints     map[string][]hint
 	doubts    map[string]*entry // files that became noise and may have been before, by path
+	ahead     ahead
 }
 
 type hint struct {
@@ -152,7 +154,7 @@ func (w *walk) step(ctx context.Context, i int) error {
 		doubtful[f.Path] = true
 		w.doubt(f, i)
 	}
-	pages := map[string][]pageChange{}
+	var rest []snapshot.Change
 	for _, c := range changes {
 		if !isFile(c.New) {
 			continue
@@ -160,12 +162,18 @@ func (w *walk) step(ctx context.Context, i int) error {
 		if !doubtful[c.Path] {
 			delete(w.doubts, c.Path)
 		}
-		if judged[c.Path] {
-			continue
+		if !judged[c.Path] {
+			rest = append(rest, c)
 		}
-		if err := w.change(ctx, c, i, scripts, pages); err != nil {
-			if err := w.skip(ctx, c.Path, i, err); err != nil {
-				return err
+	}
+	pages := map[string][]pageChange{}
+	for some := range slices.Chunk(rest, changesAtOnce) {
+		w.readAhead(ctx, some)
+		for _, c := range some {
+			if err := w.change(ctx, c, i, scripts, pages); err != nil {
+				if err := w.skip(ctx, c.Path, i, err); err != nil {
+					return err
+				}
 			}
 		}
 	}
