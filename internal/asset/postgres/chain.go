@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pglogrepl"
 
@@ -195,65 +194,6 @@ func (c *chain) findGap(base capturedBase) error {
 		if s := (segment{line[0].timeline, number}); !c.held[s] {
 			c.missing = s.begin(c.size)
 			return fmt.Errorf("it is not there from %s of timeline %d on", s.begin(c.size), s.timeline)
-		}
-	}
-	return nil
-}
-
-// search looks for records in a directory of WAL.
-type search struct {
-	bin, wal string
-	size     uint64
-	from     pglogrepl.LSN // looks from the beginning of its segment on
-	timeline uint32        // and from this timeline on
-}
-
-// commitFound is where and when a transaction committed.
-type commitFound struct {
-	timeline uint32
-	newest   bool // no timeline is newer
-	lsn      pglogrepl.LSN
-	time     time.Time
-}
-
-// commit returns the first commit that match accepts, nil if there is none.
-func (in search) commit(ctx context.Context, match func(record) bool) (*commitFound, error) {
-	var found *commitFound
-	stop := errors.New("found")
-	err := in.each(ctx, []string{"Transaction"}, func(timeline uint32, newest bool, r record) error {
-		if r.kind != recordCommit || !match(r) {
-			return nil
-		}
-		found = &commitFound{timeline, newest, r.lsn, r.time}
-		return stop
-	})
-	if found != nil {
-		return found, nil
-	}
-	return nil, err
-}
-
-// each calls fn for every record of the kinds that managers name, as dump does, one timeline after another.
-func (in search) each(ctx context.Context, managers []string, fn func(timeline uint32, newest bool, r record) error) error {
-	segments, size, err := listSegments(in.wal)
-	if err != nil {
-		return err
-	}
-	for i := 0; i < len(segments); {
-		first, last := segments[i], segments[i]
-		for ; i < len(segments) && segments[i].timeline == first.timeline; i++ {
-			if segments[i].number <= uint64(in.from)/size {
-				first = segments[i]
-			}
-			last = segments[i]
-		}
-		if first.timeline < in.timeline {
-			continue
-		}
-		run := dump{bin: in.bin, wal: in.wal, size: size, newest: last, start: pglogrepl.LSN(first.number * size), managers: managers}
-		_, err := run.each(ctx, func(r record) error { return fn(first.timeline, i == len(segments), r) })
-		if err != nil {
-			return fmt.Errorf("look through WAL: %w", err)
 		}
 	}
 	return nil

@@ -242,10 +242,7 @@ func TestStreamOutlivesTheServersRestart(t *testing.T) {
 	stream(t, again)
 	catchUp(t, again)
 
-	names, err := RelationNames(t.Context(), c.Connect, c.PasswordFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	names := namesOf(t, c)
 	reader, err := ReadTransactions(c.Bin, again.WAL(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +254,7 @@ func TestStreamOutlivesTheServersRestart(t *testing.T) {
 	inserts := 0
 	for _, tx := range all {
 		for relation, changes := range tx.Changes {
-			if names[relation] == "public.log" {
+			if names[relation].Name == "public.log" {
 				inserts += changes.Insert
 			}
 		}

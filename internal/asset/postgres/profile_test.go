@@ -173,15 +173,12 @@ func TestProfilesAndTransactionsAreReadBackFromTheRepository(t *testing.T) {
 	if none, err := NewestProfile(t.Context(), r, "another", "database"); err != nil || none != nil {
 		t.Errorf("a cluster without profiles has %+v (%v)", none, err)
 	}
-	names, err := RelationNames(t.Context(), c.Connect, c.PasswordFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	names := namesOf(t, c)
 	var read []string
 	dir := t.TempDir()
 	_, err = EachTransaction(t.Context(), r, "gisis", declare(c), dir, positions[0], func(tx Transaction) error {
 		for relation := range tx.Changes {
-			if names[relation] == "public.ships" {
+			if names[relation].Name == "public.ships" {
 				read = append(read, fmt.Sprint(tx.XID))
 			}
 		}

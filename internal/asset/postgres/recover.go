@@ -24,16 +24,6 @@ import (
 	"github.com/kedge-project/kedge/snapshot"
 )
 
-// Target is the state to bring a cluster back to. Exactly one of XID, Time, LSN and Latest is set; LSN may stand beside XID to say
-// where that transaction committed, which saves looking for it.
-type Target struct {
-	XID    uint32    // the state in which this transaction is the last that committed
-	Time   time.Time // the state at this time, by the server's clock
-	LSN    string    // the state at this WAL position, as in "0/14EC1F8"
-	Before bool      // of XID and LSN: the state just before, with all that committed earlier
-	Latest bool      // everything that was captured
-}
-
 // Restore fills place with the newest base backup from before the target and the WAL from there, and sets the server up to
 // recover to the target and then take writes. Its directories must be empty or absent. The caller starts the server, as the user
 // who owns the files, and waits with WaitPromoted. After an error the directories are empty again.
@@ -95,26 +85,6 @@ func Restore(ctx context.Context, r *repo.Repository, service string, a estate.A
 // errOlderBase says that only an older base backup can lead to the target.
 var errOlderBase = errors.New("this base backup does not lead there")
 
-func (to Target) validate() error {
-	set := 0
-	for _, is := range []bool{to.XID != 0, !to.Time.IsZero(), to.LSN != "" && to.XID == 0, to.Latest} {
-		if is {
-			set++
-		}
-	}
-	if set != 1 {
-		return errors.New("name one target: a transaction, a time, a WAL position or the latest state")
-	}
-	if to.Before && (to.Latest || !to.Time.IsZero()) {
-		return errors.New("only a transaction or a WAL position can be stopped before")
-	}
-	if to.LSN != "" {
-		_, err := parseLSN(to.LSN)
-		return err
-	}
-	return nil
-}
-
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, entry := range entries {
@@ -174,7 +144,7 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		return asset.Restored{}, err
 	}
 	var filled asset.Restored
-	var settings []string
+	var stop stop
 	var spaces []tablespace
 	work, working := errgroup.WithContext(ctx)
 	// A base backup that all goes to one place comes back while the WAL is read, unless that may call for another one.
@@ -183,9 +153,8 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		work.Go(func() error { return fill(working, r, base.snapshot, place.Data, nil, &filled) })
 	}
 	work.Go(func() (err error) {
-		var end pglogrepl.LSN
-		if settings, end, err = settle(working, in, base, at, to, &restored); err == nil {
-			spaces, err = place.find(working, listed, in, end)
+		if stop, err = settle(working, in, base, at, to, restored.Time); err == nil {
+			spaces, err = place.find(listed, stop.made)
 		}
 		return err
 	})
@@ -203,13 +172,14 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		err = fill(ctx, r, base.snapshot, place.Data, spaces, &filled)
 	}
 	if err == nil {
-		err = prepare(place.Data, spaces, settings)
+		err = prepare(place.Data, spaces, stop.settings)
 	}
 	if err != nil {
 		return asset.Restored{}, errors.Join(err, emptyAll(spaces))
 	}
 	restored.Files += filled.Files
 	restored.Bytes += filled.Bytes
+	restored.Time = stop.time
 	return restored, nil
 }
 
@@ -249,72 +219,6 @@ func bring(ctx context.Context, r *repo.Repository, tree blob.ID, opt restore.Op
 	restored.Files += result.Files
 	restored.Bytes += result.Bytes
 	return nil
-}
-
-// settle finds the target in the restored WAL and returns the settings that make the server stop there, and a position from which on
-// it replays no WAL, 0 if that is not known.
-func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN, to Target, restored *asset.Restored) (_ []string, end pglogrepl.LSN, _ error) {
-	timeline := "latest"
-	var stop string
-	switch {
-	case to.XID != 0:
-		if at != 0 {
-			in.from = at
-		}
-		commit, err := in.commit(ctx, func(r record) bool { return r.xid == to.XID })
-		if err != nil {
-			return nil, 0, err
-		}
-		if commit == nil && at != 0 {
-			return nil, 0, fmt.Errorf("transaction %d did not commit at %s or later", to.XID, at)
-		}
-		if commit == nil || commit.lsn < base.end {
-			return nil, 0, errOlderBase
-		}
-		restored.Time = commit.time
-		end = commit.lsn
-		timeline = strconv.FormatUint(uint64(commit.timeline), 10)
-		stop = fmt.Sprintf("recovery_target_xid = '%d'", to.XID)
-	case !to.Time.IsZero():
-		// PostgreSQL takes only a later commit as proof that it saw the whole time before.
-		later, err := in.commit(ctx, func(r record) bool { return r.time.After(to.Time) })
-		if err != nil {
-			return nil, 0, err
-		}
-		if later != nil {
-			stop = "recovery_target_time = '" + to.Time.UTC().Format("2006-01-02 15:04:05.999999+00") + "'"
-			restored.Time = to.Time
-			if later.newest { // else recovery may turn off before it
-				end = later.lsn
-			}
-		} else if restored.Time.Before(to.Time) {
-			return nil, 0, fmt.Errorf("nothing is captured of %s: the newest WAL is of %s; ask for the latest state", to.Time.UTC().Format(time.RFC3339), restored.Time.UTC().Format(time.RFC3339))
-		}
-	case at != 0:
-		later, err := in.commit(ctx, func(r record) bool { return r.lsn >= at })
-		if err != nil {
-			return nil, 0, err
-		}
-		if later != nil {
-			restored.Time = later.time
-			if later.newest {
-				end = later.lsn
-			}
-		}
-		if to.Before {
-			end = at
-		}
-		stop = "recovery_target_lsn = '" + at.String() + "'"
-	}
-	settings := []string{"recovery_target_timeline = '" + timeline + "'"}
-	if stop != "" {
-		inclusive := "on"
-		if to.Before {
-			inclusive = "off"
-		}
-		settings = append(settings, stop, "recovery_target_inclusive = '"+inclusive+"'", "recovery_target_action = 'promote'")
-	}
-	return settings, end, nil
 }
 
 // prepare makes a restored data directory recover by settings when its server starts. All WAL stands in pg_wal, where the

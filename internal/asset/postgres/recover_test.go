@@ -237,12 +237,38 @@ func recoveryStopsJustBefore(t *testing.T, c *postgrestest.Cluster) {
 	before("transaction alone", Target{XID: bad.XID, Before: true})
 	before("position", Target{LSN: bad.LSN, Before: true})
 	before("time", Target{Time: bad.Commit.Add(-time.Microsecond)})
+	for _, to := range []Target{{Latest: true}, {XID: bad.XID, LSN: bad.LSN, Before: true}, {Time: bad.Commit}, {LSN: bad.LSN}} {
+		if n := readings(t, c, r, to); n != 1 {
+			t.Errorf("a restore to %+v reads the WAL %d times, want once", to, n)
+		}
+	}
 
 	server, _ := bringBack(t, c, r, Target{XID: bad.XID})
 	s := connect(t, server)
 	if got := s.one("SELECT count(*) FROM ships WHERE name = 'HACKED'") + " " + s.one("SELECT count(*) FROM ships"); got != "990 1000" {
 		t.Errorf("with the bad transaction as the last: %q, want 990 rows of 1000", got)
 	}
+}
+
+// readings counts how often a restore has the WAL read.
+func readings(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Target) int {
+	t.Helper()
+	dir := t.TempDir()
+	runs := filepath.Join(dir, "runs")
+	script := fmt.Sprintf("#!/bin/sh\necho >>'%s'\nexec '%s' \"$@\"\n", runs, filepath.Join(c.Bin, "pg_waldump"))
+	if err := os.WriteFile(filepath.Join(dir, "pg_waldump"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a := declare(c)
+	a.Bin = dir
+	if _, err := Restore(t.Context(), r, "gisis", a, Place{Data: filepath.Join(dir, "data")}, to); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(text)
 }
 
 func TestRecoveredClusterIsCapturedOnItsNewTimeline(t *testing.T) {

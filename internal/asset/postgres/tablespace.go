@@ -14,8 +14,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/jackc/pglogrepl"
-
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/repo"
@@ -203,24 +201,8 @@ func loadTablespaceMap(ctx context.Context, r *repo.Repository, base *snapshot.S
 	return nil, nil
 }
 
-// tablespaces returns those that the server makes when it replays the WAL up to end, or, if that is 0, all of it.
-func (in search) tablespaces(ctx context.Context, end pglogrepl.LSN) ([]tablespace, error) {
-	var spaces []tablespace
-	err := in.each(ctx, []string{"Tablespace"}, func(_ uint32, _ bool, r record) error {
-		if r.kind == recordTablespace && r.location != "" && r.lsn >= in.from && (end == 0 || r.lsn < end) {
-			spaces = append(spaces, tablespace{from: r.location, made: true})
-		}
-		return nil
-	})
-	return spaces, err
-}
-
-// find decides where the listed tablespaces of a base backup go, and those that are made when its WAL is replayed up to end.
-func (p Place) find(ctx context.Context, listed []tablespace, in search, end pglogrepl.LSN) ([]tablespace, error) {
-	made, err := in.tablespaces(ctx, end)
-	if err != nil {
-		return nil, err
-	}
+// find decides where the listed tablespaces of a base backup go, and those that are made at the given places when its WAL is replayed.
+func (p Place) find(listed []tablespace, made []string) ([]tablespace, error) {
 	spaces, err := p.assign(listed, made)
 	if err != nil {
 		return nil, err
@@ -230,22 +212,21 @@ func (p Place) find(ctx context.Context, listed []tablespace, in search, end pgl
 
 // assign sets where tablespaces go. One that the server makes while it replays WAL it makes where the original stood, in the files of the
 // original if that is still there. So it must go there, and nothing else may be meant.
-func (p Place) assign(listed, made []tablespace) ([]tablespace, error) {
+func (p Place) assign(listed []tablespace, made []string) ([]tablespace, error) {
 	spaces := listed
 	known := map[string]bool{}
 	for i := range spaces {
 		spaces[i].to = p.of(spaces[i].from)
 		known[spaces[i].from] = true
 	}
-	for _, s := range made {
-		s.to = p.of(s.from)
-		if s.to != s.from {
+	for _, from := range made {
+		if to := p.of(from); to != from {
 			return nil, fmt.Errorf("the tablespace at %s was made after the base backup: the server would make it there again and not at %s: "+
-				"take a new base backup, or recover in place", s.from, s.to)
+				"take a new base backup, or recover in place", from, to)
 		}
-		if !known[s.from] { // else the place gets free while WAL is replayed
-			known[s.from] = true
-			spaces = append(spaces, s)
+		if !known[from] { // else the place gets free while WAL is replayed
+			known[from] = true
+			spaces = append(spaces, tablespace{from: from, to: from, made: true})
 		}
 	}
 	for _, from := range slices.Sorted(maps.Keys(p.Moved)) {

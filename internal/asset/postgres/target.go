@@ -1,12 +1,25 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pglogrepl"
 )
+
+// Target is the state to bring a cluster back to. Exactly one of XID, Time, LSN and Latest is set; LSN may stand beside XID to say
+// where that transaction committed, which saves looking for it.
+type Target struct {
+	XID    uint32    // the state in which this transaction is the last that committed
+	Time   time.Time // the state at this time, by the server's clock
+	LSN    string    // the state at this WAL position, as in "0/14EC1F8"
+	Before bool      // of XID and LSN: the state just before, with all that committed earlier
+	Latest bool      // everything that was captured
+}
 
 // zoned are the forms of a time that say which zone it is of; zoneless those that do not.
 var (
@@ -64,4 +77,94 @@ func parseMoment(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%.80q is no state: want latest, a time as in 2026-11-25T14:03:00Z, a WAL position as in 0/14EC1F8, or a transaction ID", text)
+}
+
+func (to Target) validate() error {
+	set := 0
+	for _, is := range []bool{to.XID != 0, !to.Time.IsZero(), to.LSN != "" && to.XID == 0, to.Latest} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return errors.New("name one target: a transaction, a time, a WAL position or the latest state")
+	}
+	if to.Before && (to.Latest || !to.Time.IsZero()) {
+		return errors.New("only a transaction or a WAL position can be stopped before")
+	}
+	if to.LSN != "" {
+		_, err := parseLSN(to.LSN)
+		return err
+	}
+	return nil
+}
+
+// stop is where recovery ends, as the WAL tells.
+type stop struct {
+	settings []string  // that make the server stop there
+	time     time.Time // of the state
+	made     []string  // where tablespaces are made on the way
+}
+
+// settle finds the target in the restored WAL, which goes on from base and was captured at a time. It reads the WAL once.
+func settle(ctx context.Context, in search, base capturedBase, at pglogrepl.LSN, to Target, captured time.Time) (stop, error) {
+	var match func(record) bool
+	switch {
+	case to.XID != 0:
+		match = func(r record) bool { return r.xid == to.XID && r.lsn >= at }
+	case !to.Time.IsZero():
+		// PostgreSQL takes only a later commit as proof that it saw the whole time before.
+		match = func(r record) bool { return r.time.After(to.Time) }
+	case at != 0:
+		match = func(r record) bool { return r.lsn >= at }
+	}
+	// Recovery goes along the timeline of the one transaction; else along the newest, and may turn off before a commit on another.
+	last := func(c commitFound) bool { return c.newest || to.XID != 0 }
+	wal, err := in.look(ctx, match, last)
+	if err != nil {
+		return stop{}, err
+	}
+	s := stop{time: captured}
+	var end pglogrepl.LSN // from here on no WAL is replayed; 0: not known
+	if wal.commit != nil && last(*wal.commit) {
+		end = wal.commit.lsn
+	}
+	timeline, condition := "latest", ""
+	switch {
+	case to.XID != 0 && wal.commit == nil && at != 0:
+		return stop{}, fmt.Errorf("transaction %d did not commit at %s or later", to.XID, at)
+	case to.XID != 0 && (wal.commit == nil || wal.commit.lsn < base.end):
+		return stop{}, errOlderBase
+	case to.XID != 0:
+		s.time = wal.commit.time
+		timeline = strconv.FormatUint(uint64(wal.commit.timeline), 10)
+		condition = fmt.Sprintf("recovery_target_xid = '%d'", to.XID)
+	case !to.Time.IsZero() && wal.commit != nil:
+		s.time = to.Time
+		condition = "recovery_target_time = '" + to.Time.UTC().Format("2006-01-02 15:04:05.999999+00") + "'"
+	case !to.Time.IsZero() && captured.Before(to.Time):
+		return stop{}, fmt.Errorf("nothing is captured of %s: the newest WAL is of %s; ask for the latest state", to.Time.UTC().Format(time.RFC3339), captured.UTC().Format(time.RFC3339))
+	case at != 0:
+		if wal.commit != nil {
+			s.time = wal.commit.time
+		}
+		if to.Before {
+			end = at
+		}
+		condition = "recovery_target_lsn = '" + at.String() + "'"
+	}
+	for _, t := range wal.made {
+		if end == 0 || t.lsn < end {
+			s.made = append(s.made, t.location)
+		}
+	}
+	s.settings = []string{"recovery_target_timeline = '" + timeline + "'"}
+	if condition != "" {
+		inclusive := "on"
+		if to.Before {
+			inclusive = "off"
+		}
+		s.settings = append(s.settings, condition, "recovery_target_inclusive = '"+inclusive+"'", "recovery_target_action = 'promote'")
+	}
+	return s, nil
 }

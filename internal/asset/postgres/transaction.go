@@ -10,7 +10,7 @@ import (
 )
 
 // Relation names a table's file as the WAL does: OIDs of its database (0 for tables that all databases share) and of the
-// file, which is not the table's own OID once the table was rewritten. RelationNames translates.
+// file, which is not the table's own OID once the table was rewritten. Names translates.
 type Relation struct{ Database, RelFile uint32 }
 
 // Changes counts rows.
@@ -208,31 +208,4 @@ func (c counts) add(relation Relation, more Changes) {
 	have.Update += more.Update
 	have.Delete += more.Delete
 	c[relation] = have
-}
-
-// RelationNames returns the names, as schema.table, of the tables in the database that connect names, by the names that the WAL
-// knows them by. passwordFile may be empty.
-func RelationNames(ctx context.Context, connect, passwordFile string) (map[Relation]string, error) {
-	conn, err := dial(ctx, connect, passwordFile, false)
-	if err != nil {
-		return nil, fmt.Errorf("name relations: %w", err)
-	}
-	defer hangUp(ctx, conn)
-	rows, err := query(ctx, conn, `
-SELECT CASE WHEN c.relisshared THEN 0 ELSE d.oid END, pg_relation_filenode(c.oid), n.nspname || '.' || c.relname
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_database d
- WHERE d.datname = current_database() AND c.relkind IN ('r', 'm', 't') AND pg_relation_filenode(c.oid) IS NOT NULL`)
-	if err != nil {
-		return nil, fmt.Errorf("name relations: %w", err)
-	}
-	names := make(map[Relation]string, len(rows))
-	for _, row := range rows {
-		database, err1 := parseOID(row[0])
-		file, err2 := parseOID(row[1])
-		if err1 != nil || err2 != nil {
-			return nil, fmt.Errorf("name relations: the server says %.20q and %.20q for %q", row[0], row[1], row[2])
-		}
-		names[Relation{database, file}] = row[2]
-	}
-	return names, nil
 }

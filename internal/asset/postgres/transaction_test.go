@@ -15,16 +15,24 @@ import (
 )
 
 // summary returns what the transactions did to tables of schema public, as "table +inserts ~updates -deletes".
-func summary(transactions []Transaction, names map[Relation]string) []string {
+func summary(transactions []Transaction, names Names) []string {
 	var lines []string
 	for _, tx := range transactions {
 		for relation, c := range tx.Changes {
-			if name, ok := strings.CutPrefix(names[relation], "public."); ok {
+			if name, ok := strings.CutPrefix(names[relation].Name, "public."); ok {
 				lines = append(lines, fmt.Sprintf("%s +%d ~%d -%d", name, c.Insert, c.Update, c.Delete))
 			}
 		}
 	}
 	return lines
+}
+
+// namesOf reads the names of a cluster's tables as they are now.
+func namesOf(t *testing.T, c *postgrestest.Cluster) Names {
+	t.Helper()
+	names := Names{}
+	names.Add(readProfile(t, c, ProfileOptions{NamesOnly: true}))
+	return names
 }
 
 func TestTransactionsCountWhatCommittedAndNothingElse(t *testing.T) {
@@ -36,10 +44,7 @@ func transactionsAreCounted(t *testing.T, c *postgrestest.Cluster) {
 	stream(t, p)
 	s := connect(t, c)
 	s.do("CREATE TABLE ships (imo int PRIMARY KEY, name text)")
-	names, err := RelationNames(t.Context(), c.Connect, c.PasswordFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	names := namesOf(t, c)
 	reader, err := ReadTransactions(c.Bin, p.WAL(), "")
 	if err != nil {
 		t.Fatal(err)
