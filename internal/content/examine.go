@@ -166,7 +166,7 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	if primary != Noise && primary != Encoded && c.Old.Size == c.New.Size {
 		f.Features = append(f.Features, SameLength)
 	}
-	if c.Renamed {
+	if c.Renamed && !(was.format == Unknown && random(was.head(), 0)) { // noise that was noise says nothing by its name
 		f.Features = append(f.Features, Renamed)
 	}
 }
