@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -22,7 +24,7 @@ import (
 const (
 	realLeast   = 8         // files of a type, or it is left out
 	realMost    = 3 << 20   // bytes of a file
-	realPool    = 3000      // files of a type that are remembered
+	realPool    = 600       // files of a type that are remembered
 	realVisited = 1_000_000 // files that are looked at
 )
 
@@ -42,7 +44,9 @@ func realSet(ctx context.Context, dirs []string) (set, error) {
 		return set{}, err
 	}
 	var list []maker
-	pools["elf"] = slices.DeleteFunc(pools["elf"], func(f realFile) bool { return !isProgram(f.name) })
+	for kind := range pools {
+		pools[kind] = alike(kind, pools[kind])
+	}
 	for _, kind := range realKinds(pools) {
 		list = append(list, realMaker(kind, pools[kind]))
 	}
@@ -52,16 +56,49 @@ func realSet(ctx context.Context, dirs []string) (set, error) {
 	return set{"real", func() []maker { return list }, func() []family { return everyFamily(list) }, realWorkloads}, nil
 }
 
-// isProgram tells whether the file is one of the machine's, not a script.
-func isProgram(name string) bool {
+// alike keeps the files that begin as most of the type do: an extension may stand for more than one format. If hardly
+// two begin alike, it keeps those that are no text.
+func alike(kind string, files []realFile) []realFile {
+	natures := map[string][]realFile{}
+	for _, f := range files {
+		if nature := natureOf(f.name); nature != "" {
+			natures[nature] = append(natures[nature], f)
+		}
+	}
+	if kind == "elf" {
+		return natures["\x7fELF"] // not the scripts
+	}
+	var most, binary []realFile
+	for _, nature := range slices.Sorted(maps.Keys(natures)) {
+		if len(natures[nature]) > len(most) {
+			most = natures[nature]
+		}
+		if nature != "text" {
+			binary = append(binary, natures[nature]...)
+		}
+	}
+	if len(most) < len(files)/4 {
+		return binary
+	}
+	return most
+}
+
+// natureOf returns "text" or a file's first four bytes, and nothing if it cannot be read.
+func natureOf(name string) string {
 	file, err := os.Open(name)
 	if err != nil {
-		return false
+		return ""
 	}
 	defer file.Close()
-	magic := make([]byte, 4)
-	_, err = io.ReadFull(file, magic)
-	return err == nil && string(magic) == "\x7fELF"
+	head := make([]byte, least)
+	n, err := io.ReadFull(file, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) || n < 4 {
+		return ""
+	}
+	if !bytes.ContainsFunc(head[:n], func(c rune) bool { return c < ' ' && !unicode.IsSpace(c) || c == utf8.RuneError }) {
+		return "text"
+	}
+	return string(head[:4])
 }
 
 // everyFamily returns the families of all sets, without those that want what no maker makes.

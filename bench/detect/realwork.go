@@ -185,26 +185,27 @@ func realMirror(ctx context.Context, sc *scenario, day int) error {
 	return sc.do(ctx, "rsync", "-a", "--delete", "--exclude=/mirror", "./", "mirror/")
 }
 
-// realPackage builds a package of what the tree's people have and unpacks it where its former version stands.
+// realPackage builds a package and unpacks it where its former version stands. Every version has a third of the files anew.
 func realPackage(ctx context.Context, sc *scenario, day int) error {
-	root := filepath.Join(sc.dir, fmt.Sprintf("package%d", day))
-	for i, name := range pick(sc.r, sc.files(), 80) {
-		data, err := sc.read(name)
+	parts := filepath.Join("usr", "share", "app")
+	root := filepath.Join(sc.dir, "package")
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, parts), 0o755), os.MkdirAll(filepath.Join(root, "DEBIAN"), 0o755)); err != nil {
+		return err
+	}
+	for i, m := range sc.people.makers {
+		if day > 0 && i%3 != day%3 {
+			continue
+		}
+		data, err := sc.people.content(ctx, m.name)
 		if err != nil {
 			return err
 		}
-		if err := os.MkdirAll(filepath.Join(root, "usr/share/app"), 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(root, parts, fmt.Sprintf("part%d%s", i, m.ext)), data, 0o644); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(root, "usr/share/app", fmt.Sprintf("part%d", i)), data, 0o644); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(root, "DEBIAN"), 0o755); err != nil {
-		return err
 	}
 	control := fmt.Sprintf("Package: app\nVersion: 1.%d\nArchitecture: all\nMaintainer: Amina <amina@example.org>\nDescription: parts\n", day)
-	if err := os.WriteFile(filepath.Join(root, "DEBIAN/control"), []byte(control), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "DEBIAN", "control"), []byte(control), 0o644); err != nil {
 		return err
 	}
 	if err := sc.do(ctx, "dpkg-deb", "-Zxz", "-z1", "--build", root, root+".deb"); err != nil {
