@@ -3,8 +3,9 @@ package hunt
 import (
 	"math/rand/v2"
 	"regexp"
-	"regexp/syntax"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -31,49 +32,19 @@ func expression(r *rand.Rand, depth int) string {
 	return sub() + sub()
 }
 
-func program1(t *testing.T, expr string) *program {
-	t.Helper()
-	parsed, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := newProgram(parsed, shapeOf(parsed).length)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// checkDFA compares an automaton with package regexp in a text that is a file.
-func checkDFA(t *testing.T, d *dfa, plain *regexp.Regexp, data []byte) (hit bool) {
-	t.Helper()
-	d.pause = 0
-	least, ok := d.find(data, 0, true)
-	if d.pause > 0 {
-		return false // it has too many states
-	}
-	m := plain.FindIndex(data)
-	if ok != (m != nil) || ok && (least < 0 || least > m[0]) {
-		t.Fatalf("%v in %q: the automaton says %v, from %d; package regexp has %v", plain, data, ok, least, m)
-	}
-	return ok
-}
-
-func TestAnAutomatonTellsWhetherRegexpMatches(t *testing.T) {
+func TestRandomExpressionsAreFoundWhereRegexpFindsThem(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	hits, misses := 0, 0
-	for n := range 3000 {
+	for n := range 2000 {
 		expr := expression(r, 1+r.IntN(4))
-		if n < len(expressions) {
-			expr = expressions[n]
-		}
-		if _, err := newRegex(expr); err != nil {
+		x, err := newRegex(expr)
+		if err != nil {
 			continue // it matches nothing, or repeats too much
 		}
+		x.states = []int{1 << 12, mostStates}[n%2]
 		plain := regexp.MustCompile(expr)
-		d := newDFA(program1(t, expr), []int{1 << 12, mostStates}[n%2])
 		for range 15 {
-			if checkDFA(t, d, plain, sentence(r, r.IntN(1+r.IntN(40)))) {
+			if len(sameAsRegexp(t, x, plain, text{sentence(r, r.IntN(1+r.IntN(40))), true, true})) > 0 {
 				hits++
 			} else {
 				misses++
@@ -85,37 +56,62 @@ func TestAnAutomatonTellsWhetherRegexpMatches(t *testing.T) {
 	}
 }
 
-// TestAnAutomatonTellsTheSameOfLongTexts has texts that are walked in several lanes, with one match or none, wherever the seams are.
-func TestAnAutomatonTellsTheSameOfLongTexts(t *testing.T) {
+// TestMatchesAreFoundInLongTextsAsInShortOnes has texts that are walked in several lanes, with a few matches or none, wherever the seams are.
+func TestMatchesAreFoundInLongTextsAsInShortOnes(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for _, c := range []struct{ expr, match string }{
 		{`evil[0-9]+x`, "evil123456789x"}, {`[a-z]+[0-9]+[a-z]+`, "abc12d"}, {`\bevil\b`, "evil"}, {`(?s)x{9}.{300}good`, "xxxxxxxxx" + strings.Repeat("-€", 150) + "good"}, {`evil$`, "evil"},
 		{`(?m)^evil$`, "\nevil\n"}, {`(?s)evil.*good.*x{9}`, "evil--good--xxxxxxxxx"}, {`€é{3}`, "€ééé"}, {`[^ -]\x{fffd}{5}`, "a\xff\xff\xe2\x82\xff"}, {`\p{Greek}{2}`, "αβ"},
-		{`(?i)\bkiss\W`, "ki\u017f\u017f-"}, {`z[^y]{3,}y{2}\z`, "z---yy"}, {`(?s)^evil`, "evil"}, {`\B€+\B`, "€€€"},
+		{`(?i)\bkiss\W`, "ki\u017f\u017f-"}, {`z[^y]{3,}y{2}\z`, "z---yy"}, {`(?s)^evil`, "evil"}, {`\B€+\B`, "€€€"}, {`(?m)^.*good.*$`, "good"},
 	} {
-		expr, match := c.expr, c.match
-		plain, d, few := regexp.MustCompile(expr), newDFA(program1(t, expr), mostStates), newDFA(program1(t, expr), 10_000)
-		hits := 0
-		for range 25 {
+		x, err := newRegex(c.expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.needles = nil // no text is passed over
+		plain, hits := regexp.MustCompile(c.expr), 0
+		for n := range 20 {
+			x.automata = sync.Pool{New: x.automata.New} // whose states do not fit others
+			x.states = []int{10_000, mostStates}[n%2]
 			data := []byte(strings.Repeat([]string{"-", " - ", "--€-", "evil ", "-\n", "\xe2\x82"}[r.IntN(6)], r.IntN(30_000)))
 			for range r.IntN(3) {
-				if at := r.IntN(len(data) + 1); at+len(match) < len(data) {
-					copy(data[at:], match)
+				if at := r.IntN(len(data) + 1); at+len(c.match) < len(data) {
+					copy(data[at:], c.match)
 				}
 			}
 			if r.IntN(4) == 0 {
-				data = append(data, match...)
+				data = append(data, c.match...)
 			}
-			if checkDFA(t, d, plain, data) {
-				hits++
-			}
-			if d.pause > 0 {
-				t.Errorf("%s: the automaton has more states than the text is worth", expr)
-			}
-			checkDFA(t, few, plain, data)
+			hits += len(sameAsRegexp(t, x, plain, text{data, true, true}))
 		}
 		if hits == 0 {
-			t.Errorf("%q never matched: the test shows nothing", expr)
+			t.Errorf("%q never matched: the test shows nothing", c.expr)
 		}
+	}
+}
+
+// TestAnExpressionOfTooManyStatesIsLeftToPackageRegexp has one whose automaton doubles with every repetition.
+func TestAnExpressionOfTooManyStatesIsLeftToPackageRegexp(t *testing.T) {
+	const expr = "[ab]*a[ab]{14}x"
+	x, err := newRegex(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(15, 16))
+	data := make([]byte, 100_000)
+	for i := range data {
+		data[i] = "aab"[r.IntN(3)]
+	}
+	copy(data[60_000:], "ax")
+	copy(data[90_000:], "aaaaaaaaaaaaaaaaax")
+	var made []*automata
+	more := x.automata.New
+	x.automata.New = func() any {
+		made = append(made, more().(*automata))
+		return made[len(made)-1]
+	}
+	sameAsRegexp(t, x, regexp.MustCompile(expr), text{data, true, true})
+	if !slices.ContainsFunc(made, func(a *automata) bool { return a.some.paused > 0 }) {
+		t.Errorf("none of %d automata was given up", len(made))
 	}
 }

@@ -109,6 +109,7 @@ func New(q Query) (*Hunt, error) {
 		}
 	}
 	h.gather()
+	h.share()
 	if len(q.YARA) > 0 {
 		if err := h.addRules(q.YARA); err != nil {
 			return nil, err
@@ -167,6 +168,18 @@ func (h *Hunt) gather() {
 	}
 	if len(literals) > fewLiterals {
 		h.set, h.patterns = newLiteralSet(literals), rest
+	}
+}
+
+// mostOfAllStates bounds the states of all expressions' automata of one worker, in bytes.
+const mostOfAllStates = 64 << 20
+
+// share divides the memory for states among the expressions.
+func (h *Hunt) share() {
+	for _, p := range h.patterns {
+		if x, ok := p.finder.(*regex); ok {
+			x.states = min(mostStates, mostOfAllStates/3/len(h.patterns))
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // concurrent use.
 type program struct {
 	insts []syntax.Inst
-	start []uint32 // instructions that wait where a match may begin, in ascending order
+	entry uint32 // the first instruction
 
 	// class is the kind of each byte, and sample one byte of each kind. They differ where an expression tells runes apart, and where UTF-8 does.
 	class  [256]uint8
@@ -30,7 +30,7 @@ func newProgram(re *syntax.Regexp, length int) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{insts: prog.Inst, length: length}
+	p := &program{insts: prog.Inst, entry: uint32(prog.Start), length: length}
 	cuts := p.cuts()
 	for b := range 256 {
 		if cuts[b] {
@@ -39,10 +39,6 @@ func newProgram(re *syntax.Regexp, length int) (*program, error) {
 		p.class[b] = uint8(len(p.sample) - 1)
 	}
 	p.shift = uint(bits.Len(uint(len(p.sample) - 1)))
-	w := newWaiting(len(p.insts))
-	w.clear()
-	p.await(w, uint32(prog.Start), 0, false)
-	p.start = slices.Sorted(slices.Values(w.list))
 	return p, nil
 }
 
@@ -122,54 +118,19 @@ func (p *program) kind(r rune) rune {
 	return ' '
 }
 
-// waiting is a set of instructions. It is for one goroutine.
-type waiting struct {
-	round   uint32   // that clear began
-	met     []uint32 // the round in which an instruction was met last
-	list    []uint32 // those that wait for a rune, or for what follows
-	matched bool     // nothing need be waited for
-}
-
-func newWaiting(n int) *waiting { return &waiting{met: make([]uint32, n)} }
-
-func (w *waiting) clear() {
-	w.list, w.matched = w.list[:0], false
-	if w.round++; w.round == 0 {
-		clear(w.met)
-		w.round = 1
+// reversed returns an expression for the same texts written backward, assertions where they were.
+func reversed(re *syntax.Regexp) *syntax.Regexp {
+	r := *re
+	r.Sub = make([]*syntax.Regexp, len(re.Sub))
+	for i, sub := range re.Sub {
+		r.Sub[i] = reversed(sub)
 	}
-}
-
-// await adds an instruction, or those that it leads to. What stands around is known or not; if not, assertions wait.
-func (p *program) await(w *waiting, pc uint32, around syntax.EmptyOp, known bool) {
-	for {
-		if w.met[pc] == w.round {
-			return
-		}
-		w.met[pc] = w.round
-		inst := &p.insts[pc]
-		switch inst.Op {
-		case syntax.InstAlt, syntax.InstAltMatch:
-			p.await(w, inst.Out, around, known)
-			pc = inst.Arg
-			continue
-		case syntax.InstCapture, syntax.InstNop:
-			pc = inst.Out
-			continue
-		case syntax.InstEmptyWidth:
-			switch {
-			case !known:
-				w.list = append(w.list, pc)
-			case syntax.EmptyOp(inst.Arg)&^around == 0:
-				pc = inst.Out
-				continue
-			}
-		case syntax.InstMatch:
-			w.matched = true
-		case syntax.InstFail:
-		default:
-			w.list = append(w.list, pc)
-		}
-		return
+	switch r.Op {
+	case syntax.OpConcat:
+		slices.Reverse(r.Sub)
+	case syntax.OpLiteral:
+		r.Rune = slices.Clone(re.Rune)
+		slices.Reverse(r.Rune)
 	}
+	return &r
 }

@@ -33,9 +33,13 @@ type regex struct {
 	// might look beyond the text, there must be one rune more, which tells what stands there.
 	at [2][2]*regexp.Regexp
 
-	needles []*needle // every match holds one, if there are any: they are found faster than the automaton walks
-	dfas    sync.Pool // of *dfa
+	states   int       // bytes of each automaton's states, more or less
+	needles  []*needle // every match holds one, if there are any: they are found faster than automata walk
+	automata sync.Pool // of *automata
 }
+
+// automata are those of an expression.
+type automata struct{ some, leftmost, backward *dfa }
 
 // newRegex compiles an expression in the syntax of Go's package regexp, which is that of RE2.
 func newRegex(expr string) (*regex, error) {
@@ -49,7 +53,7 @@ func newRegex(expr string) (*regex, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; the syntax is that of RE2: go.dev/s/re2syntax", err)
 	}
-	x := &regex{shape: shapeOf(parsed)}
+	x := &regex{shape: shapeOf(parsed), states: mostStates}
 	if x.least == 0 {
 		return nil, errors.New("it matches the empty string, which is everywhere: let it ask for at least one character")
 	}
@@ -58,11 +62,17 @@ func newRegex(expr string) (*regex, error) {
 			x.needles = append(x.needles, newNeedle([]byte(text)))
 		}
 	}
-	program, err := newProgram(parsed, x.length)
+	on, err := newProgram(parsed, x.length)
 	if err != nil {
 		return nil, err
 	}
-	x.dfas.New = func() any { return newDFA(program, mostStates) }
+	back, err := newProgram(reversed(parsed), x.length)
+	if err != nil {
+		return nil, err
+	}
+	x.automata.New = func() any {
+		return &automata{newDFA(on, some, x.states), newDFA(on, leftmost, x.states), newDFA(back, backward, x.states)}
+	}
 	return x, x.compile(expr)
 }
 
@@ -92,47 +102,31 @@ func one(b bool) int {
 	return 0
 }
 
-// find returns where matches begin, at most so many, in ascending order. The first is the first of all; later ones that begin within
-// another match may be left out. Whatever it returns is a match in the file, too.
+// find returns where matches begin, at most so many, in ascending order: those that package regexp finds in the file, if the text is all of
+// it. Else it may find matches that begin within one of the file, but none that the file has not.
 func (x *regex) find(t text, most int) (found []int) {
 	if !x.possible(t.data) {
 		return nil
 	}
-	data, from, start := t.data, 0, t.start
-	if !start {
+	data, from := t.data, 0
+	if !t.start {
 		from = headCut(data)
 	}
 	if !t.end {
 		data = data[:max(from, len(data)-tailCut(data))]
 	}
-	d := x.dfas.Get().(*dfa)
-	defer x.dfas.Put(d)
-	for from < len(data) && len(found) < most {
-		begin, ok := x.begin(d, data, from, start, t.end)
+	if !t.start && x.context { // a rune is there for assertions to see
+		from += width(data[from:])
+	}
+	a := x.automata.Get().(*automata)
+	defer x.automata.Put(a)
+	for len(found) < most {
+		m, ok := x.next(a, text{data, t.start, t.end}, from)
 		if !ok {
 			break
 		}
-		start = start && begin == from
-		from = begin
-		m := x.at[one(start)][one(t.end)].FindIndex(data[from:])
-		if m == nil {
-			break
-		}
-		at, next := from+m[0], from+m[1]
-		if x.context && !start {
-			at += width(data[at:])
-		}
-		if len(found) == 0 || found[len(found)-1] < at {
-			found = append(found, at)
-		}
-		// The next match begins behind this one; where assertions look back, they need its last rune.
-		if x.context {
-			if !t.end {
-				next -= lastWidth(data[at:next])
-			}
-			next -= lastWidth(data[at:next])
-		}
-		from, start = next, false
+		found = append(found, m.from)
+		from = m.to
 	}
 	return found
 }
@@ -147,19 +141,48 @@ func (x *regex) possible(data []byte) bool {
 	return x.needles == nil
 }
 
-// begin returns from where package regexp should search: no match begins before. It may be that none begins behind it either; ok
-// false tells that for certain.
-func (x *regex) begin(d *dfa, data []byte, from int, start, end bool) (begin int, ok bool) {
-	if !x.context || start {
-		begin, ok = d.find(data, from, end)
-	} else {
-		// The rune at from is there for assertions to see.
-		begin, ok = d.find(data, from+width(data[from:]), end)
+// span is where a match begins and ends.
+type span struct{ from, to int }
+
+// next returns the first match that begins at a place or behind it.
+func (x *regex) next(a *automata, t text, from int) (m span, ok bool) {
+	least, ok := a.some.find(t.data, from, t.end)
+	if !ok {
+		return span{}, false
 	}
-	if x.context && begin > from {
-		begin -= lastWidth(data[:begin])
+	to, ok := a.leftmost.end(t.data, least, t.end || !x.context)
+	if !ok {
+		return x.slow(t, least)
 	}
-	return begin, ok
+	if to < 0 {
+		return span{}, false
+	}
+	at, ok := a.backward.begin(t.data, least, to)
+	if !ok {
+		return x.slow(t, least)
+	}
+	return span{at, to}, true
+}
+
+// slow is next by package regexp, which needs few states, and reads them all at every byte.
+func (x *regex) slow(t text, from int) (m span, ok bool) {
+	start := t.start && from == 0
+	before := 0 // bytes of the rune that assertions see
+	if x.context && !start {
+		before = lastWidth(t.data[:from])
+	}
+	found := x.at[one(start)][one(t.end)].FindIndex(t.data[from-before:])
+	if found == nil {
+		return span{}, false
+	}
+	m = span{from - before + found[0], from - before + found[1]}
+	if x.context && !start {
+		m.from += width(t.data[m.from:])
+	}
+	if x.context && !t.end {
+		m.to -= lastWidth(t.data[m.from:m.to])
+	}
+	return m, true
 }
 
 func width(data []byte) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,8 +55,15 @@ func sameAsRegexp(t *testing.T, x *regex, plain *regexp.Regexp, file text) []int
 		want = append(want, m[0])
 	}
 	got := x.find(file, len(file.data)+1)
-	if (len(got) == 0) != (len(want) == 0) || len(got) > 0 && got[0] != want[0] {
+	var slow []int
+	for m, ok := x.slow(file, 0); ok; m, ok = x.slow(file, m.to) {
+		slow = append(slow, m.from)
+	}
+	if !slices.Equal(got, want) {
 		t.Fatalf("%v in %q: matches at %v, package regexp has %v", plain, file.data, got, want)
+	}
+	if !slices.Equal(slow, want) {
+		t.Fatalf("%v in %q: the slow way matches at %v, package regexp has %v", plain, file.data, slow, want)
 	}
 	return got
 }

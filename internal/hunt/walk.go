@@ -24,31 +24,99 @@ type walk struct {
 }
 
 // find tells whether a match begins at from or behind it, which is where a rune begins, and where the first one begins at the earliest.
-// Assertions see what stands before, at 0 the start of the file, and the end of the file if the text ends it. If the automaton has too
-// many states for the text there may be a match, or not.
+// Assertions see what stands before, at 0 the start of the file, and the end of the file if the text ends it. If there are too many
+// states for the text there may be a match, or not. The automaton is for some.
 func (d *dfa) find(data []byte, from int, end bool) (least int, ok bool) {
-	if d.pause > 0 {
-		d.pause--
-		return from, true
+	if d.pause > 0 || from >= len(data) {
+		d.pause = max(0, d.pause-1)
+		return from, from < len(data)
 	}
-	d.left = fewStates + (len(data)-from)/worthwhile
+	d.allow(len(data) - from)
 	w := walk{dfa: d, data: data, at: from, s: d.fresh(runeBefore(data, from)), closed: from}
 	for w.at < len(data) {
 		hit := w.on()
 		if hit {
 			return w.least(), true
 		}
-		if d.left < 0 {
-			d.paused = min(2*d.paused+1, longestPause)
-			d.pause = d.paused
+		if d.tooMany() {
 			return from, true
 		}
 	}
 	d.paused = 0
-	if end && d.ends(w.s) {
-		return w.least(), true
+	if end {
+		_, ok = d.last(w.s, nothing)
 	}
-	return 0, false
+	return w.least(), ok
+}
+
+// allow lets a walk through so many bytes make states.
+func (d *dfa) allow(bytes int) { d.left = fewStates + bytes/worthwhile }
+
+// tooMany tells whether more states were made than the text is worth. Then there is a pause.
+func (d *dfa) tooMany() bool {
+	if d.left >= 0 {
+		return false
+	}
+	d.paused = min(2*d.paused+1, longestPause)
+	d.pause = d.paused
+	return true
+}
+
+// end returns where the first match ends of those that begin at from or behind it, or -1; ok false tells that it would take too many states. If
+// all is true the match may end with the text, else a rune must follow. The automaton is for leftmost.
+func (d *dfa) end(data []byte, from int, all bool) (to int, ok bool) {
+	if d.pause > 0 {
+		d.pause--
+		return 0, false
+	}
+	d.allow(len(data) - from)
+	to = -1
+	s := d.fresh(runeBefore(data, from))
+	for i := from; i < len(data); i++ {
+		if s = d.step(s, data[i]); s == over<<d.shift {
+			return to, true
+		}
+		if back := d.states[s>>d.shift].back; back > 0 {
+			to = i + 2 - int(back)
+		}
+		if d.left < 0 && d.tooMany() {
+			return 0, false
+		}
+	}
+	d.paused = 0
+	if all {
+		if back, hit := d.last(s, nothing); hit {
+			to = len(data) - back
+		}
+	}
+	return to, true
+}
+
+// begin returns where the longest match begins that ends at to, but no sooner than at from. The automaton is for backward.
+func (d *dfa) begin(data []byte, from, to int) (at int, ok bool) {
+	if d.pause > 0 {
+		d.pause--
+		return 0, false
+	}
+	d.allow(to - from)
+	at = -1
+	s := d.fresh(runeBehind(data, to))
+	for i := to - 1; i >= from; i-- {
+		if s = d.step(s, data[i]); s == over<<d.shift {
+			return at, at >= 0
+		}
+		if back := d.states[s>>d.shift].back; back > 0 {
+			at = i - 1 + int(back)
+		}
+		if d.left < 0 && d.tooMany() {
+			return 0, false
+		}
+	}
+	d.paused = 0
+	if back, hit := d.last(s, runeBefore(data, from)); hit {
+		at = from + back
+	}
+	return at, at >= 0
 }
 
 // least returns where a match can begin if none ended so far.
@@ -79,6 +147,15 @@ func runeBefore(data []byte, at int) rune {
 	return r
 }
 
+// runeBehind returns the rune at a place, or nothing.
+func runeBehind(data []byte, at int) rune {
+	if at == len(data) {
+		return nothing
+	}
+	r, _ := utf8.DecodeRune(data[at:])
+	return r
+}
+
 // on goes on by some bytes, or up to where a match is certain, and tells that.
 func (w *walk) on() (hit bool) {
 	n := min(len(w.data)-w.at, lanes*longestLane)
@@ -99,7 +176,7 @@ func (w *walk) alone(to int) (hit bool) {
 		}
 		for range n {
 			s := w.step(w.s, w.data[w.at])
-			if s == matched<<w.shift {
+			if s == over<<w.shift {
 				return true
 			}
 			w.move(w.at+1, s)
@@ -149,7 +226,7 @@ func (w *walk) abreast(lane int) (hit bool) {
 	}
 	s := [lanes]uint32{w.s}
 	for i := range lanes - 1 {
-		if s[i+1] = w.enter(w.at + (i+1)*lane); flushs != w.flushs || s[i+1] == matched<<w.shift {
+		if s[i+1] = w.enter(w.at + (i+1)*lane); flushs != w.flushs || s[i+1] == over<<w.shift {
 			return again()
 		}
 	}
@@ -158,7 +235,7 @@ func (w *walk) abreast(lane int) (hit bool) {
 		behind := walkAbreast(w.next, &w.class, s, w.data[w.at+k:], lane)
 		if min(behind[0], behind[1], behind[2], behind[3]) < ordinary<<w.shift {
 			for i := range lanes {
-				if behind[i] = w.careful(s[i], w.data[w.at+i*lane+k:][:stretch]); flushs != w.flushs || w.left < 0 || behind[i] == matched<<w.shift {
+				if behind[i] = w.careful(s[i], w.data[w.at+i*lane+k:][:stretch]); flushs != w.flushs || w.left < 0 || behind[i] == over<<w.shift {
 					return again()
 				}
 			}
@@ -189,7 +266,7 @@ func (w *walk) enter(at int) uint32 {
 // careful makes states where there are none, and stops where a match is certain.
 func (w *walk) careful(s uint32, data []byte) uint32 {
 	for _, b := range data {
-		if s = w.step(s, b); s == matched<<w.shift {
+		if s = w.step(s, b); s == over<<w.shift {
 			break
 		}
 	}
@@ -200,7 +277,7 @@ func (w *walk) careful(s uint32, data []byte) uint32 {
 func (w *walk) meet(s, other uint32, data []byte) bool {
 	flushs := w.flushs
 	for _, b := range data {
-		if s == other || s == matched<<w.shift {
+		if s == other || s == over<<w.shift {
 			break
 		}
 		if s = w.step(s, b); flushs != w.flushs {
