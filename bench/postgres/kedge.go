@@ -209,8 +209,8 @@ func keep(ctx context.Context, cluster *postgres.Cluster, r *repo.Repository, en
 			}
 		}
 	}})
-	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, done) && !errors.Is(cause, context.Canceled) {
-		err = cause
+	if cause := context.Cause(ctx); !errors.Is(cause, done) && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
 	}
 	return err
 }

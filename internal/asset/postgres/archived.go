@@ -20,6 +20,7 @@ import (
 
 	"github.com/kedge-project/kedge/backend"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/offheap"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -205,6 +206,7 @@ type walUpload struct {
 	archivedWAL
 	dir  string // of the spool's segments
 	up   *repo.Uploader
+	runs *offheap.Pool
 	now  time.Time
 	base baseInfo // the newest; WAL may be missing before it
 
@@ -325,7 +327,9 @@ func (u *walUpload) saveRuns(ctx context.Context, f *os.File, at uint64, sizes [
 		}
 		length := at - begin
 		work.Go(func() error {
-			buf := make([]byte, length)
+			memory := u.runs.Get()
+			defer u.runs.Put(memory)
+			buf := memory.Room(int(length))
 			if _, err := f.ReadAt(buf, int64(begin)); err != nil {
 				return err
 			}

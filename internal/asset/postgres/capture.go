@@ -104,7 +104,7 @@ func (p *Cluster) storeLocked(ctx context.Context, r *repo.Repository, repositor
 	if newest := p.archived.newest; newest != nil && !now.After(newest.Time) {
 		now = newest.Time.Add(time.Microsecond) // the order of snapshots is that of their times
 	}
-	u := &walUpload{archivedWAL: p.archived.clone(), dir: p.walDir(), now: now, base: base}
+	u := &walUpload{archivedWAL: p.archived.clone(), dir: p.walDir(), runs: p.runs, now: now, base: base}
 	if u.since != 0 {
 		u.drop(u.since) // the snapshot before holds all up to there: it stays for older base backups
 	}

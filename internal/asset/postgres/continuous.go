@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/kedge-project/kedge/internal/asset"
+
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/wording"
 	"github.com/kedge-project/kedge/repo"
@@ -305,12 +307,18 @@ func (k *keeper) flush(ctx context.Context) {
 func (k *keeper) pending(ctx context.Context, took time.Duration) bool {
 	wait := max(k.opt.Within*9/10-2*took, k.opt.Within/10)
 	var late <-chan time.Time
+	var from pglogrepl.LSN
 	for {
 		changed := k.progress.change()
 		timeline, reached := k.progress.where()
 		stored := k.progress.storedOf(timeline)
 		if reached > stored {
-			if k.holdsCommits() || stored > 0 && uint64(reached)/k.segmentSize > uint64(stored)/k.segmentSize {
+			if stored > 0 {
+				from = stored
+			} else if from == 0 {
+				from = reached // what is stored is not known, or of another timeline
+			}
+			if k.holdsCommits() || uint64(reached)/k.segmentSize > uint64(from)/k.segmentSize {
 				return ctx.Err() == nil
 			}
 			if late == nil {

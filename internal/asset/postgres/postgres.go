@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,13 +23,15 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/estate"
+	"github.com/kedge-project/kedge/internal/offheap"
 )
 
 // Cluster captures a cluster by the streaming replication protocol: base backups now and then, and all WAL between, so that
 // any committed transaction can be recovered up to or without. Base backups stream into the repository; WAL is kept in the spool, a
 // private directory, until it is archived:
 //
-//	spool/wal           WAL segments under PostgreSQL's names, the newest one filled with zeros, and timeline histories
+//	spool/wal           WAL segments under PostgreSQL's names, the newest one filled with zeros, timeline histories, and spares:
+//	                    archived segments to be written over
 //	spool/backup_label  of the newest base backup: what WAL must be kept
 //	spool/system        the cluster's system identifier
 //
@@ -45,9 +48,10 @@ type Cluster struct {
 	basing    sync.Mutex // held by Base
 	archiving sync.Mutex // held while WAL is archived; guards archived
 	archived  archivedWAL
-	streaming sync.Mutex // held by Stream
-	slotting  sync.Mutex // held while the slot is made: one that is half made has no position yet
-	slotsMade int        // guarded by slotting
+	runs      *offheap.Pool // memory for WAL that is archived
+	streaming sync.Mutex    // held by Stream
+	slotting  sync.Mutex    // held while the slot is made: one that is half made has no position yet
+	slotsMade int           // guarded by slotting
 	progress  *progress
 
 	synchronous bool        // commits shall wait until the repository has them
@@ -73,6 +77,7 @@ func Open(ctx context.Context, service string, a estate.Asset, spool string) (*C
 	p := &Cluster{
 		name: service + "/" + a.Name, connect: a.Connect, passwordFile: a.PasswordFile,
 		data: a.Data, spool: spool, slot: slotName(service, a.Name), progress: newProgress(),
+		runs:        offheap.NewPool(runtime.GOMAXPROCS(0), runsAtOnce*walRun),
 		synchronous: a.Synchronous,
 	}
 	if p.data == "" {
@@ -178,8 +183,8 @@ func (p *Cluster) catchUp(ctx context.Context) (timeline uint32, reached pglogre
 // keepSpool is how much archived WAL stays in the spool, in bytes, for those who read transactions there.
 const keepSpool = 1 << 30
 
-// prune removes archived WAL segments that the newest base backup does not need, and those beyond keepSpool. The caller holds
-// archiving.
+// prune removes archived WAL segments that the newest base backup does not need, and those beyond keepSpool, but for a few spares. The
+// caller holds archiving.
 func (p *Cluster) prune() error {
 	base, err := readLabel(p.spool)
 	if err != nil {
@@ -189,6 +194,10 @@ func (p *Cluster) prune() error {
 	if err != nil {
 		return err
 	}
+	spares, err := filepath.Glob(filepath.Join(p.walDir(), "*"+spareEnding))
+	if err != nil {
+		return fmt.Errorf("list the spool: %w", err)
+	}
 	open, end := p.archived.open, p.archived.end
 	for i, s := range segments {
 		next := pglogrepl.LSN((s.number + 1) * size)
@@ -196,7 +205,14 @@ func (p *Cluster) prune() error {
 		if i == len(segments)-1 || compareSegments(s, open) >= 0 || needed && next+keepSpool > end {
 			continue
 		}
-		if err := os.Remove(filepath.Join(p.walDir(), s.name(size))); err != nil {
+		name := filepath.Join(p.walDir(), s.name(size))
+		if len(spares) < maxSpares {
+			spares = append(spares, name+spareEnding)
+			err = os.Rename(name, name+spareEnding)
+		} else {
+			err = os.Remove(name)
+		}
+		if err != nil {
 			return fmt.Errorf("remove archived WAL from the spool: %w", err)
 		}
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,10 +41,10 @@ func TestWrittenSegmentsAreWholeFromTheStart(t *testing.T) {
 	dir := t.TempDir()
 	w := &segmentWriter{dir: dir, size: mib, timeline: 1, next: 3 * mib}
 	data := bytes.Repeat([]byte("wal "), mib/4+10) // into the next segment
-	if err := w.write(3*mib, data); err != nil {
+	if err := w.write(3*mib, 0, data); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.write(w.next+1, []byte("x")); err == nil || !strings.Contains(err.Error(), "goes on at") {
+	if err := w.write(w.next+1, 0, []byte("x")); err == nil || !strings.Contains(err.Error(), "goes on at") {
 		t.Errorf("a hole in the stream: %v", err)
 	}
 	if err := w.close(); err != nil {
@@ -63,7 +64,7 @@ func TestWrittenSegmentsAreWholeFromTheStart(t *testing.T) {
 	}
 	// Received again from the segment's beginning, the file keeps what it has.
 	again := &segmentWriter{dir: dir, size: mib, timeline: 1, next: 4 * mib}
-	if err := again.write(4*mib, data[mib:mib+4]); err != nil {
+	if err := again.write(4*mib, 0, data[mib:mib+4]); err != nil {
 		t.Fatal(err)
 	}
 	if err := again.close(); err != nil {
@@ -104,22 +105,82 @@ func FuzzReadPositions(f *testing.F) {
 
 func TestSegmentsThatAreStoredNeedNotWaitForTheDisk(t *testing.T) {
 	w := &segmentWriter{dir: t.TempDir(), size: mib, timeline: 1}
-	for range maxUnsynced + 2 {
-		if err := w.write(w.next, make([]byte, mib)); err != nil {
+	for range maxUnsynced {
+		if w.full() {
+			t.Fatalf("%d complete segments are taken for too many to be on no disk", len(w.unsynced))
+		}
+		if err := w.write(w.next, w.next, make([]byte, mib)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(w.unsynced); n != maxUnsynced || w.unsynced[0].end != 3*mib {
-		t.Fatalf("%d complete segments may be lost in a power cut, from the one that ends at %s on; want %d", n, w.unsynced[0].end, maxUnsynced)
+	if !w.full() || w.unsynced[0].end != mib {
+		t.Fatalf("%d complete segments may be lost in a power cut, from the one that ends at %s on; want %d and no more", len(w.unsynced), w.unsynced[0].end, maxUnsynced)
 	}
-	if err := w.stored(4*mib + 1); err != nil {
+	if err := w.stored(2*mib + 1); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(w.unsynced); n != maxUnsynced-2 || w.unsynced[0].end != 5*mib {
+	if n := len(w.unsynced); n != maxUnsynced-2 || w.unsynced[0].end != 3*mib {
 		t.Errorf("with two of them stored there are %d, from the one that ends at %s on", n, w.unsynced[0].end)
 	}
 	if err := w.sync(); err != nil || len(w.unsynced) != 0 {
 		t.Errorf("%d are left when all is synced, %v", len(w.unsynced), err)
+	}
+	if err := w.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnOldSegmentIsWrittenOverOnlyWhereAWholeOneComes(t *testing.T) {
+	dir := t.TempDir()
+	old := bytes.Repeat([]byte("old"), mib/3+1)[:mib]
+	spare := filepath.Join(dir, segment{1, 0}.name(mib)+spareEnding)
+	named := func() string {
+		t.Helper()
+		segments, _, err := listSegments(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spares, err := filepath.Glob(filepath.Join(dir, "*"+spareEnding))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%d segments, %d spares", len(segments), len(spares))
+	}
+	if err := os.WriteFile(spare, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &segmentWriter{dir: dir, size: mib, timeline: 1, next: 4 * mib}
+	half, whole := bytes.Repeat([]byte("new!"), mib/8), bytes.Repeat([]byte("new!"), mib/4)
+
+	// The server has all of the segment: it is named when it is whole.
+	if err := w.write(4*mib, 5*mib, half); err != nil {
+		t.Fatal(err)
+	}
+	if got := named(); got != "0 segments, 1 spares" || w.reached() != 4*mib {
+		t.Errorf("with half of it received there are %s, and it can be read up to %s", got, w.reached())
+	}
+	if err := w.write(4*mib+mib/2, 5*mib, half); err != nil {
+		t.Fatal(err)
+	}
+	if got := named(); got != "1 segments, 0 spares" || w.reached() != 5*mib {
+		t.Errorf("with all of it received there are %s, and it can be read up to %s", got, w.reached())
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, segment{1, 4}.name(mib))); err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("the segment is not what was received, %v", err)
+	}
+
+	// The server has a part of the next one: what follows it must read as zeros.
+	if err := os.WriteFile(spare, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.write(5*mib, 5*mib+mib/2, half); err != nil {
+		t.Fatal(err)
+	}
+	if got := named(); got != "2 segments, 1 spares" || w.reached() != 5*mib+mib/2 {
+		t.Errorf("at the end of the server's WAL there are %s, and it can be read up to %s", got, w.reached())
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, segment{1, 5}.name(mib))); err != nil || !bytes.Equal(got[mib/2:], make([]byte, mib/2)) {
+		t.Errorf("what was not received does not read as zeros, %v", err)
 	}
 	if err := w.close(); err != nil {
 		t.Error(err)
@@ -133,14 +194,14 @@ func TestWhatAPowerCutMayHaveCostIsReceivedAgain(t *testing.T) {
 		}
 		return all
 	}
-	long := spool(1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+	long := spool(1, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29)
 	for name, test := range map[string]struct {
 		segments []segment
 		slot     segment
 		want     segment
 	}{
-		"as many as may not have been synced":           {long, segment{1, 1}, segment{1, 9 - maxUnsynced}},
-		"not what the slot says was safe":               {long, segment{1, 7}, segment{1, 7}},
+		"as many as may not have been synced":           {long, segment{1, 1}, segment{1, 29 - maxUnsynced}},
+		"not what the slot says was safe":               {long, segment{1, 27}, segment{1, 27}},
 		"no more than there are":                        {spool(1, 8, 9), segment{1, 1}, segment{1, 8}},
 		"none of the timeline before, which was synced": {append(spool(1, 8, 9), spool(2, 9, 10)...), segment{1, 1}, segment{2, 9}},
 	} {

@@ -21,6 +21,9 @@ const (
 	statusInterval = time.Second
 	// silence is how long the server may say nothing before the connection is taken for dead; half way it is asked to answer.
 	silence = 30 * time.Second
+	// storePatience is for how long the repository is waited for before the disk is, when the spool has much that is on neither. The
+	// server has all that still.
+	storePatience = 3 * time.Second
 	// minBackoff and maxBackoff bound the wait before a lost connection is made again.
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
@@ -142,12 +145,17 @@ func (p *Cluster) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timeline
 
 func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter) error {
 	// A deadline that has passed interrupts the reading: when ctx ends, and when the server can be told of more.
-	wake := func() { _ = conn.Conn().SetReadDeadline(time.Unix(1, 0)) }
+	more := make(chan struct{}, 1)
+	wake := func() {
+		urge(more)
+		_ = conn.Conn().SetReadDeadline(time.Unix(1, 0))
+	}
 	defer func() { _ = conn.Conn().SetReadDeadline(time.Time{}) }()
 	defer context.AfterFunc(ctx, wake)()
 	p.progress.onStored(wake)
 	defer p.progress.onStored(nil)
 	heard, told, toldStored, asked := time.Now(), time.Time{}, pglogrepl.LSN(0), false
+	takes := time.Now() // when the repository was last seen to keep up
 	for {
 		if err := conn.Conn().SetReadDeadline(told.Add(statusInterval)); err != nil {
 			return fmt.Errorf("receive WAL: %w", err)
@@ -155,8 +163,8 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		stored := p.progress.storedOf(w.timeline)
-		if now := time.Now(); now.Sub(told) >= statusInterval || stored > toldStored {
+		stored, now := p.progress.storedOf(w.timeline), time.Now()
+		if now.Sub(told) >= statusInterval || stored > toldStored {
 			if err := w.stored(stored); err != nil {
 				return err
 			}
@@ -168,6 +176,20 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 			}
 			told, toldStored, asked = now, stored, false
 			continue
+		}
+		switch {
+		case !w.full():
+			takes = now
+		case now.Sub(takes) < storePatience:
+			select {
+			case <-more:
+			case <-time.After(statusInterval):
+			}
+			continue
+		default:
+			if err := w.settle(1, true); err != nil {
+				return err
+			}
 		}
 		message, err := conn.ReceiveMessage(context.Background())
 		if pgconn.Timeout(err) {
@@ -205,17 +227,17 @@ func (p *Cluster) take(data []byte, w *segmentWriter) (answer bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("receive WAL: %w", err)
 		}
-		p.progress.reach(w.timeline, w.next, alive.ServerWALEnd)
+		p.progress.reach(w.timeline, w.reached(), alive.ServerWALEnd)
 		return alive.ReplyRequested, nil
 	case pglogrepl.XLogDataByteID:
 		wal, err := pglogrepl.ParseXLogData(data[1:])
 		if err != nil {
 			return false, fmt.Errorf("receive WAL: %w", err)
 		}
-		if err := w.write(wal.WALStart, wal.WALData); err != nil {
+		if err := w.write(wal.WALStart, wal.ServerWALEnd, wal.WALData); err != nil {
 			return false, err
 		}
-		p.progress.reach(w.timeline, w.next, wal.ServerWALEnd)
+		p.progress.reach(w.timeline, w.reached(), wal.ServerWALEnd)
 	}
 	return false, nil
 }
@@ -228,14 +250,15 @@ const slotBound = 512 << 20
 // while it hears from us every second, shuts down: it would wait until all is said to be safe, however long the repository takes.
 func (p *Cluster) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask, asked bool) error {
 	safe := max(p.progress.storedOf(w.timeline), p.slotStart)
-	written := w.next
+	reached := w.reached()
+	written := reached
 	if p.holdsCommits() {
 		written = safe
-	} else if asked || w.next > safe+slotBound {
+	} else if asked || reached > safe+slotBound {
 		if err := w.sync(); err != nil {
 			return err
 		}
-		safe = w.next
+		safe = reached
 		if !asked {
 			safe -= slotBound
 		}
