@@ -56,13 +56,13 @@ func sameAsRegexp(t *testing.T, x *regex, plain *regexp.Regexp, file text) []int
 	}
 	got := x.find(file, len(file.data)+1)
 	var slow []int
-	for m, ok := x.slow(file, 0); ok; m, ok = x.slow(file, m.to) {
+	for m, ok := x.slow(file, 0); ok && len(file.data) < 1000; m, ok = x.slow(file, m.to) {
 		slow = append(slow, m.from)
 	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("%v in %q: matches at %v, package regexp has %v", plain, file.data, got, want)
 	}
-	if !slices.Equal(slow, want) {
+	if len(file.data) < 1000 && !slices.Equal(slow, want) {
 		t.Fatalf("%v in %q: the slow way matches at %v, package regexp has %v", plain, file.data, slow, want)
 	}
 	return got
