@@ -47,7 +47,8 @@ type Read struct {
 	Seconds    float64 `json:"seconds"`
 }
 
-// Series are the snapshots of the same paths on the same host, oldest first.
+// Series are the snapshots of the same paths on the same host, oldest first: in the order in which they were made, as far as that
+// can be told where a clock was turned back.
 type Series struct {
 	Host      string     `json:"host"`
 	Paths     []string   `json:"paths"`
@@ -149,11 +150,13 @@ func Run(ctx context.Context, r *repo.Repository, opt Options) (Result, error) {
 }
 
 func assessSeries(ctx context.Context, src *source, snapshots []*snapshot.Snapshot, hints []event.Signal) (Series, error) {
+	snapshots, late := inOrder(ctx, src, snapshots)
 	src.diffs = newDiffs(ctx, src, snapshots)
 	defer src.diffs.close()
 	series, err := newWalk(src, snapshots, hints).run(ctx)
 	if err == nil {
 		src.unread.spoil(ctx, src, snapshots, &series)
+		late.tell(&series)
 	}
 	return series, err
 }
