@@ -122,16 +122,16 @@ type recipe struct {
 func (r recipe) source(n uint64) *rand.Rand { return rand.New(rand.NewPCG(r.seed, n)) }
 
 // content returns a file: a text that every edition adds to, or a document as dense as such documents are, in its own format.
-// What is edited in one is a text; a picture and what is printed to PDF are made anew.
+// What is edited in one is a text, or one of the streams of a PDF; a picture is saved anew, cropped or as it was.
 func (c *corpus) content(r recipe) []byte {
 	first, now := r.source(7), r.source(100+r.edition)
 	switch r.extension {
 	case "docx", "xlsx":
 		return c.office(first, now, r.size)
 	case "pdf":
-		return c.pdf(now, r.size)
+		return c.pdf(first, now, r.size)
 	case "jpg":
-		return c.picture(now, r.size)
+		return c.picture(now, r.size-r.size/4*int(r.edition%2))
 	}
 	text := fmt.Appendf(nil, "%x\n%s", r.seed, c.piece(first, r.size))
 	for e := range r.edition {
@@ -204,13 +204,17 @@ func (c *corpus) picture(rnd *rand.Rand, size int) []byte {
 	return data
 }
 
-// pdf returns a document of compressed streams.
-func (c *corpus) pdf(rnd *rand.Rand, size int) []byte {
+// pdf returns a document of compressed streams, of which now chooses one.
+func (c *corpus) pdf(first, now *rand.Rand, size int) []byte {
 	var b bytes.Buffer
 	var places []int
+	edited, start := now.IntN(3), first.IntN(len(c.streams))
 	b.WriteString("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
 	for b.Len() < size || len(places) == 0 {
-		stream := c.streams[rnd.IntN(len(c.streams))]
+		stream := c.streams[(start+len(places))%len(c.streams)]
+		if len(places) == edited {
+			stream = c.streams[now.IntN(len(c.streams))]
+		}
 		places = append(places, b.Len())
 		fmt.Fprintf(&b, "%d 0 obj\n<</Length %d/Filter/FlateDecode>>\nstream\n%s\nendstream\nendobj\n", len(places), len(stream), stream)
 	}
@@ -219,7 +223,7 @@ func (c *corpus) pdf(rnd *rand.Rand, size int) []byte {
 	for _, place := range places {
 		fmt.Fprintf(&b, "%010d 00000 n \n", place)
 	}
-	fmt.Fprintf(&b, "trailer\n<</Size %d/Root 1 0 R/ID[<%032x>]>>\nstartxref\n%d\n%%%%EOF\n", len(places)+1, rnd.Uint64(), at)
+	fmt.Fprintf(&b, "trailer\n<</Size %d/Root 1 0 R/ID[<%032x>]>>\nstartxref\n%d\n%%%%EOF\n", len(places)+1, now.Uint64(), at)
 	return b.Bytes()
 }
 
