@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kedge-project/kedge/backend"
-	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/agent"
 	"github.com/kedge-project/kedge/internal/detect/live"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -277,12 +276,12 @@ func compareWithSnapshots(ctx context.Context, term *terminal, r *repo.Repositor
 	}
 	for i := range trees {
 		root := trees[i].Paths[0]
-		tree, ok := newestOf(list, root)
+		sn, ok := newestOf(list, root)
 		if !ok {
 			term.warn("kedge: no snapshot holds %s: its files are judged by themselves", wording.Plain(root))
 			continue
 		}
-		trees[i].Former = live.NewFormer(r, tree)
+		trees[i].Former = live.NewFormer(r, sn)
 	}
 	return nil
 }
@@ -309,8 +308,8 @@ func renewSnapshots(ctx context.Context, term *terminal, r *repo.Repository, tre
 			continue
 		}
 		for _, t := range trees {
-			if tree, ok := newestOf(list, t.Paths[0]); ok && t.Former != nil {
-				t.Former.Use(tree)
+			if sn, ok := newestOf(list, t.Paths[0]); ok && t.Former != nil {
+				t.Former.Use(sn)
 			}
 		}
 	}
@@ -325,11 +324,11 @@ func newestFirst(ctx context.Context, r *repo.Repository) ([]*snapshot.Snapshot,
 	return list, nil
 }
 
-func newestOf(list []*snapshot.Snapshot, root string) (blob.ID, bool) {
+func newestOf(list []*snapshot.Snapshot, root string) (*snapshot.Snapshot, bool) {
 	for _, sn := range list {
 		if estate.Below(root, sn.Paths) || slices.ContainsFunc(sn.Paths, func(p string) bool { return strings.HasPrefix(p, root+"/") }) {
-			return sn.Tree, true
+			return sn, true
 		}
 	}
-	return blob.ID{}, false
+	return nil, false
 }

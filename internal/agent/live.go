@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/contain"
 	"github.com/kedge-project/kedge/internal/detect"
 	"github.com/kedge-project/kedge/internal/detect/canary"
@@ -141,7 +140,7 @@ func resolved(paths []string) []string {
 // former returns what the last snapshot of an asset knows; nil, and a word about it, if there is none.
 func (w *liveWatch) former(ctx context.Context, service *estate.Service, declared estate.Asset) *live.Former {
 	about := about{service: service.Name, asset: declared.Name}
-	tree, err := w.newestTree(ctx, service, declared)
+	newest, err := w.newest(ctx, service, declared)
 	if errors.Is(err, snapshot.ErrNotFound) {
 		w.sayf("note", about, "there is no snapshot yet: files are judged by themselves")
 		return nil
@@ -152,26 +151,22 @@ func (w *liveWatch) former(ctx context.Context, service *estate.Service, declare
 	}
 	r, err := w.repository(ctx, service.Repository)
 	if err != nil {
-		return nil // said above: newestTree opened it
+		return nil // said above: newest opened it
 	}
-	former := live.NewFormer(r, tree)
+	former := live.NewFormer(r, newest)
 	w.formers[assetKey(service.Name, declared.Name)] = former
 	return former
 }
 
-func (w *liveWatch) newestTree(ctx context.Context, service *estate.Service, declared estate.Asset) (blob.ID, error) {
+func (w *liveWatch) newest(ctx context.Context, service *estate.Service, declared estate.Asset) (*snapshot.Snapshot, error) {
 	r, err := w.repository(ctx, service.Repository)
 	if err != nil {
-		return blob.ID{}, err
+		return nil, err
 	}
 	if err := r.Refresh(ctx); err != nil {
-		return blob.ID{}, err
+		return nil, err
 	}
-	newest, err := snapshot.Find(ctx, r, "latest", assetFilter(service.Name, declared.Name))
-	if err != nil {
-		return blob.ID{}, err
-	}
-	return newest.Tree, nil
+	return snapshot.Find(ctx, r, "latest", assetFilter(service.Name, declared.Name))
 }
 
 // every calls fn each interval until ctx ends.
@@ -205,11 +200,11 @@ func (w *liveWatch) look(ctx context.Context) {
 		if former == nil {
 			return nil
 		}
-		tree, err := w.newestTree(ctx, service, declared)
+		newest, err := w.newest(ctx, service, declared)
 		if err != nil {
 			return fmt.Errorf("look for a newer snapshot of %s: %w", assetKey(service.Name, declared.Name), err)
 		}
-		former.Use(tree)
+		former.Use(newest)
 		return nil
 	})
 	if ctx.Err() == nil {

@@ -217,7 +217,7 @@ func (w *step) judgeCut() {
 	for _, f := range w.result.Damaged {
 		told[f.Now] = true
 	}
-	for _, name := range CutAlike(shorter) {
+	for _, name := range CutAlike(shorter, minCut) {
 		if !told[name] {
 			w.result.Damaged = append(w.result.Damaged, File{
 				Finding: content.Finding{Features: []string{cut, together}}, Kind: Wiped, Path: name, Now: name, Former: olds[name],
@@ -232,8 +232,8 @@ type Shortened struct {
 	Size int64 // now
 }
 
-// CutAlike returns those of the files, in the order of their lengths, that were cut to the same length as many others of several extensions.
-func CutAlike(files []Shortened) []string {
+// CutAlike returns those of the files, in the order of their lengths, that were cut to one length, at least so many and of several extensions.
+func CutAlike(files []Shortened, least int) []string {
 	byLength := map[int64][]string{}
 	for _, f := range files {
 		byLength[f.Size] = append(byLength[f.Size], f.Path)
@@ -244,7 +244,7 @@ func CutAlike(files []Shortened) []string {
 		for _, name := range byLength[length] {
 			kinds[path.Ext(name)] = true
 		}
-		if len(byLength[length]) >= minCut && len(kinds) >= 3 {
+		if len(byLength[length]) >= least && len(kinds) >= 3 {
 			all = append(all, byLength[length]...)
 		}
 	}

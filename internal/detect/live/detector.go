@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"strings"
 	"time"
@@ -28,13 +29,17 @@ const (
 	minEmptied = 5
 	minSorts   = 3
 	// minDeleted is how many files of so many extensions one program must have deleted, and left a directory that stands with none.
-	minDeleted = 10
+	minDeleted = 8
 	// minAlike is how many files must have come as noise for others that went and were about as long, if nothing else joins them.
 	minAlike = 5
 	// grown is how much longer an encrypted file is at most, in bytes.
 	grown = 1024
 	// minPacked is how many files must be gone beside archives with passwords.
-	minPacked = 10
+	minPacked = 7
+	// minTurns is how often one program must have written noise and deleted a file, in turns.
+	minTurns = 7
+	// minCut is how many files one program must have cut to one length.
+	minCut = 6
 	// minDirectories is in how many directories a note must appear.
 	minDirectories = 3
 	// remember is how long what was seen is held against what comes after.
@@ -65,7 +70,11 @@ type detector struct {
 	trouble func(error)
 	found   map[string]finding         // damaged, raised or not, by path
 	suspect map[string]arrival         // noise at a new name, which may be anything
-	locked  map[string]doing           // archives with passwords
+	locked  map[string]doing           // archives with passwords, and what tools encrypted that say so
+	shorter map[string]arrival         // files that are shorter than they were
+	lengths map[length]int             // how often one became of that length, at least
+	cut     bool                       // of one length there are enough
+	instead map[string]instead         // files in whose place something else stands that is no noise
 	gone    map[string]loss            // files that the last snapshot knows
 	origin  map[string]string          // where a file stood before it was renamed
 	waiting map[string]string          // files that look like successors of others that are still there, by those
@@ -107,11 +116,24 @@ type arrival struct {
 	size int64
 }
 
+// length is one that somebody left.
+type length struct {
+	group int
+	size  int64
+}
+
+// instead is a file that became something else.
+type instead struct {
+	doing
+	share float64 // of its length that it carries, as far as its entropy tells
+}
+
 // loss is a file that went.
 type loss struct {
 	doing
 	size  int64 // 0 if not known
 	worth bool  // it was something else than noise
+	young bool  // it was not old when the last snapshot was taken
 	told  bool  // a signal names it
 }
 
@@ -124,7 +146,7 @@ type note struct {
 
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	return &detector{
-		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
 		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
 	}
 }
@@ -213,6 +235,11 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		d.emptied(name, old, by)
 		return nil
 	}
+	delete(d.instead, name)
+	delete(d.shorter, name)
+	if old != nil && former == name && size < int64(old.Size) {
+		d.keepShorter(name, arrival{by, size})
+	}
 	if !deep && !g.doubtful(former) {
 		d.forgive(name)
 		return nil
@@ -235,8 +262,23 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		}
 		found.Locked = o.Any()
 	}
+	if found.Replaced && len(d.instead) < maxRemembered {
+		d.instead[name], d.news = instead{by, found.Entropy / 8}, true
+	}
 	d.keep(name, finding{Finding: found, doing: by, kind: kind, former: former, own: g.open}, old, size)
 	return nil
+}
+
+// keepShorter notes a file that is shorter than it was, and whether that many of one length are worth a look.
+func (d *detector) keepShorter(name string, a arrival) {
+	if len(d.shorter) >= maxRemembered {
+		return
+	}
+	d.shorter[name] = a
+	of := length{a.group, a.size}
+	if d.lengths[of]++; d.lengths[of] >= minCut {
+		d.cut, d.news = true, true
+	}
 }
 
 // packing tells of formats that can ask for a password.
@@ -297,7 +339,7 @@ func (d *detector) keep(name string, f finding, old *snapshot.Node, size int64) 
 			d.found[name], d.news = f, true
 		}
 		return
-	case f.Locked && old == nil && len(d.locked) < maxRemembered:
+	case (f.Locked || f.own) && old == nil && len(d.locked) < maxRemembered:
 		d.locked[name] = f.doing
 	case f.Noise() && !f.own && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:
 		d.suspect[name], d.news = arrival{f.doing, size}, true
@@ -333,6 +375,9 @@ const (
 	emptied       = "emptied"
 	originalsGone = "originals gone" // files went while noise came under names that say nothing
 	lockedArchive = "an archive asks for a password"
+	cutShort      = "cut short"
+	replaced      = "nothing of it is left"
+	alike         = "with others" // one program did the same to several files
 )
 
 // lost notes that a file is gone, and looks at what may have come in its place.
@@ -350,7 +395,7 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 	if len(d.gone) < maxRemembered && (old != nil || d.tree.Former == nil) {
 		l := loss{doing: by, worth: d.worth(former, old)}
 		if old != nil {
-			l.size = int64(old.Size)
+			l.size, l.young = int64(old.Size), d.tree.Former.age(old) < young
 		}
 		d.gone[former] = l
 		d.news = d.news || len(d.suspect)+len(d.locked) > 0 || len(d.gone) >= minDeleted
@@ -451,26 +496,12 @@ func (d *detector) keepNote(name string, parts []string, by doing) {
 // forget drops what is too old to be part of one attack.
 func (d *detector) forget(now time.Time) {
 	old := func(b doing) bool { return now.Sub(b.at) > remember }
-	for name, f := range d.found {
-		if old(f.doing) {
-			delete(d.found, name)
-		}
-	}
-	for name, a := range d.suspect {
-		if old(a.doing) {
-			delete(d.suspect, name)
-		}
-	}
-	for name, b := range d.locked {
-		if old(b) {
-			delete(d.locked, name)
-		}
-	}
-	for name, l := range d.gone {
-		if old(l.doing) {
-			delete(d.gone, name)
-		}
-	}
+	maps.DeleteFunc(d.found, func(_ string, f finding) bool { return old(f.doing) })
+	maps.DeleteFunc(d.suspect, func(_ string, a arrival) bool { return old(a.doing) })
+	maps.DeleteFunc(d.shorter, func(_ string, a arrival) bool { return old(a.doing) })
+	maps.DeleteFunc(d.instead, func(_ string, i instead) bool { return old(i.doing) })
+	maps.DeleteFunc(d.locked, func(_ string, b doing) bool { return old(b) })
+	maps.DeleteFunc(d.gone, func(_ string, l loss) bool { return old(l.doing) })
 	for name, list := range d.notes {
 		for dir, n := range list {
 			if old(n.doing) {
@@ -490,6 +521,10 @@ func (d *detector) forget(now time.Time) {
 		if len(list) == 0 {
 			delete(d.texts, base)
 		}
+	}
+	clear(d.lengths)
+	for _, a := range d.shorter {
+		d.lengths[length{a.group, a.size}]++
 	}
 	if len(d.origin) >= maxRemembered {
 		clear(d.origin)

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
@@ -33,20 +34,28 @@ type Former struct {
 
 	mu    sync.Mutex
 	root  blob.ID
+	time  time.Time // of the snapshot
 	trees map[blob.ID]*snapshot.Tree
 	nodes int // in trees
 }
 
-// NewFormer knows what the snapshot with this tree holds.
-func NewFormer(r Repository, tree blob.ID) *Former {
-	return &Former{repository: r, root: tree, trees: map[blob.ID]*snapshot.Tree{}}
+// NewFormer knows what the snapshot holds.
+func NewFormer(r Repository, sn *snapshot.Snapshot) *Former {
+	return &Former{repository: r, root: sn.Tree, time: sn.Time, trees: map[blob.ID]*snapshot.Tree{}}
 }
 
 // Use makes it know another snapshot: a newer one was taken. Directories that both share stay remembered.
-func (f *Former) Use(tree blob.ID) {
+func (f *Former) Use(sn *snapshot.Snapshot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.root = tree
+	f.root, f.time = sn.Tree, sn.Time
+}
+
+// age returns how old a file was when the snapshot was taken.
+func (f *Former) age(n *snapshot.Node) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.time.Sub(n.ModTime)
 }
 
 // Lookup returns the file as it was, nil if there was none of that path. A nil Former knows nothing.

@@ -61,6 +61,12 @@ func newScene(t *testing.T, known bool, canaries Canaries) *scene {
 	}
 	for i := range 24 {
 		s.put(daily(i), strings.Repeat(prose, 5))
+		s.put(fmt.Sprintf("crypt/vault%d", i), encrypted(fmt.Sprint(i), strings.Repeat(prose, 20)))
+	}
+	for i := range 3 {
+		for _, name := range []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"} {
+			s.put(fmt.Sprintf("case%d/%s", i, name), strings.Repeat(prose, 5+i))
+		}
 	}
 	tree := Tree{Service: "fileserver", Asset: "documents", Paths: []string{dir}, Exclude: []string{dir + "/cache"}}
 	if known {
@@ -72,7 +78,7 @@ func newScene(t *testing.T, known bool, canaries Canaries) *scene {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tree.Former = NewFormer(r, res.Snapshot.Tree)
+		tree.Former = NewFormer(r, res.Snapshot)
 	}
 	s.w, err = Open(Options{
 		Trees: []Tree{tree}, Canaries: canaries,
@@ -297,6 +303,91 @@ func TestWipingIsNoticed(t *testing.T) {
 	s.want("file.encrypted:3 file.deleted:18 file.deleted:18")
 }
 
+// clearCase deletes all files of a case by a process.
+func (s *scene) clearCase(i, pid int) {
+	s.t.Helper()
+	for _, name := range []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"} {
+		name = fmt.Sprintf("case%d/%s", i, name)
+		s.must(os.Remove(s.path(name)))
+		s.tell(fileevent.Event{Op: fileevent.Deleted, Path: s.path(name), PID: pid})
+	}
+}
+
+func TestWhoDeletesTheFilesOfDirectoryAfterDirectoryIsNoticed(t *testing.T) {
+	s := newScene(t, true, nil)
+	s.clearCase(0, 4711)
+	s.want("") // people clear a directory
+	s.clearCase(1, 4711)
+	s.want("file.deleted:10")
+	if a := s.raised[0].Signal; a.Technique != "T1485" || a.Strength >= 0.75 || a.Evidence["bare_directories"] != 2 {
+		t.Errorf("the signal is %+v", a)
+	}
+
+	s = newScene(t, true, nil)
+	s.clearCase(0, 4711)
+	s.clearCase(1, 4712)
+	s.want("") // two people clear a directory each
+
+	s = newScene(t, true, nil)
+	s.clearCase(0, 4711)
+	s.must(os.Remove(s.path("case0")))
+	s.clearCase(1, 4711)
+	s.must(os.Remove(s.path("case1")))
+	s.clearCase(2, 4711)
+	s.want("") // they are cleared away
+
+	s = newScene(t, true, nil)
+	s.w.detectors[0].tree.Former.time = time.Now().Add(365 * 24 * time.Hour)
+	s.clearCase(0, 4711)
+	s.clearCase(1, 4711)
+	s.want("") // all of it is old
+}
+
+func TestWhatOneProgramDoesToManyFilesIsTakenTogether(t *testing.T) {
+	for what, hit := range map[string]struct {
+		kind string
+		do   func(s *scene, i int, name string)
+	}{
+		"cut to one length": {"file.wiped", func(s *scene, _ int, name string) { s.write(name, s.read(name)[:100]) }},
+		"written into one directory, each original deleted then": {"file.renamed", func(s *scene, i int, name string) {
+			content := s.read(name)
+			s.write(fmt.Sprintf("vault/%d.bin", i), encrypted(name, content[:len(content)/3]))
+			s.remove(name)
+		}},
+		"packed into an archive that gpg encrypted, and deleted": {"file.archived", func(s *scene, i int, name string) {
+			if i == 0 {
+				s.write("backup.tar.gpg", "\x85\x01\x0c\x03\x01\x02\x03\x04\x05\x06\x07\x08\x01"+encrypted("x", strings.Repeat(prose, 900)))
+			}
+			s.remove(name)
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newScene(t, true, nil)
+			n := 0
+			for ; n < 24 && len(s.raised) == 0; n++ {
+				hit.do(s, n, fmt.Sprintf([]string{"dept%d/paper%02d.txt", "dept%d/sheet%02d.csv", "dept%d/page%02d.html"}[n%3], n%4, n))
+			}
+			if n > 10 || !strings.HasPrefix(s.kinds(), hit.kind+":") {
+				t.Errorf("raised %q after %d files, want %s after 10 at most", s.kinds(), n, hit.kind)
+			}
+			for _, err := range s.wrong {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestDocumentsThatOneProgramTurnsIntoSomethingElseAreNoticed(t *testing.T) {
+	s := newScene(t, true, nil)
+	d := s.w.detectors[0]
+	for i := range 8 {
+		name := fmt.Sprintf("/srv/paper%d%s", i, []string{".pdf", ".jpg", ".docx", ".txt"}[i%4])
+		d.instead[name], d.news = instead{share: 0.5 + float64(i)/100}, true
+	}
+	s.w.raise(t.Context(), true)
+	s.want("file.encrypted:8")
+}
+
 func TestNotesAreNoticedInThreeDirectoriesAndOneBesideDamage(t *testing.T) {
 	const ransom = "All your files have been encrypted. Pay 2 Bitcoin for the decryption key. Contact us by Tor Browser within 72 hours or it will be deleted forever."
 	s := newScene(t, true, nil)
@@ -362,6 +453,19 @@ func TestADaysWorkRaisesNothing(t *testing.T) {
 			}
 			for i := range 12 {
 				s.remove(fmt.Sprintf("repo/data/%02x/%064x", i, i))
+			}
+		},
+		"pointers come in the place of large files": func(s *scene) {
+			for i := range 8 {
+				for _, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
+					s.write(fmt.Sprintf("dept%d/"+kind, i%4, i), fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%064x\nsize 4000\n", i))
+				}
+			}
+		},
+		"an encrypted directory is in use": func(s *scene) {
+			for i := range 24 {
+				s.write(fmt.Sprintf("crypt/vault%d", i), encrypted(fmt.Sprint(2*i), strings.Repeat(prose, 20)))
+				s.rename(fmt.Sprintf("crypt/vault%d", i), fmt.Sprintf("crypt/%x", 100+i))
 			}
 		},
 		"old files are removed": func(s *scene) {

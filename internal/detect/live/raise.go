@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"maps"
 	"math"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/damage"
-	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
 	"github.com/kedge-project/kedge/internal/process"
 )
@@ -35,8 +32,10 @@ var kinds = [...]string{damage.Encrypted, damage.Renamed, damage.Archived, damag
 
 // raise makes signals of what was found and not raised yet, if it is enough; at most one of each kind.
 func (d *detector) raise(now time.Time) []Alarm {
-	d.news = false
-	d.promote(now)
+	fresh := d.news
+	if d.news = false; fresh {
+		d.promote(now)
+	}
 	plain, own := 0, 0
 	emptiedBy, sorts := map[int]int{}, map[int]map[string]bool{}
 	for name, f := range d.found {
@@ -75,8 +74,8 @@ func (d *detector) raise(now time.Time) []Alarm {
 			alarms = append(alarms, d.filesAlarm(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
-	if alarmed || len(alarms) > 0 {
-		alarms = append(alarms, d.deletions(now)...)
+	if fresh || len(alarms) > 0 {
+		alarms = append(alarms, d.deletions(alarmed || len(alarms) > 0, now)...)
 	}
 	if len(alarms) > 0 && !alarmed {
 		for base := range d.texts {
@@ -92,152 +91,7 @@ func (d *detector) raise(now time.Time) []Alarm {
 	return alarms
 }
 
-// beside is the strength of deletions beside other signals.
-const beside = 0.8
-
-// deletions tells, beside other signals, of files of many sorts that one program deleted until a directory, which still stands, had none
-// left. By itself that is what people do who clear directories.
-func (d *detector) deletions(now time.Time) []Alarm {
-	names, sorts, by := map[int][]string{}, map[int]map[string]bool{}, map[int]map[int]int{}
-	for name, l := range d.gone {
-		if !l.worth || l.told || now.Sub(l.at) >= together {
-			continue
-		}
-		if names[l.group] = append(names[l.group], name); sorts[l.group] == nil {
-			sorts[l.group], by[l.group] = map[string]bool{}, map[int]int{}
-		}
-		sorts[l.group][path.Ext(name)] = true
-		by[l.group][l.pid]++
-	}
-	var alarms []Alarm
-	for group, list := range names {
-		if len(list) < minDeleted || len(sorts[group]) < minSorts {
-			continue
-		}
-		bare := map[string]bool{}
-		for _, name := range list {
-			bare[path.Dir(name)] = true
-		}
-		for dir := range bare {
-			if !isBare(dir) {
-				delete(bare, dir)
-			}
-		}
-		if len(bare) == 0 {
-			continue
-		}
-		slices.Sort(list)
-		for _, name := range list {
-			l := d.gone[name]
-			l.told = true
-			d.gone[name] = l
-		}
-		evidence := map[string]any{"files": len(list), "bare_directories": len(bare), "sorts": len(sorts[group])}
-		alarms = append(alarms, Alarm{Who: attribute(d.actors, evidence, by[group]), Signal: event.Signal{
-			Kind: damage.Deleted, Technique: dataDestruction, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: damage.CommonDirectory(list),
-			Strength: beside, Evidence: evidence, Touched: list[:min(len(list), event.MaxTouched)], Count: len(list),
-		}})
-	}
-	return alarms
-}
-
-// isBare tells whether a directory stands and holds no file.
-func isBare(dir string) bool {
-	entries, err := os.ReadDir(dir)
-	return err == nil && !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
-}
-
 func (f finding) emptied() bool { return len(f.Features) == 1 && f.Features[0] == emptied }
-
-// promote takes what speaks against files together: noise that comes while other files go, each for one, and archives with passwords
-// whose contents go.
-func (d *detector) promote(now time.Time) {
-	if len(d.suspect) >= minFiles {
-		d.pair(now)
-	}
-	into := map[string]string{} // of files that went, the archive that came beside them
-	for archive, b := range d.locked {
-		for name, l := range d.gone {
-			if l.worth && estate.Below(name, []string{path.Dir(archive)}) && l.at.Sub(b.at).Abs() < together {
-				into[name] = archive
-			}
-		}
-	}
-	if len(into) < minPacked {
-		return
-	}
-	for name, archive := range into {
-		if _, has := d.found[name]; !has {
-			d.found[name] = finding{Finding: content.Finding{Features: []string{originalsGone, lockedArchive}}, doing: d.locked[archive], kind: damage.Archived, former: name}
-		}
-	}
-}
-
-// pair looks for the file that each suspect came for: one of the same program's that bore its name but for what was appended, or that was
-// about as long.
-func (d *detector) pair(now time.Time) {
-	gone := map[int]map[string]loss{} // by group of processes
-	for name, l := range d.gone {
-		if l.worth && now.Sub(l.at) < together {
-			if gone[l.group] == nil {
-				gone[l.group] = map[string]loss{}
-			}
-			gone[l.group][name] = l
-		}
-	}
-	type couple struct{ former, name string }
-	named, alike, alone := map[int][]couple{}, map[int][]couple{}, map[int]int{}
-	for _, name := range slices.Sorted(maps.Keys(d.suspect)) {
-		a := d.suspect[name]
-		if now.Sub(a.at) >= together || len(gone[a.group]) == 0 {
-			continue
-		}
-		former, byName := partner(name, a, gone[a.group])
-		switch {
-		case former == "":
-			alone[a.group]++
-			continue
-		case byName:
-			named[a.group] = append(named[a.group], couple{former, name})
-		default:
-			alike[a.group] = append(alike[a.group], couple{former, name})
-		}
-		delete(gone[a.group], former)
-	}
-	promote := func(couples []couple) {
-		for _, c := range couples {
-			d.found[c.name] = finding{
-				Finding: content.Finding{Features: []string{content.Noise, originalsGone}}, doing: d.suspect[c.name].doing, kind: damage.Renamed, former: c.former,
-			}
-			delete(d.suspect, c.name)
-		}
-	}
-	for _, couples := range named {
-		if len(couples) >= minFiles {
-			promote(couples)
-		}
-	}
-	for group, couples := range alike {
-		if len(couples) >= minAlike && len(couples) > 4*alone[group] {
-			promote(couples)
-		}
-	}
-}
-
-// partner returns the file that the new one came for, and whether its name tells; empty if there is none.
-func partner(name string, a arrival, gone map[string]loss) (former string, byName bool) {
-	base := path.Base(name)
-	for _, other := range slices.Sorted(maps.Keys(gone)) {
-		l := gone[other]
-		if strings.HasPrefix(base, path.Base(other)+".") {
-			return other, true
-		}
-		if more := a.size - l.size; former == "" && l.size >= grown && more >= 0 && more <= grown && a.at.Sub(l.at).Abs() < 10*time.Second {
-			former = other
-		}
-	}
-	return former, false
-}
 
 func (d *detector) filesAlarm(kind string, names []string, now time.Time) Alarm {
 	var entropy, chi2 float64
