@@ -74,7 +74,7 @@ func mailboxes(kind string) bool { return kind == "mbox" }
 func disks(kind string) bool     { return kind == "qcow2" }
 
 func texts(kind string) bool {
-	return slices.Contains([]string{"cyrillic", "html", "log", "text"}, kind)
+	return strings.HasPrefix(kind, linesOf) || slices.Contains([]string{"cyrillic", "html", "log", "text"}, kind)
 }
 
 // The carriers.
