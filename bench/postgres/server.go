@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/kedge-project/kedge/internal/asset/postgres"
 )
 
 // settings are the same for every server, also for restored ones, which find them in their copy. Nothing writes that was not told
@@ -142,21 +144,7 @@ func (sv *server) ask(ctx context.Context, database, sql string) ([][]string, er
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("%.100s: %w", sql, err)
-	}
-	var rows [][]string
-	for _, result := range results {
-		for _, values := range result.Rows {
-			row := make([]string, len(values))
-			for i, value := range values {
-				row[i] = string(value)
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows, nil
+	return postgres.Query(ctx, conn, sql)
 }
 
 // askOne returns the first column of the one row that sql is answered with.

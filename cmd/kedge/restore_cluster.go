@@ -60,7 +60,7 @@ func runRestoreCluster(ctx context.Context, term *terminal, flags *clusterFlags,
 		return err
 	}
 	return withAgent(ctx, flags.estate, func(ctx context.Context, _ *estate.Estate, a *agent.Agent) error {
-		restored, declared, err := a.RestoreCluster(ctx, service, cluster, flags.from == "copy", postgres.Place{Data: target, Moved: moved}, to)
+		restored, declared, err := a.RestoreCluster(ctx, service, cluster, flags.from == "copy", postgres.Place{Data: target, Moved: moved, Copy: true}, to)
 		if err != nil {
 			return err
 		}
@@ -68,6 +68,8 @@ func runRestoreCluster(ctx context.Context, term *terminal, flags *clusterFlags,
 		term.printf("restored %s to %s: %s, %s; the state of %s", name, target, wording.Number(restored.Files, "file"), wording.Size(restored.Bytes),
 			restored.Time.UTC().Format(time.RFC3339Nano))
 		term.printf("start it, as the user who owns the files, on a port that is free: it replays WAL to there, and takes writes then:\n  %s -o '-p PORT'", strings.Join(start, " "))
+		term.printf("it is a copy, and reaches out to nobody: it archives no WAL and applies no subscription. To put it in the original's place, remove the lines that kedge added to %s, and start it anew",
+			filepath.Join(target, "postgresql.auto.conf"))
 		return term.object(map[string]any{
 			"message_type": "summary", "target": target, "files": restored.Files, "bytes": restored.Bytes, "base": restored.Base, "wal": restored.WAL,
 			"time": restored.Time, "start": start,

@@ -64,7 +64,7 @@ func (a *Agent) bring(ctx context.Context, s *estate.Service, declared *estate.A
 		if err := os.MkdirAll(filepath.Dir(data), 0o711); err != nil {
 			return drill.Brought{}, fmt.Errorf("make room for the cluster: %w", err)
 		}
-		restored, err := postgres.Restore(ctx, r, s.Name, *declared, postgres.Place{Data: data, Root: target}, postgres.Target{Latest: true})
+		restored, err := postgres.Restore(ctx, r, s.Name, *declared, postgres.Place{Data: data, Root: target, Copy: true}, postgres.Target{Latest: true})
 		if err != nil {
 			return drill.Brought{}, err
 		}

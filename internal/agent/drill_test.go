@@ -122,8 +122,14 @@ func ships(t *testing.T) *postgrestest.Cluster {
 	return c
 }
 
-func TestADrillExaminesADatabaseInAllItsParts(t *testing.T) {
-	h := newHarbour(t, ships(t))
+func TestADrillExaminesADatabaseInAllItsPartsAndLetsItReachOutToNobody(t *testing.T) {
+	c := ships(t)
+	h := newHarbour(t, c)
+	service := &h.agent.estate.Services[0]
+	service.Probes = append(service.Probes, estate.Probe{
+		Name: "subscriptions", Kind: "sql", Connect: c.Connect, PasswordFile: c.PasswordFile,
+		Query: "SELECT current_setting('max_logical_replication_workers')", Expect: "0",
+	})
 	h.capture(t)
 	fact, err := h.drill(t)
 	if err != nil || !fact.Passed {

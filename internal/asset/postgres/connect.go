@@ -115,8 +115,8 @@ func hangUp(ctx context.Context, conn *pgconn.PgConn) {
 	_ = conn.Close(ctx)
 }
 
-// query returns the rows of one command, columns as text; NULL is empty.
-func query(ctx context.Context, conn *pgconn.PgConn, command string) ([][]string, error) {
+// Query returns the rows of one or more commands, columns as text; NULL is empty.
+func Query(ctx context.Context, conn *pgconn.PgConn, command string) ([][]string, error) {
 	results, err := conn.Exec(ctx, command).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("ask PostgreSQL %q: %w", command, err)
@@ -136,7 +136,7 @@ func query(ctx context.Context, conn *pgconn.PgConn, command string) ([][]string
 
 // queryRow returns the one row, of the wanted number of columns, that command is answered with.
 func queryRow(ctx context.Context, conn *pgconn.PgConn, command string, columns int) ([]string, error) {
-	rows, err := query(ctx, conn, command)
+	rows, err := Query(ctx, conn, command)
 	if err != nil {
 		return nil, err
 	}

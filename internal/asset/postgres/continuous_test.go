@@ -272,7 +272,7 @@ func TestCommitsWaitUntilTheRepositoryHasThem(t *testing.T) {
 	returned := make(chan error, 1)
 	writer := connect(t, c)
 	go func() {
-		_, err := query(context.Background(), writer.conn, "INSERT INTO log VALUES (4)")
+		_, err := Query(context.Background(), writer.conn, "INSERT INTO log VALUES (4)")
 		returned <- err
 	}()
 	k.await("a repository that is full", next, func(n News) bool { return errors.Is(n.Err, syscall.ENOSPC) })
@@ -335,7 +335,7 @@ func TestALostSlotIsMadeAgainAndItsGapHealed(t *testing.T) {
 	k.stop()
 
 	// While kedge is away the slot is dropped, and the server forgets.
-	c.Superuser(t, "SELECT pg_drop_replication_slot('"+p.slot+"')")
+	dropSlot(t, c, p)
 	s.do("INSERT INTO log VALUES (2)")
 	for range 3 {
 		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")

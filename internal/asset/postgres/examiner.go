@@ -188,7 +188,7 @@ func (x *examiner) findSuperuser(ctx context.Context, connect string) error {
 				return err
 			}
 			defer hangUp(ctx, conn)
-			rows, err := query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1")
+			rows, err := Query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1")
 			if err != nil {
 				return err
 			}

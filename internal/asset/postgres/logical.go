@@ -83,7 +83,7 @@ func (d dumper) databases(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer hangUp(ctx, conn)
-	rows, err := query(ctx, conn, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
+	rows, err := Query(ctx, conn, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func (s *session) do(sql string) [][]string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
-	rows, err := query(ctx, s.conn, sql)
+	rows, err := Query(ctx, s.conn, sql)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -87,6 +87,13 @@ func (s *session) one(sql string) string {
 		s.t.Fatalf("%s: %d rows, want one value", sql, len(rows))
 	}
 	return rows[0][0]
+}
+
+// dropSlot drops the slot of a stream that has ended, once the server has noticed that too.
+func dropSlot(t *testing.T, c *postgrestest.Cluster, p *Cluster) {
+	t.Helper()
+	c.Superuser(t, `DO $$ BEGIN WHILE (SELECT active FROM pg_replication_slots WHERE slot_name = '`+p.slot+`') LOOP PERFORM pg_sleep(0.01); END LOOP; END $$`)
+	c.Superuser(t, "SELECT pg_drop_replication_slot('"+p.slot+"')")
 }
 
 func catchUp(t *testing.T, p *Cluster) {
@@ -271,7 +278,7 @@ func TestStreamSaysWhichWALIsGone(t *testing.T) {
 	catchUp(t, p)
 	stop()
 	// Without its slot the server forgets what nobody holds it to.
-	c.Superuser(t, "SELECT pg_drop_replication_slot('"+p.slot+"')")
+	dropSlot(t, c, p)
 	for range 3 {
 		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
 		c.Superuser(t, "CHECKPOINT")

@@ -156,7 +156,7 @@ SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_curre
 }
 
 func (p *profiler) roles(ctx context.Context, conn *pgconn.PgConn) ([]profile.Role, error) {
-	rows, err := query(ctx, conn, fmt.Sprintf(`
+	rows, err := Query(ctx, conn, fmt.Sprintf(`
 SELECT r.rolname, concat_ws(',', CASE WHEN r.rolbypassrls THEN 'bypassrls' END, CASE WHEN r.rolcreatedb THEN 'createdb' END,
          CASE WHEN r.rolcreaterole THEN 'createrole' END, CASE WHEN r.rolcanlogin THEN 'login' END,
          CASE WHEN r.rolreplication THEN 'replication' END, CASE WHEN r.rolsuper THEN 'superuser' END),
@@ -191,7 +191,7 @@ func cut[T any](p *profiler, what string, list []T, limit int) []T {
 
 // catalogs returns the system tables that where selects, by the names of their files.
 func catalogs(ctx context.Context, conn *pgconn.PgConn, where string) ([]profile.Catalog, error) {
-	rows, err := query(ctx, conn, `
+	rows, err := Query(ctx, conn, `
 SELECT c.relname, pg_relation_filenode(c.oid) FROM pg_class c
  WHERE c.relnamespace = 'pg_catalog'::regnamespace AND pg_relation_filenode(c.oid) IS NOT NULL AND `+where+` ORDER BY 1`)
 	if err != nil {
@@ -209,7 +209,7 @@ SELECT c.relname, pg_relation_filenode(c.oid) FROM pg_class c
 }
 
 func (p *profiler) databases(ctx context.Context, conn *pgconn.PgConn) ([]profile.Database, error) {
-	rows, err := query(ctx, conn, `
+	rows, err := Query(ctx, conn, `
 SELECT datname, oid, datallowconn, datistemplate, has_database_privilege(oid, 'CONNECT') FROM pg_database
  ORDER BY datname <> current_database(), datname`)
 	if err != nil {

@@ -84,7 +84,7 @@ func (p *profiler) routines(ctx context.Context, conn *pgconn.PgConn, database s
 		if p.server(conn) < 14 {
 			text = withoutSQLBody(text)
 		}
-		rows, err := query(ctx, conn, fmt.Sprintf("%s ORDER BY 1 LIMIT %d", text, profile.MaxRoutines+1))
+		rows, err := Query(ctx, conn, fmt.Sprintf("%s ORDER BY 1 LIMIT %d", text, profile.MaxRoutines+1))
 		if err != nil {
 			return nil, err
 		}
@@ -111,7 +111,7 @@ type lookedAt struct {
 
 // tables lists the tables, with those of their columns that hold text.
 func (p *profiler) tables(ctx context.Context, conn *pgconn.PgConn, database string) ([]lookedAt, error) {
-	rows, err := query(ctx, conn, fmt.Sprintf(`
+	rows, err := Query(ctx, conn, fmt.Sprintf(`
 SELECT c.oid, n.nspname || '.' || c.relname, format('%%I.%%I', n.nspname, c.relname), coalesce(pg_relation_filenode(c.oid), 0), coalesce(pg_relation_filenode(c.reltoastrelid), 0),
        greatest(0, CASE WHEN coalesce(s.n_live_tup, 0) > 0 THEN s.n_live_tup ELSE c.reltuples END)::bigint, coalesce(pg_total_relation_size(c.oid), 0),
        coalesce(s.n_tup_ins, 0), coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0), c.relrowsecurity,
@@ -137,7 +137,7 @@ SELECT c.oid, n.nspname || '.' || c.relname, format('%%I.%%I', n.nspname, c.reln
 		at[row[0]] = i
 	}
 	// Columns whose statistics may be read have some: the view leaves out the others.
-	rows, err = query(ctx, conn, `
+	rows, err = Query(ctx, conn, `
 SELECT a.attrelid, a.attname, quote_ident(a.attname), has_column_privilege(a.attrelid, a.attnum, 'SELECT') AND has_schema_privilege(c.relnamespace, 'USAGE'),
        coalesce((SELECT s.n_distinct FROM pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname AND NOT s.inherited), 0)
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid

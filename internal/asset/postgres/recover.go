@@ -32,7 +32,9 @@ import (
 // where it stood, so that it is an error if place has it elsewhere.
 //
 // A state that the captured WAL does not reach is an error here or, at the latest, when the server starts: it refuses to stop short.
-// The restored server archives no WAL until ClearRecovery, so that a copy does not mix its own into an archive of the original.
+// The restored server archives no WAL, so that a copy does not mix its own into an archive of the original, and runs none of the
+// original's commands when it recovers. What else a copy must not do, Place.Copy forbids. One that takes the original's place for good does all that
+// again once the lines between kedge's marks at the end of postgresql.auto.conf are gone and it was started anew.
 func Restore(ctx context.Context, r *repo.Repository, service string, a estate.Asset, place Place, to Target) (_ asset.Restored, err error) {
 	defer func() {
 		if err != nil {
@@ -172,7 +174,7 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 		err = fill(ctx, r, base.snapshot, place.Data, spaces, &filled)
 	}
 	if err == nil {
-		err = prepare(place.Data, spaces, stop.settings)
+		err = prepare(place, spaces, stop.settings)
 	}
 	if err != nil {
 		return asset.Restored{}, errors.Join(err, emptyAll(spaces))
@@ -223,8 +225,9 @@ func bring(ctx context.Context, r *repo.Repository, tree blob.ID, opt restore.Op
 
 // prepare makes a restored data directory recover by settings when its server starts. All WAL stands in pg_wal, where the
 // server looks after it was told that there is no other: nothing depends on a path, and the server clears away what it no longer needs.
-func prepare(data string, spaces []tablespace, settings []string) error {
-	if err := ClearRecovery(data); err != nil {
+func prepare(place Place, spaces []tablespace, settings []string) error {
+	data := place.Data
+	if err := clearRecovery(data); err != nil {
 		return err
 	}
 	auto := filepath.Join(data, autoConf)
@@ -232,7 +235,12 @@ func prepare(data string, spaces []tablespace, settings []string) error {
 	if err != nil {
 		return err
 	}
-	block := append([]string{blockBegin, "restore_command = 'false'", "archive_mode = 'off'"}, settings...)
+	block := append([]string{blockBegin}, settings...)
+	block = append(block, "restore_command = 'false'", "archive_mode = 'off'", "archive_cleanup_command = ''", "recovery_end_command = ''")
+	if place.Copy {
+		// pg_cron's need not be known to the server.
+		block = append(block, "max_logical_replication_workers = '0'", "cron.launch_active_jobs = 'off'", "synchronous_standby_names = ''")
+	}
 	text = append(text, strings.Join(append(block, blockEnd, ""), "\n")...)
 	if err := os.WriteFile(auto, text, 0o600); err != nil {
 		return err
@@ -287,10 +295,8 @@ const (
 	blockEnd   = "# kedge: recovery ends"
 )
 
-// ClearRecovery removes the settings that Restore made from data. Once the server has recovered they are harmless, but
-// for archive_mode, which they turn off: a server that takes the place of the original needs this and a restart if the
-// original archived WAL.
-func ClearRecovery(data string) error {
+// clearRecovery removes from data the settings that an earlier restore made.
+func clearRecovery(data string) error {
 	path := filepath.Join(data, autoConf)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

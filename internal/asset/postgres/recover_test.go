@@ -108,7 +108,7 @@ func TestNothingThatCommittedBeforeAFlushIsLost(t *testing.T) {
 	go func() {
 		defer close(acknowledged)
 		for n := 1; ; n++ {
-			if _, err := query(context.Background(), writer.conn, "INSERT INTO log VALUES ("+strconv.Itoa(n)+")"); err != nil {
+			if _, err := Query(context.Background(), writer.conn, "INSERT INTO log VALUES ("+strconv.Itoa(n)+")"); err != nil {
 				t.Errorf("insert %d: %v", n, err)
 				return
 			}
@@ -151,12 +151,15 @@ func TestNothingThatCommittedBeforeAFlushIsLost(t *testing.T) {
 	if got := s.one("SHOW archive_mode"); got != "off" {
 		t.Errorf("the restored server archives its WAL: archive_mode is %s", got)
 	}
-	if err := ClearRecovery(server.Data); err != nil {
+	if got := s.one("SHOW max_logical_replication_workers"); got == "0" {
+		t.Error("the restored server, which may be in the original's place, applies no subscriptions")
+	}
+	if err := clearRecovery(server.Data); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(server.Data, autoConf))
 	if err != nil || strings.Contains(string(text), "recovery") || strings.Contains(string(text), "archive_mode") {
-		t.Errorf("after ClearRecovery the settings are %q, %v", text, err)
+		t.Errorf("after clearRecovery the settings are %q, %v", text, err)
 	}
 }
 
@@ -331,6 +334,48 @@ func newTimelineIsCaptured(t *testing.T, c *postgrestest.Cluster) {
 	base(t, again, r)
 	flush(t, again, r)
 	check("from a base after recovery")
+}
+
+func TestACopyReachesOutToNobodyAndWaitsForNobody(t *testing.T) {
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	stream(t, p)
+	c.Superuser(t, "GRANT pg_read_all_stats TO kedge; CREATE TABLE feed (n int); GRANT ALL ON feed TO kedge")
+	c.Superuser(t, "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 port=1' PUBLICATION feed WITH (connect = false, slot_name = 'feed')")
+	c.Superuser(t, "ALTER SUBSCRIPTION feed ENABLE")
+	// The running server does not read this: restored ones find it.
+	conf, err := os.OpenFile(filepath.Join(c.Data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = conf.WriteString("synchronous_standby_names = 'geneva'\nrecovery_end_command = 'touch told-the-world'\n")
+		err = errors.Join(err, conf.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	base(t, p, r)
+	flush(t, p, r)
+
+	data := filepath.Join(t.TempDir(), "data")
+	if _, err := Restore(t.Context(), r, "gisis", declare(c), Place{Data: data, Copy: true}, Target{Latest: true}); err != nil {
+		t.Fatal(err)
+	}
+	server := c.Open(t, data)
+	awaitPromotion(t, server)
+	s := connect(t, server)
+	const launchers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'logical replication launcher'"
+	if got := s.one(launchers) + " " + s.one("SELECT subenabled FROM pg_subscription"); got != "0 t" {
+		t.Errorf("launchers of subscriptions, and whether there is one: %s, want 0 t", got)
+	}
+	if got := s.one("SHOW cron.launch_active_jobs"); got != "off" {
+		t.Errorf("jobs of pg_cron are launched: %s", got)
+	}
+	if got := s.one("SHOW synchronous_standby_names"); got != "" {
+		t.Fatalf("commits wait for %q", got)
+	}
+	s.do("INSERT INTO feed VALUES (1)")
+	if _, err := os.Stat(filepath.Join(data, "told-the-world")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the original's command was run when recovery ended: %v", err)
+	}
 }
 
 func TestRestoreSaysWhyItCannot(t *testing.T) {

@@ -286,7 +286,7 @@ func (p *Cluster) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (start pg
 	}
 	row, err := p.readSlot(ctx, conn)
 	if err == nil && row[0] == "physical" && row[1] == "" {
-		_, err = query(ctx, conn, `DROP_REPLICATION_SLOT "`+p.slot+`"`)
+		_, err = Query(ctx, conn, `DROP_REPLICATION_SLOT "`+p.slot+`"`)
 		if err == nil {
 			made, err = p.makeSlot(ctx, conn)
 		}
@@ -307,7 +307,7 @@ func (p *Cluster) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (start pg
 
 // makeSlot returns how many slots it made: none if there was one.
 func (p *Cluster) makeSlot(ctx context.Context, conn *pgconn.PgConn) (int, error) {
-	_, err := query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
+	_, err := Query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
 	if code(err) == codeDuplicateObject {
 		return 0, nil
 	}

@@ -55,7 +55,7 @@ func (v *verification) databases(ctx context.Context, x *examiner) (names, shut 
 		return nil, nil, err
 	}
 	defer hangUp(ctx, conn)
-	rows, err := query(ctx, conn, "SELECT datname, quote_ident(datname), datallowconn, datconnlimit FROM pg_database ORDER BY oid")
+	rows, err := Query(ctx, conn, "SELECT datname, quote_ident(datname), datallowconn, datconnlimit FROM pg_database ORDER BY oid")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,7 +80,7 @@ func (x *examiner) admit(ctx context.Context, allow bool, databases []string) er
 	}
 	defer hangUp(ctx, conn)
 	for _, quoted := range databases {
-		if _, err := query(ctx, conn, fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t", quoted, allow)); err != nil {
+		if _, err := Query(ctx, conn, fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t", quoted, allow)); err != nil {
 			return err
 		}
 	}
@@ -125,7 +125,7 @@ func (v *verification) listDatabase(ctx context.Context, x *examiner, database s
 		return nil, err
 	}
 	defer hangUp(ctx, conn)
-	rows, err := query(ctx, conn, listStructures)
+	rows, err := Query(ctx, conn, listStructures)
 	if err != nil {
 		return nil, err
 	}
@@ -222,14 +222,14 @@ func (w *worker) enter(ctx context.Context, database string) error {
 	}
 	if err == nil {
 		// Not before: what declares waits for checks.
-		_, err = query(ctx, conn, "SELECT set_config('lock_timeout', '"+lockPatience+"', false) FROM pg_prepared_xacts LIMIT 1")
+		_, err = Query(ctx, conn, "SELECT set_config('lock_timeout', '"+lockPatience+"', false) FROM pg_prepared_xacts LIMIT 1")
 	}
 	return err
 }
 
 // declare makes one of amcheck's functions. That its library is missing is no error.
 func (w *worker) declare(ctx context.Context, function string) (bool, error) {
-	_, err := query(ctx, w.conn, function)
+	_, err := Query(ctx, w.conn, function)
 	if code(err) == codeUndefinedFile {
 		return false, nil
 	}
@@ -310,7 +310,7 @@ func (w *worker) checkHeap(ctx context.Context, s structure) error {
 		w.skip(1, "tables, but for reading them: amcheck is not installed")
 		return nil
 	}
-	rows, err := query(ctx, w.conn, fmt.Sprintf("SELECT blkno, offnum, msg FROM pg_temp.check_heap(%d, true, true, 'none', NULL, NULL)", s.oid))
+	rows, err := Query(ctx, w.conn, fmt.Sprintf("SELECT blkno, offnum, msg FROM pg_temp.check_heap(%d, true, true, 'none', NULL, NULL)", s.oid))
 	if err != nil {
 		return err
 	}

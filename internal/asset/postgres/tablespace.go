@@ -28,6 +28,9 @@ type Place struct {
 	Root string
 	// Moved says where single tablespaces go instead, by where they stood.
 	Moved map[string]string
+	// Copy says that the original may go on running. The server there then does nothing of its own accord that would reach out: it applies no
+	// subscription, which would take over the original's slot on the publisher, and launches no job of pg_cron. Nor do its commits wait for standbys.
+	Copy bool
 }
 
 // ParseTablespaceMapping reads arguments such as "/srv/fast=/mnt/fast" for Place.Moved, in the form that pg_basebackup takes: "\="

@@ -375,7 +375,7 @@ func checkInProgress(t *testing.T, ctx context.Context, data string) (postmaster
 		return 0, 0
 	}
 	defer hangUp(ctx, conn)
-	rows, err := query(ctx, conn, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+	rows, err := Query(ctx, conn, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
 	if err != nil || len(rows) == 0 {
 		return 0, 0
 	}
