@@ -19,8 +19,12 @@ type huntFlags struct {
 	repositoryFlags
 	filterFlags
 	query    hunt.Query
+	from     huntLists
 	yaraSize string
 }
+
+// huntLists are files that hold an indicator a line.
+type huntLists struct{ sha256, literals, regexes []string }
 
 func newHuntCommand(term *terminal) *cobra.Command {
 	var flags huntFlags
@@ -39,21 +43,33 @@ count as having lost it.
   --hex      bytes as in YARA's hex strings, without wildcards: "4D 5A 90 00".
   --regex    the syntax of RE2 (go.dev/s/re2syntax), on text in UTF-8; (?i) ignores case, (?m) lets ^
              and $ match at lines, (?s) lets . match newlines. A match that reaches over the border of
-             two blobs is found if it takes no more than 4 KiB on either side of it. A pattern with a
-             text that every match holds, as "evil" in https?://evil[0-9]+, is about as fast as a
-             literal, and so is one with a run of few kinds of letters, as [0-9a-f]{64}. Others, as
-             [a-z]+[0-9]+[a-z]+, take about six times as long, those whose text stands everywhere
-             about twice. One that lets any number of any characters, newlines too, stand before its
-             text, as (?s)one.*two, is slow in the blobs that hold the text.
+             two blobs is found if it takes no more than 4 KiB on either side of it.
   --yara     a file of YARA rules, which are given whole files, or the first --yara-size of them; how
              many were cut is said. Needs a kedge that is built with -tags yara and Debian's
              libyara-dev.
+
+Many indicators are looked for at once; --sha256-from, --literal-from and --regex-from read them from
+files, one a line, of a hash the first word, as sha256sum writes. A hundred literals take hardly
+longer than one; each regular expression takes time of its own.
+
+--json prints one object:
+  {"hits":[{"indicator":{"type":"sha256|literal|hex|regex|yara","value","file"},"host","path","size",
+    "offsets":[],"first_seen":{"id","time"},"last_seen":{"id","time"},"in_newest","snapshots",
+    "spans":[{"first":{"id","time"},"last":{"id","time"},"snapshots"}]}],
+  "truncated","snapshots","read":{"blobs","again","bytes","seconds"},"cut","problems"}
+value is as it was given, or a YARA rule's name, of which file is the file; offsets are where the
+first five matches begin in the file, as it was when last seen; in_newest tells that the newest
+snapshot of the host and these paths holds it; spans are several if snapshots between hold it not;
+read tells how many blobs and plain bytes were read, and how many of the blobs a second time or more;
+cut counts files that YARA was given in part. file, truncated and cut are left out if they tell
+nothing.
 
 Exit status: 0 if all was searched, found or not; 1 if something could not be read, which is said and
 counted, or on any other error; 10, 11 and 12 as of every command on a repository.`,
 		Example: `  kedge hunt -r /srv/repository --sha256 d7a8fbb307d7809469ca9abcb0082e4f8d5651e46d3cdb762d02d0bf37c9e592
   kedge hunt -r /srv/repository --literal gate.evil.example --regex '(?i)eval\s*\(\s*base64_decode' --host web1
   kedge hunt -r /srv/repository --hex "4D 5A 90 00 03" latest
+  sha256sum dropper.bin | kedge hunt -r /srv/repository --sha256-from - --literal-from domains.txt
   kedge hunt -r /srv/repository --yara webshells.yar --json | jq '.hits[] | {path, first_seen}'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runHunt(cmd.Context(), term, &flags, args)
@@ -64,6 +80,9 @@ counted, or on any other error; 10, 11 and 12 as of every command on a repositor
 	own := cmd.Flags()
 	own.StringArrayVar(&flags.query.SHA256, "sha256", nil, "files with this SHA-256 (repeatable, as all of these)")
 	own.StringArrayVar(&flags.query.Literals, "literal", nil, "files that hold this text")
+	own.StringArrayVar(&flags.from.sha256, "sha256-from", nil, "the SHA-256 in this `file`, one a line; - is standard input")
+	own.StringArrayVar(&flags.from.literals, "literal-from", nil, "the texts in this `file`, one a line")
+	own.StringArrayVar(&flags.from.regexes, "regex-from", nil, "the regular expressions in this `file`, one a line")
 	own.StringArrayVar(&flags.query.Hex, "hex", nil, "files that hold these bytes, in hexadecimal")
 	own.StringArrayVar(&flags.query.Regexes, "regex", nil, "files that this regular expression matches in")
 	own.StringArrayVar(&flags.query.YARA, "yara", nil, "files that fulfil a rule of this file of YARA rules")
@@ -76,7 +95,11 @@ func runHunt(ctx context.Context, term *terminal, flags *huntFlags, args []strin
 	if err != nil || size < 1 || size > 1<<30 {
 		return fmt.Errorf("--yara-size %q: want a size from 1 byte to 1G, as 64M", flags.yaraSize)
 	}
-	h, err := hunt.New(flags.query)
+	query, err := flags.from.add(flags.query)
+	if err != nil {
+		return err
+	}
+	h, err := hunt.New(query)
 	if err != nil {
 		return fmt.Errorf("hunt: %w", err)
 	}
@@ -84,6 +107,31 @@ func runHunt(ctx context.Context, term *terminal, flags *huntFlags, args []strin
 	return flags.with(ctx, sharedLock, func(ctx context.Context, r *repo.Repository) error {
 		return runHuntIn(ctx, term, r, h, flags, args, int(size))
 	})
+}
+
+// add returns the query with what the lists hold.
+func (l huntLists) add(q hunt.Query) (hunt.Query, error) {
+	for _, list := range []struct {
+		flag  string
+		files []string
+		to    *[]string
+	}{{"--sha256-from", l.sha256, &q.SHA256}, {"--literal-from", l.literals, &q.Literals}, {"--regex-from", l.regexes, &q.Regexes}} {
+		for _, file := range list.files {
+			lines, err := readList(file, false)
+			if err != nil {
+				return q, fmt.Errorf("%s: %w", list.flag, err)
+			}
+			for _, line := range lines {
+				if list.to == &q.SHA256 {
+					if line, _, _ = strings.Cut(strings.TrimSpace(line), " "); line == "" || line[0] == '#' {
+						continue
+					}
+				}
+				*list.to = append(*list.to, line)
+			}
+		}
+	}
+	return q, nil
 }
 
 func runHuntIn(ctx context.Context, term *terminal, r *repo.Repository, h *hunt.Hunt, flags *huntFlags, args []string, size int) error {
@@ -153,8 +201,12 @@ func printHunt(term *terminal, result *hunt.Result) {
 	if result.Cut > 0 {
 		term.warn("YARA was given only the start of %s: see --yara-size", wording.Number(int64(result.Cut), "file"))
 	}
-	term.printf("%s in %s; read %s, %s, in %s", wording.Number(int64(len(result.Hits)), "hit"), wording.Number(int64(result.Snapshots), "snapshot"),
-		wording.Number(int64(result.Read.Blobs), "blob"), wording.Size(result.Read.Bytes), wording.Span(result.Read.Seconds))
+	again := ""
+	if result.Read.Again > 0 {
+		again = fmt.Sprintf(" (%s again)", wording.Count(int64(result.Read.Again)))
+	}
+	term.printf("%s in %s; read %s%s, %s, in %s", wording.Number(int64(len(result.Hits)), "hit"), wording.Number(int64(result.Snapshots), "snapshot"),
+		wording.Number(int64(result.Read.Blobs), "blob"), again, wording.Size(result.Read.Bytes), wording.Span(result.Read.Seconds))
 }
 
 func printHit(term *terminal, hit hunt.Hit) {
