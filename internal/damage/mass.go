@@ -83,19 +83,28 @@ func (w *step) packedOpenly(closed []found) map[string]bool {
 	}
 	dirs := map[string]bool{}
 	for name := range w.added {
-		switch content.Expected(name) {
-		case "zip", "7z", "rar", "tar", "gzip", "bzip2", "xz", "zstd":
-		default:
-			continue
-		}
 		if is[name] {
 			continue
 		}
-		for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) { // 2019.tar.gz holds 2019
+		for _, stem := range PackedStems(name) {
 			dirs[stem] = true
 		}
 	}
 	return dirs
+}
+
+// PackedStems returns what a file holds by its name, if that is an archive's: 2019.tar.gz holds 2019, or 2019.tar.
+func PackedStems(name string) []string {
+	switch content.Expected(name) {
+	case "zip", "7z", "rar", "tar", "gzip", "bzip2", "xz", "zstd":
+	default:
+		return nil
+	}
+	var stems []string
+	for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) {
+		stems = append(stems, stem)
+	}
+	return stems
 }
 
 // digests tells whether most of the files are named by a hash.

@@ -35,7 +35,7 @@ const (
 	// grown is how much longer an encrypted file is at most, in bytes.
 	grown = 1024
 	// minPacked is how many files must be gone beside archives with passwords.
-	minPacked = 7
+	minPacked = 5
 	// minTurns is how often one program must have written noise and deleted a file, in turns.
 	minTurns = 7
 	// minCut is how many files one program must have cut to one length.
@@ -70,6 +70,7 @@ type detector struct {
 	trouble func(error)
 	found   map[string]finding         // damaged, raised or not, by path
 	suspect map[string]arrival         // noise at a new name, which may be anything
+	packed  map[string]time.Time       // names of what new archives hold by their own, without directories
 	locked  map[string]doing           // archives with passwords, and what tools encrypted that say so
 	shorter map[string]arrival         // files that are shorter than they were
 	lengths map[length]int             // how often one became of that length, at least
@@ -146,7 +147,7 @@ type note struct {
 
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	return &detector{
-		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
 		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
 	}
 }
@@ -224,6 +225,11 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	}
 	if old == nil && g.sample.Format == content.Text && size <= maxNote {
 		d.keepText(name, by)
+	}
+	if old == nil && len(d.packed) < maxRemembered {
+		for _, stem := range damage.PackedStems(path.Base(name)) {
+			d.packed[stem] = by.at
+		}
 	}
 	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
 	kind, former := damage.Encrypted, name
@@ -500,6 +506,7 @@ func (d *detector) forget(now time.Time) {
 	maps.DeleteFunc(d.suspect, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.shorter, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.instead, func(_ string, i instead) bool { return old(i.doing) })
+	maps.DeleteFunc(d.packed, func(_ string, at time.Time) bool { return now.Sub(at) > remember })
 	maps.DeleteFunc(d.locked, func(_ string, b doing) bool { return old(b) })
 	maps.DeleteFunc(d.gone, func(_ string, l loss) bool { return old(l.doing) })
 	for name, list := range d.notes {

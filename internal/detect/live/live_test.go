@@ -337,6 +337,13 @@ func TestWhoDeletesTheFilesOfDirectoryAfterDirectoryIsNoticed(t *testing.T) {
 	s.want("") // they are cleared away
 
 	s = newScene(t, true, nil)
+	for i := range 3 {
+		s.write(fmt.Sprintf("archive/case%d.tar.gz", i), "\x1f\x8b\x08"+encrypted("x", prose))
+		s.clearCase(i, 4711)
+	}
+	s.want("") // they are packed
+
+	s = newScene(t, true, nil)
 	s.w.detectors[0].tree.Former.time = time.Now().Add(365 * 24 * time.Hour)
 	s.clearCase(0, 4711)
 	s.clearCase(1, 4711)

@@ -22,14 +22,14 @@ func (d *detector) promote(now time.Time) {
 	if len(d.suspect) >= minFiles {
 		d.pair(now)
 	}
-	d.packed(now)
+	d.promotePacked(now)
 	d.cutAlike()
 	d.replacedAlike()
 }
 
-// packed takes files for archived that one program deleted beside an archive with a password that it had made, or below. Who encrypts files one
+// promotePacked takes files for archived that one program deleted beside an archive with a password that it had made, or below. Who encrypts files one
 // by one leaves as many new ones as old ones go.
-func (d *detector) packed(now time.Time) {
+func (d *detector) promotePacked(now time.Time) {
 	type place struct {
 		dir   string
 		group int
@@ -272,6 +272,12 @@ func (d *detector) deletions(besideOthers bool, now time.Time) []Alarm {
 			}
 		}
 		if len(sorts) < minSorts || !besideOthers && (group == 0 || len(formats) < minFormats || 10*recent < len(list)) {
+			continue
+		}
+		if !besideOthers {
+			list = slices.DeleteFunc(list, func(name string) bool { _, packed := d.packed[path.Base(path.Dir(name))]; return packed })
+		}
+		if len(list) < minDeleted {
 			continue
 		}
 		bare := bareOf(list)
