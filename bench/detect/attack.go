@@ -182,23 +182,28 @@ func timesKept(a *attack, name string, data []byte) (string, error) {
 	return name, a.touch(name, info.ModTime())
 }
 
-// appended writes in place and appends an extension to the name.
-func appended(extension string) carrier {
-	return func(a *attack, name string, data []byte) (string, error) {
-		if err := a.write(name, data); err != nil {
-			return "", err
-		}
-		return name + extension, a.rename(name, name+extension)
-	}
-}
-
-// randomName writes in place and gives a name that says nothing.
-func randomName(a *attack, name string, data []byte) (string, error) {
+// moved writes in place and then gives the file another name in its directory.
+func (a *attack) moved(name, base string, data []byte) (string, error) {
 	if err := a.write(name, data); err != nil {
 		return "", err
 	}
-	now := path.Join(path.Dir(name), fmt.Sprintf("%016x", a.r.Uint64()))
+	now := a.free(path.Join(path.Dir(name), base))
 	return now, a.rename(name, now)
+}
+
+// named writes in place and gives a name that has the old one in it, for %s.
+func named(pattern string) carrier {
+	return func(a *attack, name string, data []byte) (string, error) {
+		return a.moved(name, fmt.Sprintf(pattern, path.Base(name)), data)
+	}
+}
+
+// appended writes in place and appends an extension to the name.
+func appended(extension string) carrier { return named("%s" + extension) }
+
+// randomName writes in place and gives a name that says nothing.
+func randomName(a *attack, name string, data []byte) (string, error) {
+	return a.moved(name, fmt.Sprintf("%016x", a.r.Uint64()), data)
 }
 
 // newFile writes another file beside the original, and deletes that.

@@ -221,6 +221,15 @@ func wave(radians, phase float64, n int) (sin, cos []float64) {
 	return sin, cos
 }
 
+// gray returns a picture's pixels, a byte each.
+func gray(img *image.RGBA) []byte {
+	var shades []byte
+	for i := 0; i < len(img.Pix); i += 4 {
+		shades = append(shades, img.Pix[i])
+	}
+	return shades
+}
+
 // photo returns a JPEG file of about size bytes.
 func photo(r *rand.Rand, size int) ([]byte, error) {
 	side := int(math.Sqrt(float64(max(size, 400)) * 3))

@@ -25,7 +25,7 @@ func heldFamilies() []family {
 		{name: "held: ChaCha20, extension replaced", hit: rewrite(chacha, replaced(".zzz9"))},
 		{name: "held: RC4, address in the name", hit: rewrite(weakStream, appended(".id-7A3F.[help@example.org].phx"))},
 		{name: "held: AES-ECB, in place", hit: rewrite(codebook, inPlace)},
-		{name: "held: AES-CBC, name prefixed", hit: rewrite(chained, prefixed("LOCKED_"))},
+		{name: "held: AES-CBC, name prefixed", hit: rewrite(chained, named("LOCKED_%s"))},
 		{name: "held: first 1 KiB", hit: rewrite(within(chacha, 0, 1<<10), inPlace)},
 		{name: "held: last third", hit: rewrite(lastThird, inPlace)},
 		{name: "held: second quarter, name in base64", hit: rewrite(secondQuarter, encodedName)},
@@ -227,30 +227,13 @@ func sectors(a *attack, data []byte) []byte {
 
 func replaced(extension string) carrier {
 	return func(a *attack, name string, data []byte) (string, error) {
-		if err := a.write(name, data); err != nil {
-			return "", err
-		}
-		now := a.free(strings.TrimSuffix(name, path.Ext(name)) + extension)
-		return now, a.rename(name, now)
-	}
-}
-
-func prefixed(prefix string) carrier {
-	return func(a *attack, name string, data []byte) (string, error) {
-		if err := a.write(name, data); err != nil {
-			return "", err
-		}
-		now := path.Join(path.Dir(name), prefix+path.Base(name))
-		return now, a.rename(name, now)
+		base := path.Base(name)
+		return a.moved(name, strings.TrimSuffix(base, path.Ext(base))+extension, data)
 	}
 }
 
 func encodedName(a *attack, name string, data []byte) (string, error) {
-	if err := a.write(name, data); err != nil {
-		return "", err
-	}
-	now := path.Join(path.Dir(name), base64.RawURLEncoding.EncodeToString([]byte(path.Base(name))))
-	return now, a.rename(name, now)
+	return a.moved(name, base64.RawURLEncoding.EncodeToString([]byte(path.Base(name))), data)
 }
 
 // gathered writes all into one directory under numbers, and deletes the originals.

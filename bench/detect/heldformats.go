@@ -85,12 +85,7 @@ func hierarchical(r *rand.Rand, size int) []byte {
 // scan is a TIFF file with one uncompressed strip of gray.
 func scan(r *rand.Rand, size int) []byte {
 	side := int(math.Sqrt(float64(max(size, 900))))
-	img := scene(r, side, side, 3)
-	var strip []byte
-	for i := 0; i < len(img.Pix); i += 4 {
-		strip = append(strip, img.Pix[i])
-	}
-	return tiff(side, 1, strip)
+	return tiff(side, 1, gray(scene(r, side, side, 3)))
 }
 
 // tagSize is the length of an MP3 file's tag, in bytes.

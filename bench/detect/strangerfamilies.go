@@ -90,24 +90,8 @@ func scrambled(extension string) carrier {
 	}
 }
 
-// named writes in place and gives a name that has the old one in it.
-func named(pattern string) carrier {
-	return func(a *attack, name string, data []byte) (string, error) {
-		return a.moved(name, fmt.Sprintf(pattern, path.Base(name)), data)
-	}
-}
-
 func randomExtension(a *attack, name string, data []byte) (string, error) {
 	return a.moved(name, fmt.Sprintf("%s.%04d", path.Base(name), a.r.IntN(10000)), data)
-}
-
-// moved writes in place and then gives the file another name in its directory.
-func (a *attack) moved(name, base string, data []byte) (string, error) {
-	if err := a.write(name, data); err != nil {
-		return "", err
-	}
-	now := a.free(path.Join(path.Dir(name), base))
-	return now, a.rename(name, now)
 }
 
 // inParts leaves parts beside the original's place; the first counts as where it stands now.

@@ -75,10 +75,9 @@ func radiograph(r *rand.Rand, size int) []byte {
 	field(0x28, 0x10, "US", le.AppendUint16(nil, uint16(side)))
 	field(0x28, 0x11, "US", le.AppendUint16(nil, uint16(side)))
 	field(0x28, 0x100, "US", []byte{16, 0})
-	img := scene(r, side, side, 0)
-	pixels := make([]byte, 0, 2*side*side)
-	for i := 0; i < len(img.Pix); i += 4 {
-		pixels = le.AppendUint16(pixels, uint16(max(0, float64(img.Pix[i])*12+r.NormFloat64()*15)))
+	var pixels []byte
+	for _, shade := range gray(scene(r, side, side, 0)) {
+		pixels = le.AppendUint16(pixels, uint16(max(0, float64(shade)*12+r.NormFloat64()*15)))
 	}
 	field(0x7fe0, 0x10, "OW", pixels)
 	return b
@@ -87,12 +86,7 @@ func radiograph(r *rand.Rand, size int) []byte {
 // elevation is a map of heights: one deflated strip of bytes.
 func elevation(r *rand.Rand, size int) []byte {
 	side := int(math.Sqrt(float64(max(size, 900)) * 2))
-	img := scene(r, side, side, 1.5)
-	var strip []byte
-	for i := 0; i < len(img.Pix); i += 4 {
-		strip = append(strip, img.Pix[i])
-	}
-	return tiff(side, 8, deflated(strip))
+	return tiff(side, 8, deflated(gray(scene(r, side, side, 1.5))))
 }
 
 // element is one of those that a Matroska file is made of: an identifier, eight bytes of length, and the content.
