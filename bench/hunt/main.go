@@ -141,6 +141,11 @@ func (b *bench) rates() error {
 		{name: "no literal: regex `\\b(?:[0-9]{1,3}\\.){3}[0-9]{1,3}\\b`", args: []string{"--regex", `\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b`}},
 		{name: "a literal in every text: regex `(?i)[a-z]+ing [a-z]+ed`", args: []string{"--regex", `(?i)[a-z]+ing [a-z]+ed`}},
 		{name: "nothing to go by: regex `[a-z]+[0-9]+[a-z]+`", args: []string{"--regex", `[a-z]+[0-9]+[a-z]+`}},
+		{name: "lines that hold a word: regex `(?m)^.*error.*$`", args: []string{"--regex", `(?m)^.*error.*$`}},
+		{name: "from a frequent word to the last of another: regex `(?s)one.*two`", args: []string{"--regex", `(?s)one.*two`}},
+		{name: "10 of these regexes at once", args: []string{"--regex", `https?://evil[0-9]+\.example/[a-z]+`, "--regex", `(?i)eval\s*\(\s*base64_decode`, "--regex", `(?i)password\s*=\s*"[^"]{8,}"`,
+			"--regex", `[a-z]+@[a-z]+\.ru`, "--regex", `\b[0-9a-f]{64}\b`, "--regex", `\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b`, "--regex", `(?i)[a-z]+ing [a-z]+ed`, "--regex", `[a-z]+[0-9]+[a-z]+`,
+			"--regex", `(?m)^.*error.*$`, "--regex", `(?s)one.*two`}},
 		{name: "SHA-256 of a file of many blobs", args: []string{"--sha256", strings.Repeat("ab", 32)}},
 	}
 	check, err := b.measure(at, works)

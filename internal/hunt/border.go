@@ -7,14 +7,16 @@ import (
 )
 
 // mostBorders bounds the heads and tails of blobs that wait for those beside them, in bytes. Blobs that stand beside each other in a file
-// mostly do so in a pack, too, and so they wait for a short time. Those for which there is no room are read again.
+// mostly do so in a pack, too, and so they wait for a short time. Of those for which there is no room it is noted whether a match may
+// reach over their ends; if so, and only then, they are read again.
 const mostBorders = 128 << 20
 
 // borders collects the heads and tails of blobs and puts the texts of border runs together. It is safe for concurrent use.
 type borders struct {
-	s    *survey
-	most int // bytes that are held
-	room int // the same, of a batch
+	s     *survey
+	edges func(data []byte) (start, end bool)
+	most  int // bytes that are held
+	room  int // the same, of a batch
 
 	runs    []uint32 // by blob: those of blob n are from runEnds[n-1] to runEnds[n]
 	runEnds []uint32
@@ -23,21 +25,28 @@ type borders struct {
 	waiting []int32 // of each run: how many distinct blobs are not read; done, if it is not waited for
 	uses    []int32 // of each blob: how many runs wait that hold it
 	held    map[uint32]edge
-	bytes   int // held
+	passed  []uint8 // of each blob that is read and not held: bits startOpen and endOpen
+	bytes   int     // held
 	late    []uint32
 }
 
 const done = -1
+
+// What a match may reach over.
+const (
+	startOpen = 1 << iota
+	endOpen
+)
 
 // edge is what border runs hold of a blob.
 type edge struct {
 	head, tail []byte // the same if it is the whole blob
 }
 
-func newBorders(s *survey, most int) *borders {
+func newBorders(s *survey, edges func(data []byte) (start, end bool), most int) *borders {
 	b := &borders{
-		s: s, most: most, room: most, runEnds: make([]uint32, len(s.ids)), waiting: make([]int32, len(s.ends)), uses: make([]int32, len(s.ids)),
-		held: make(map[uint32]edge),
+		s: s, edges: edges, most: most, room: most, runEnds: make([]uint32, len(s.ids)), waiting: make([]int32, len(s.ends)), uses: make([]int32, len(s.ids)),
+		held: make(map[uint32]edge), passed: make([]uint8, len(s.ids)),
 	}
 	// A blob that stands in a run several times counts once.
 	latest := make([]uint32, len(s.ids)) // the number after that of the run in which the blob was met last
@@ -83,36 +92,50 @@ func (b *borders) runsOf(n uint32) []uint32 {
 // size is how many bytes are held of a blob.
 func (b *borders) size(n uint32) int { return min(int(b.s.sizes[n]), 2*b.s.reach) }
 
+// ask tells whether runs wait for a blob, and whether there is room for it.
+func (b *borders) ask(n uint32) (room, waiting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes+b.size(n) <= b.most, b.uses[n] > 0
+}
+
 // whole is a border run of which all blobs are read.
 type whole struct {
 	run  uint32
 	text text
 }
 
-// read takes a blob's content, and returns the runs that are whole now. A run for which there is no room is late.
+// read takes a blob's content, and returns the runs that are whole now. Of a run for which there was no room it notes whether it must be
+// read again.
 func (b *borders) read(n uint32, data []byte) []whole {
+	room, waiting := b.ask(n)
+	if !waiting {
+		return nil
+	}
+	var open uint8
+	if !room {
+		start, end := b.edges(data)
+		open = uint8(startOpen*one(start) | endOpen*one(end))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.uses[n] == 0 {
-		return nil
+	if room {
+		b.hold(n, data)
+	} else {
+		b.passed[n] = open
 	}
-	if b.bytes+b.size(n) > b.most {
-		for _, run := range b.runsOf(n) {
-			if b.waiting[run] != done {
-				b.late = append(b.late, run)
-				b.finish(run)
-			}
-		}
-		return nil
-	}
-	b.hold(n, data)
 	var ready []whole
 	for _, run := range b.runsOf(n) {
 		if b.waiting[run] == done {
 			continue
 		}
 		if b.waiting[run]--; b.waiting[run] == 0 {
-			ready = append(ready, whole{run, b.text(run)})
+			switch {
+			case b.allHeld(run):
+				ready = append(ready, whole{run, b.text(run)})
+			case b.crossed(run):
+				b.late = append(b.late, run)
+			}
 			b.finish(run)
 		}
 	}
@@ -143,6 +166,32 @@ func (b *borders) hold(n uint32, data []byte) {
 	}
 	b.held[n] = e
 	b.bytes += len(kept)
+}
+
+// allHeld tells whether the text of a run is there.
+func (b *borders) allHeld(run uint32) bool {
+	for _, n := range b.s.blobsOf(run) {
+		if _, held := b.held[n]; !held {
+			return false
+		}
+	}
+	return true
+}
+
+// crossed tells whether a match may reach over a border in a run of which not all is held.
+func (b *borders) crossed(run uint32) bool {
+	blobs := b.s.blobsOf(run)
+	for i, n := range blobs {
+		start, end := b.passed[n]&startOpen != 0, b.passed[n]&endOpen != 0
+		if e, held := b.held[n]; held {
+			start, _ = b.edges(e.head)
+			_, end = b.edges(e.tail)
+		}
+		if i > 0 && start || i < len(blobs)-1 && end {
+			return true
+		}
+	}
+	return false
 }
 
 // text puts together the text of a run.

@@ -48,7 +48,7 @@ func huntCut(t *testing.T, h *Hunt, data []byte, cuts []int, order []int, memory
 	u.s.most = int64(4 * h.reach)
 	u.s.size = func(id blob.ID) (uint32, bool) { return uint32(len(blobs[id])), true }
 	u.s.add(content)
-	b := newBorders(u.s, memory)
+	b := newBorders(u.s, h.edges, memory)
 	read := func(n uint32, search bool) {
 		id := u.s.ids[n]
 		if search {
@@ -83,6 +83,8 @@ func FuzzBorders(f *testing.F) {
 	for i := range bounded {
 		f.Add(uint64(i), []byte("a evil\ngood \xe2\x82\xacfoo EVIL kiss \x00\x00 ab"), uint8(i), false)
 		f.Add(uint64(i), []byte("evil"), uint8(i), true)
+		f.Add(uint64(54), []byte("evil"), uint8(i), false) // cut in two, and no room for both
+		f.Add(uint64(109), []byte("00000000000000000000000000"), uint8(i), false)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, data []byte, which uint8, literal bool) {
 		if len(data) == 0 || len(data) > 400 {
@@ -196,6 +198,10 @@ func TestBordersThatThereWasNoRoomForAreReadAgain(t *testing.T) {
 		}
 		if (memory > 0) != (res.Read.Again > 0) {
 			t.Errorf("with %d bytes %d blobs were read again", memory, res.Read.Again)
+		}
+		// Of the blobs that were put between others only the ends that may be of a match lead to reading, and what follows them.
+		if res.Read.Again > 2*len(places) {
+			t.Errorf("with %d bytes %d blobs were read again for %d matches over borders", memory, res.Read.Again, len(places))
 		}
 	}
 }

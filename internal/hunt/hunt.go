@@ -2,16 +2,19 @@
 // expressions and YARA rules. It tells at which paths each was found, and from when to when.
 //
 // It promises that every blob that the chosen snapshots need is read once for all literals and regular expressions, however many
-// snapshots hold it; that what lies over the border of two blobs is found, a regular expression's match if it takes no more than
+// snapshots hold it, but for the exception below; that what lies over the border of two blobs is found, a regular expression's match if it takes no more than
 // 4 KiB on either side; that what it tells is there; and that what could not be read is said and counted. A file that is one blob is
 // known by that blob's ID, which is its SHA-256: nothing is read for it. Files of several blobs are read from start to end for a
 // SHA-256 and for YARA, each content once.
 //
 // Memory grows with the number of distinct blobs of files that have several, by about 200 bytes for each, with what is found, and
 // with what directories there are, by about 100 bytes, if anything is found; not with the number of snapshots. The heads and tails of
-// blobs that wait for those beside them in a file, 8 KiB of each for regular expressions, take at most 128 MiB: blobs beyond that are
-// read a second time, which is counted. That happens where a large file keeps changing in many places, and so has its blobs far apart in the
-// packs.
+// blobs that wait for those beside them in a file, 8 KiB of each for regular expressions, take at most 128 MiB. That is too little where
+// a large file keeps changing in many places, and so has its blobs far apart in the packs. Then those blobs are read a second time that
+// a match may reach over the ends of, which is counted.
+//
+// Regular expressions are those of package regexp, and match where it does. They are walked by automata of which states are made as the text needs
+// them, at most 64 MiB of them for each processor; expressions that need too many are left to package regexp, which takes fifty times as long.
 package hunt
 
 import (
@@ -84,6 +87,8 @@ type pattern struct {
 	finder    interface {
 		// find returns where matches begin in the text, at most so many, in ascending order.
 		find(t text, most int) []int
+		// edges tells whether a match may reach over the text's start or end, or depends on what stands there in a file.
+		edges(data []byte) (start, end bool)
 	}
 }
 

@@ -1,6 +1,7 @@
 package hunt
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,6 +30,16 @@ func (l *literal) find(t text, most int) []int {
 		found = append(found, at)
 	}
 	return found
+}
+
+// edges tells whether the literal may reach over the text's start or end.
+func (l *literal) edges(data []byte) (start, end bool) {
+	for n := 1; n < len(l.content); n++ {
+		if n > len(data) || bytes.HasSuffix(data, l.content[:n]) {
+			return false, true
+		}
+	}
+	return false, false
 }
 
 // parseHex reads bytes as YARA writes them, without wildcards: "4D 5A 90", with or without spaces and braces.

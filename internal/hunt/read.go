@@ -22,7 +22,7 @@ func (u *run) readBlobs(ctx context.Context) error {
 		return nil
 	}
 	u.total = set.Total().Plain
-	b := newBorders(u.s, u.opt.borderMemory)
+	b := newBorders(u.s, u.edges, u.opt.borderMemory)
 	if err := u.eachBlob(ctx, set, func(id blob.ID, data []byte) { u.searchBlob(id, data) }, b); err != nil {
 		return err
 	}
@@ -128,6 +128,18 @@ func (u *run) searchRun(w whole) {
 		defer u.mu.Unlock()
 		u.runHits[w.run] = found
 	}
+}
+
+// edges tells whether anything that is looked for may reach over the ends of a blob.
+func (h *Hunt) edges(data []byte) (start, end bool) {
+	if h.set != nil {
+		start, end = h.set.edges(data)
+	}
+	for i := 0; i < len(h.patterns) && !(start && end); i++ {
+		s, e := h.patterns[i].finder.edges(data)
+		start, end = start || s, end || e
+	}
+	return start, end
 }
 
 // findSet searches for the literals that are looked for at once.

@@ -131,6 +131,24 @@ func (x *regex) find(t text, most int) (found []int) {
 	return found
 }
 
+// edges tells whether a match may reach over the text's start or end into what stands beside it in a file, or depends on it. It looks
+// no further than regexReach.
+func (x *regex) edges(data []byte) (start, end bool) {
+	a := x.automata.Get().(*automata)
+	defer x.automata.Put(a)
+	if headCut(data) > 0 || x.context && a.leftmost.opens(data[:min(len(data), regexReach)]) {
+		return true, true // it may begin before, or at once, and end behind
+	}
+	from := 0
+	if x.context {
+		from = width(data)
+	}
+	if far := len(data) - regexReach; far > from {
+		from = runeStart(data, far)
+	}
+	return false, a.some.open(data, from)
+}
+
 // possible tells whether what every match holds is in the text.
 func (x *regex) possible(data []byte) bool {
 	for _, n := range x.needles {

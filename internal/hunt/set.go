@@ -44,6 +44,16 @@ func blockHash(b []byte) uint16 {
 	return uint16(b[0]) ^ uint16(b[1])<<4 ^ uint16(b[2])<<8
 }
 
+// edges is that of all the literals.
+func (s *literalSet) edges(data []byte) (start, end bool) {
+	for _, content := range s.literals {
+		if _, end := (&literal{&needle{content: content}}).edges(data); end {
+			return false, true
+		}
+	}
+	return false, false
+}
+
 // find returns where each of the literals begins, by its number, at most so many of each, in ascending order.
 func (s *literalSet) find(data []byte, most int) map[uint32][]int64 {
 	var found map[uint32][]int64

@@ -138,6 +138,31 @@ func runeStart(data []byte, at int) int {
 	return at
 }
 
+// open tells whether a match may have begun that does not end with the text, or is not behind its end yet. The automaton is for some.
+func (d *dfa) open(data []byte, from int) bool {
+	d.allow(len(data) - from)
+	s := d.fresh(runeBefore(data, from))
+	for i := from; i < len(data) && s != over<<d.shift && d.left >= 0; i++ {
+		s = d.step(s, data[i])
+	}
+	return s == over<<d.shift || d.left < 0 || !d.states[s>>d.shift].closed
+}
+
+// opens tells whether a match may begin where the text does, or might if it went on, whatever stands before. The automaton is for leftmost.
+func (d *dfa) opens(data []byte) bool {
+	d.allow(len(data))
+	for _, before := range []rune{nothing, '\n', 'a', ' '} {
+		s := d.make(state{waits: d.start, before: d.kind(before), found: true})
+		for i := 0; s != over<<d.shift; i++ {
+			if i == len(data) || d.left < 0 || d.states[s>>d.shift].back > 0 {
+				return true
+			}
+			s = d.step(s, data[i])
+		}
+	}
+	return false
+}
+
 // runeBefore returns the rune before a place, or nothing.
 func runeBefore(data []byte, at int) rune {
 	if at == 0 {
