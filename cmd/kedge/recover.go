@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,16 +59,20 @@ that is not later than the time.`,
 				return err
 			}
 			return withAgent(cmd.Context(), flags.estate, func(ctx context.Context, e *estate.Estate, a *agent.Agent) error {
-				signals, err := openSignals(ctx, e)
+				recorded, err := evidence.Read(ctx, filepath.Join(e.State, "record"))
 				if err != nil {
 					return err
 				}
-				return runRecover(ctx, term, a, &flags, goal, args, signals)
+				standing := agent.StandingOf(recorded)
+				if flags.incident == "" {
+					flags.incident = cmp.Or(standing.Incident, standing.NewIncident(time.Now()))
+				}
+				return runRecover(ctx, term, a, &flags, goal, args, standing.Signals)
 			})
 		},
 	}
 	addEstateFlag(cmd, &flags.estate)
-	cmd.Flags().StringVar(&flags.incident, "incident", time.Now().UTC().Format("2006-01-02"), "name of the incident")
+	cmd.Flags().StringVar(&flags.incident, "incident", "", "name of the incident (default: the one that is open on the record, else the day)")
 	cmd.Flags().StringVar(&flags.approver, "approver", "", "who approved it")
 	flags.to = lastClean
 	addTargetFlags(cmd, &flags.to, &flags.before, "bring databases back to this `state`: last-clean, latest, a time with its zone, a WAL position, or a transaction ID")
@@ -75,24 +80,6 @@ that is not later than the time.`,
 	cmd.Flags().StringVar(&flags.set, "set", "", "bring file trees back as this `file`, a restore set, says")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and do nothing")
 	return cmd
-}
-
-// openSignals returns the signals that are on the record since the last incident was closed.
-func openSignals(ctx context.Context, e *estate.Estate) ([]event.Signal, error) {
-	events, err := evidence.Read(ctx, filepath.Join(e.State, "record"))
-	if err != nil {
-		return nil, err
-	}
-	var signals []event.Signal
-	for _, recorded := range events {
-		switch fact := recorded.Fact.(type) {
-		case event.SignalRaised:
-			signals = append(signals, fact.Signal)
-		case event.IncidentClosed:
-			signals = nil
-		}
-	}
-	return signals, nil
 }
 
 // lastClean is the goal of a recovery unless another is named.

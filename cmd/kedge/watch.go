@@ -40,13 +40,13 @@ With directories: these. With -r, files are compared with what the repository's 
 more; the repository is only read.
 
 With --estate: all file assets of the services, each compared with its newest snapshot, and the pages each --interval. Signals
-go on the record, where kedge recover finds them. In the directories that watch: canaries names, files are kept that nobody
+go on the record, where kedge recover finds them: the first one that counts opens an incident, the others join it. In the directories that watch: canaries names, files are kept that nobody
 has reason to touch: whoever changes, renames or deletes one is told at once. Where watch: freeze is true, the process that
 damages a service's files is stopped where it stands, with its group, never ended; kedge watch thaw lets it go on. It may be
 the service's own, which then answers no more.
 
 The first line says when the watch stands. With --json each line is an object: its message_type is "watching", "signal" (with the
-signal's fields beside it), "frozen", "canary", "note", "trouble", "mended", or "summary", which is the last.`,
+signal's fields beside it), "incident", "frozen", "canary", "note", "trouble", "mended", or "summary", which is the last.`,
 		Example: `  kedge watch /srv/files
   kedge watch -r /srv/repository /srv/files /srv/www
   kedge watch --json /srv/files | jq -r 'select(.message_type == "signal").touched[]'

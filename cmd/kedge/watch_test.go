@@ -183,10 +183,13 @@ func TestAnAttackOnAnEstateIsRecordedAndItsProcessFrozenUntilThawed(t *testing.T
 		t.Errorf("removing canaries that the attacker has removed said %q", said)
 	}
 	list := kedgeSays(t, "evidence", "list", "--record", dir+"/state/record", "--json")
-	for _, kind := range []string{"signal.raised", "process.frozen", "process.thawed"} {
+	for _, kind := range []string{"signal.raised", "incident.opened", "incident.classified", "process.frozen", "process.thawed"} {
 		if !strings.Contains(list, kind) {
 			t.Errorf("%s is not on the record:\n%s", kind, list)
 		}
+	}
+	if n := strings.Count(list, "incident.opened"); n != 1 {
+		t.Errorf("%d incidents were opened, want one", n)
 	}
 }
 

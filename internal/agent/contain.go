@@ -8,6 +8,7 @@ import (
 	"github.com/kedge-project/kedge/internal/contain"
 	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/internal/wording"
 )
 
 // Contain shuts the services that signals name, and those that need them, and no other. It returns them in the order
@@ -92,17 +93,24 @@ func (a *Agent) storeEvidence(ctx context.Context, incident string, services []s
 
 // OpenIncident puts on the record that signals belong together, and what they are taken for.
 func (a *Agent) OpenIncident(ctx context.Context, incident string, signals []event.Signal) error {
+	return a.append(ctx, opened(signals), about{incident: incident})
+}
+
+func opened(signals []event.Signal) event.IncidentOpened {
 	hit := hitServices(signals)
-	return a.append(ctx, event.IncidentOpened{
-		Title:    fmt.Sprintf("%d signals on %d services", len(signals), len(hit)),
+	return event.IncidentOpened{
+		Title:    fmt.Sprintf("%s on %s", wording.Number(int64(len(signals)), "signal"), wording.Number(int64(len(hit)), "service")),
 		Services: hit,
 		Signals:  len(signals),
-	}, about{incident: incident})
+	}
 }
 
 // attackStrength is the strength from which one signal alone is taken for an attack; two kinds of signals that belong
 // together are one too, but for those that every deployment raises.
 const attackStrength = 0.9
+
+// attack is the class of an incident that is no fault.
+const attack = "attack"
 
 // Classify says whether an incident's signals are an attack or a fault.
 func Classify(signals []event.Signal) event.IncidentClassified {
@@ -122,7 +130,7 @@ func Classify(signals []event.Signal) event.IncidentClassified {
 	c := event.IncidentClassified{Class: "fault", Techniques: techniques}
 	c.Reason = fmt.Sprintf("%d techniques seen, the strongest signal at %.2f", len(techniques), strongest)
 	if len(counting) >= 2 || strongest >= attackStrength {
-		c.Class = "attack"
+		c.Class = attack
 	}
 	return c
 }

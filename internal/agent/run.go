@@ -40,7 +40,7 @@ type RunOptions struct {
 
 // Said is one thing that a running agent has to say.
 type Said struct {
-	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "signal", "note", "trouble" or "mended"; see LiveOptions
+	Kind    string               `json:"message_type"` // "captured", "wal", "gap", "signal", "incident", "note", "trouble" or "mended"; see LiveOptions
 	Time    time.Time            `json:"time"`
 	Service string               `json:"service,omitempty"`
 	Asset   string               `json:"asset,omitempty"`
@@ -53,7 +53,7 @@ type Said struct {
 // is said once, and again when it is another; it is tried again, and does not stop the others. When ctx has ended the last WAL is
 // stored; the error says of which cluster it could not be.
 func (a *Agent) Run(ctx context.Context, opt RunOptions) error {
-	r := &run{Agent: a, opt: opt, said: map[string]string{}, unrecorded: make(chan event.Event, maxUnrecorded)}
+	r := &run{Agent: a, opt: opt, said: map[string]string{}, trees: map[string]*watchedTree{}, unrecorded: make(chan event.Event, maxUnrecorded)}
 	recording := make(chan struct{})
 	go func() {
 		defer close(recording)
@@ -79,9 +79,10 @@ type run struct {
 	*Agent
 	opt RunOptions
 
-	mu   sync.Mutex
-	said map[string]string // what is wrong, by the asset's key
-	last error             // what could not be stored at the end
+	mu    sync.Mutex
+	said  map[string]string       // what is wrong, by the asset's key
+	trees map[string]*watchedTree // by the asset's key; for the goroutine that captures them
+	last  error                   // what could not be stored at the end
 
 	unrecorded chan event.Event
 }
@@ -129,8 +130,18 @@ func (r *run) recordAll(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastRecord+lastRetry, cancel) })
 	defer stop()
 	for e := range r.unrecorded {
+		var facts []event.Event // that are to be recorded still; nil: not known yet
 		for {
-			err := r.record.Append(ending, e)
+			var err error
+			if facts == nil {
+				facts, err = r.inIncident(ending, e)
+			}
+			for err == nil && len(facts) > 0 {
+				if err = r.record.Append(ending, facts[0]); err == nil {
+					r.tellIncident(facts[0])
+					facts = facts[1:]
+				}
+			}
 			r.trouble(about{service: "record"}, err)
 			if err == nil || ending.Err() != nil {
 				break
@@ -140,6 +151,16 @@ func (r *run) recordAll(ctx context.Context) {
 			case <-time.After(firstRetry):
 			}
 		}
+	}
+}
+
+// tellIncident says what the record says of an incident.
+func (r *run) tellIncident(e event.Event) {
+	switch fact := e.Fact.(type) {
+	case event.IncidentOpened:
+		r.say("incident", about{}, fmt.Sprintf("incident %s is open: %s", e.Incident, fact.Title), nil, nil)
+	case event.IncidentClassified:
+		r.say("incident", about{}, fmt.Sprintf("incident %s is taken for an %s: %s", e.Incident, fact.Class, fact.Reason), nil, nil)
 	}
 }
 
@@ -250,7 +271,13 @@ func (r *run) captureOther(ctx context.Context, service *estate.Service, declare
 	key := assetKey(service.Name, declared.Name)
 	what := ""
 	capture := func() (asset.Captured, error) { return r.capture(ctx, service, declared, nil) }
-	if declared.Kind == "postgres" {
+	var tree *watchedTree
+	switch declared.Kind {
+	case "files":
+		if tree = r.tree(ctx, service, declared); tree != nil {
+			capture = func() (asset.Captured, error) { return tree.capture(ctx, r.Agent) }
+		}
+	case "postgres":
 		if !declared.Logical || time.Since(dumped[key]) < r.opt.BaseInterval {
 			return
 		}
@@ -272,4 +299,34 @@ func (r *run) captureOther(ctx context.Context, service *estate.Service, declare
 	}
 	dumped[key] = time.Now()
 	r.captured(what, captured, about)
+	if tree != nil {
+		r.detect(ctx, tree, about)
+	}
+}
+
+// tree returns who looks at the snapshots of a file asset; nil as long as there is none to compare the next with.
+func (r *run) tree(ctx context.Context, service *estate.Service, declared estate.Asset) *watchedTree {
+	key := assetKey(service.Name, declared.Name)
+	if r.trees[key] == nil {
+		tree, err := r.watchTree(ctx, service, declared)
+		if err != nil {
+			return nil // there is no snapshot yet, or else the capture says what is wrong
+		}
+		r.trees[key] = tree
+	}
+	return r.trees[key]
+}
+
+// detect says and records what the detectors make of a tree's last change.
+func (r *run) detect(ctx context.Context, tree *watchedTree, at about) {
+	for _, d := range tree.detectors {
+		signals, err := d.Detect(ctx)
+		for _, s := range signals {
+			r.say("signal", at, fmt.Sprintf("%s (%s): %s in %s, strength %.2f", s.Kind, s.Technique, wording.Number(int64(s.Count), "file"), s.Subject, s.Strength), nil, nil)
+			r.note(event.SignalRaised{Signal: s}, at)
+		}
+		if ctx.Err() == nil {
+			r.trouble(about{service: d.Name()}, err)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/blob"
+	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/detect"
 	"github.com/kedge-project/kedge/internal/detect/ransom"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -29,11 +30,12 @@ type Watch struct {
 
 // watchedTree is a file asset and who learns of its changes.
 type watchedTree struct {
-	service  *estate.Service
-	declared estate.Asset
-	last     blob.ID // tree of the snapshot before
-	files    *ransom.Watcher
-	takers   []changeTaker
+	service   *estate.Service
+	declared  estate.Asset
+	last      blob.ID // tree of the snapshot before
+	files     *ransom.Watcher
+	takers    []changeTaker
+	detectors []detect.Detector // the same
 }
 
 // changeTaker is a detector that judges the differences between snapshots.
@@ -83,30 +85,63 @@ func beginsWithAny(s string, prefixes []string) bool {
 }
 
 func (w *Watch) addTree(ctx context.Context, service *estate.Service, declared estate.Asset) error {
-	r, err := w.agent.repository(ctx, service.Repository)
+	tree, err := w.agent.watchTree(ctx, service, declared)
 	if err != nil {
 		return err
 	}
+	w.trees = append(w.trees, tree)
+	w.detectors = append(w.detectors, tree.detectors...)
+	return nil
+}
+
+// watchTree prepares to look at the snapshots of a file asset that come after the last one.
+func (a *Agent) watchTree(ctx context.Context, service *estate.Service, declared estate.Asset) (*watchedTree, error) {
+	r, err := a.repository(ctx, service.Repository)
+	if err != nil {
+		return nil, err
+	}
 	newest, err := snapshot.Find(ctx, r, "latest", assetFilter(service.Name, declared.Name))
 	if err != nil {
-		return fmt.Errorf("find the last snapshot of %s: %w", assetKey(service.Name, declared.Name), err)
+		return nil, fmt.Errorf("find the last snapshot of %s: %w", assetKey(service.Name, declared.Name), err)
 	}
 	files := ransom.New(service.Name, declared.Name, r)
-	tree := &watchedTree{service: service, declared: declared, last: newest.Tree, files: files, takers: []changeTaker{files}}
-	w.detectors = append(w.detectors, files)
-	if root := service.Watch.DocumentRoot; root != "" && estate.Below(root, declared.Paths) {
-		documents := w.agent.newRoot(ctx, service, declared, r)
-		tree.takers = append(tree.takers, documents)
-		w.detectors = append(w.detectors, documents)
+	tree := &watchedTree{
+		service: service, declared: declared, last: newest.Tree, files: files, takers: []changeTaker{files}, detectors: []detect.Detector{files},
 	}
-	w.trees = append(w.trees, tree)
-	return nil
+	if root := service.Watch.DocumentRoot; root != "" && estate.Below(root, declared.Paths) {
+		documents := a.newRoot(ctx, service, declared, r)
+		tree.takers = append(tree.takers, documents)
+		tree.detectors = append(tree.detectors, documents)
+	}
+	return tree, nil
+}
+
+// capture takes a snapshot of the tree, and lets the detectors know what has changed since the one before.
+func (t *watchedTree) capture(ctx context.Context, a *Agent) (asset.Captured, error) {
+	r, err := a.repository(ctx, t.service.Repository)
+	if err != nil {
+		return asset.Captured{}, err
+	}
+	captured, err := a.capture(ctx, t.service, t.declared, []archive.Observer{t.files})
+	if err != nil {
+		return captured, err
+	}
+	changes, err := differences(ctx, r, t.last, captured.Snapshot.Tree)
+	if err != nil {
+		return captured, err
+	}
+	t.last = captured.Snapshot.Tree
+	t.files.Holds(int(captured.Fact.Files))
+	for _, taker := range t.takers {
+		taker.Changes(changes)
+	}
+	return captured, nil
 }
 
 // Cycle looks once at everything and returns the signals that are new. They are on the record.
 func (w *Watch) Cycle(ctx context.Context) ([]event.Signal, error) {
 	for _, tree := range w.trees {
-		if err := w.lookAtTree(ctx, tree); err != nil {
+		if _, err := tree.capture(ctx, w.agent); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", assetKey(tree.service.Name, tree.declared.Name), err)
 		}
 	}
@@ -151,27 +186,6 @@ func (w *Watch) Run(ctx context.Context, interval time.Duration, seen func([]eve
 		case <-tick.C:
 		}
 	}
-}
-
-func (w *Watch) lookAtTree(ctx context.Context, tree *watchedTree) error {
-	r, err := w.agent.repository(ctx, tree.service.Repository)
-	if err != nil {
-		return err
-	}
-	captured, err := w.agent.capture(ctx, tree.service, tree.declared, []archive.Observer{tree.files})
-	if err != nil {
-		return err
-	}
-	changes, err := differences(ctx, r, tree.last, captured.Snapshot.Tree)
-	if err != nil {
-		return err
-	}
-	tree.last = captured.Snapshot.Tree
-	tree.files.Holds(int(captured.Fact.Files))
-	for _, t := range tree.takers {
-		t.Changes(changes)
-	}
-	return nil
 }
 
 func differences(ctx context.Context, r *repo.Repository, before, now blob.ID) ([]snapshot.Change, error) {
