@@ -22,8 +22,10 @@ func newAgentCommand(term *terminal) *cobra.Command {
 		Long: `Capture every asset of the estate now and each --interval, until SIGTERM or SIGINT. PostgreSQL
 clusters are captured continuously: WAL is stored at each segment's end and at most --within after
 a commit, base backups are taken each --base-interval, and at once when the server has lost WAL that
-was not captured. What goes wrong with one asset is said once, tried again, and does not stop
-the others. The last WAL is stored before the agent ends.
+was not captured. What changed between two snapshots of files is looked at for signs of an attack, as
+databases and pages are; the first signal that counts opens an incident on the record, which others join.
+
+What goes wrong with one asset is said once, tried again, and does not stop the others. The last WAL is stored before the agent ends.
 
 An asset with "synchronous: true" lets commits wait until the repository has them: name its
 replication slot, kedge_SERVICE_ASSET, in the server's synchronous_standby_names. While the

@@ -2,6 +2,7 @@ package content
 
 import (
 	"bytes"
+	"path"
 	"slices"
 	"strings"
 )
@@ -166,7 +167,8 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	if primary != Noise && primary != Encoded && c.Old.Size == c.New.Size {
 		f.Features = append(f.Features, SameLength)
 	}
-	if c.Renamed && !(was.format == Unknown && random(was.head(), 0)) { // noise that was noise says nothing by its name
+	appended := strings.HasPrefix(path.Base(c.New.Name), path.Base(c.Name))
+	if c.Renamed && (appended || was.format != Unknown || !random(was.head(), 0)) { // noise that was noise says nothing by just another name
 		f.Features = append(f.Features, Renamed)
 	}
 }
