@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -84,6 +85,9 @@ func encodedBytes(text []byte) int {
 	if n*5 >= len(text)*3 {
 		return n
 	}
+	if escaped(text) {
+		return len(text)
+	}
 	// Any other alphabet: without knowing it, by how evenly its letters are used.
 	even := 0
 	for at := 0; at < len(text); at += 2 * WindowSize {
@@ -114,6 +118,45 @@ func evenLetters(window []byte) bool {
 	}
 	h.merge(&lines) // they may be letters like the others
 	return h.even()
+}
+
+// escaped tells whether a text is noise in which what is no letter is written as a mark and two digits, as quoted-printable, URLs and
+// strings of C have it.
+func escaped(text []byte) bool {
+	text = text[:min(len(text), 4*WindowSize)]
+	var marks histogram
+	digit := func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' }
+	for i := 1; i+1 < len(text); i++ {
+		if digit(text[i]) && digit(text[i+1]) && !digit(text[i-1]) {
+			marks.add(text[i-1 : i])
+		}
+	}
+	mark, most := byte(0), 0
+	for c, n := range marks.counts {
+		if n > most {
+			mark, most = byte(c), n
+		}
+	}
+	if 10*most < len(text) {
+		return false
+	}
+	var h histogram
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '\r' || text[i] == '\n':
+		case text[i] == mark && i+2 < len(text) && digit(text[i+1]) && digit(text[i+2]):
+			v, err := strconv.ParseUint(string(text[i+1:i+3]), 16, 8)
+			if err == nil {
+				h.add([]byte{byte(v)})
+			}
+			i += 2
+		case text[i] == mark && (i+1 == len(text) || text[i+1] == '\r' || text[i+1] == '\n'): // the line goes on
+		case text[i] == '\\' && i+1 < len(text) && text[i+1] == 'x':
+		default:
+			h.add(text[i : i+1])
+		}
+	}
+	return h.uniform() || h.nearly()
 }
 
 // narrowed returns the letters of a text in UTF-16 as single bytes, and any other data as it is.

@@ -94,7 +94,7 @@ func (f Finding) closed() Finding {
 
 // sound tells whether a file is what it says, so that nothing in it needs an explanation.
 func sound(v *view, p parse) bool {
-	return v.format != Unknown && v.format != Text && v.format.packed() && p.health == Sound
+	return v.format != Unknown && v.format != Text && v.format.packed() && p.health == Sound && !v.hollow() && !p.wrapped
 }
 
 // figures sums up the windows of a version.
@@ -137,6 +137,7 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	if primary == "" {
 		f.Replaced = replaced(was, now, before, parsed)
 		f.Was = was.format
+		f.Cut = d.total > 0 && d.same == d.total && c.New.Size < c.Old.Size
 		return
 	}
 	f.Features = []string{primary}
@@ -402,6 +403,34 @@ func (d *contrast) sectored(was, now *view) bool {
 	return d.runs[0].length*unit <= longest && 10*alike >= 9*len(d.runs)
 }
 
+// holed tells whether sectors were emptied, an eighth of the file or more, and nothing else was changed. Raw pictures are edited so.
+func (d *contrast) holed(was, now *view) bool {
+	switch {
+	case was.version.Size != now.version.Size || now.format.paged() || 8*d.constant < d.total || 10*d.constant < 9*d.fresh:
+		return false
+	case now.format == "bmp" || now.format == "tiff" || now.format == "psd":
+		return false
+	}
+	for _, r := range d.runs {
+		if r.from*unit%sector != 0 {
+			return false
+		}
+	}
+	return was.format == Text || d.regular()
+}
+
+// hollow tells whether a sector of what was read is empty or a pattern.
+func (v *view) hollow() bool {
+	for _, p := range v.pieces {
+		for at := 0; at+sector <= len(p.data); at += sector {
+			if patterned(p.data[at : at+sector]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // sector is the smallest unit of a disk, in bytes.
 const sector = 512
 
@@ -443,11 +472,17 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	// A format that is not checked here, and was not there before, is a magic that costs nothing.
 	known := now.format != Unknown && now.format != Text && parsed.health != Broken &&
 		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
+	if parsed.wrapped && (now.format != was.format || !before.wrapped) {
+		return Noise
+	}
 	kept := common(was.head(), now.head())
-	if 2*kept > len(was.head()) {
-		kept = 0
+	if rest := now.head()[kept:]; 2*kept > len(was.head()) || was.format == Text && len(narrowed(rest)) == len(rest) {
+		kept = 0 // what data in a text begin with, whatever they are
 	}
 	if is := encodedShare(now, kept); is >= 0.6 {
+		if was.format == Unknown && random(was.head(), 0) {
+			return "" // it was out of reach before, and is a text now
+		}
 		had := encodedShare(was, 0)
 		lettered := now.format != was.format || was.format == Text || is >= 0.9
 		if (had < 0.2 || is >= 0.97 && (had < 0.95 || opening(was) != opening(now))) && lettered && !echoes(was.head()[kept:], now, kept) {
@@ -455,8 +490,8 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 		}
 		return ""
 	}
-	if 2*d.filled > d.noise.n && (was.format == Unknown || was.format.holdsFiles()) { // space was reserved before
-		return ""
+	if 2*d.filled > d.noise.n && (was.format == Unknown && constant(first(was.head())) || was.format.paged() && now.format == was.format || was.format == Unknown && !random(now.head(), 0)) {
+		return "" // space was reserved before
 	}
 	if d.noise.uniform() {
 		share := float64(d.noise.n) / float64(max(1, d.total))
@@ -483,6 +518,12 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && (d.regular() || d.sectored(was, now)):
 			return Noise
 		}
+	}
+	if d.holed(was, now) {
+		return Overwritten
+	}
+	if was.format != Unknown && now.format == was.format && parsed.health != Sound && !was.format.paged() && sprinkled(was, now) {
+		return Scrambled
 	}
 	if known {
 		return ""
@@ -554,8 +595,10 @@ const minReplaced = 256
 // saves another document under a name does that too.
 func replaced(was, now *view, before, parsed parse) bool {
 	switch {
-	case was.format == Unknown || was.format == Encrypted:
+	case was.format == Encrypted:
 		return false
+	case was.format == Unknown:
+		return now.format == Text && !random(was.head(), 0)
 	case now.format == was.format && was.format != Text:
 		return parsed.health == Broken && before.health > Broken
 	case now.format != Text && now.format != Unknown:
@@ -620,6 +663,42 @@ func permuted(was, now *view) bool {
 	old.add(was.head())
 	is.add(now.head())
 	return old == is && (was.format != Text || !sameWords(was.head(), now.head()))
+}
+
+// sprinkled tells whether single bytes were changed to many others at equal distances, or all over a text: nobody edits so.
+func sprinkled(was, now *view) bool {
+	old, is := was.head(), now.head()
+	if was.version.Size != now.version.Size || len(old) != len(is) || len(is) < 4*unit {
+		return false
+	}
+	changed, alone, grid, last := 0, 0, 0, -1
+	kinds, spread := map[[2]byte]bool{}, map[int]bool{}
+	for i := range is {
+		if old[i] == is[i] {
+			continue
+		}
+		changed++
+		kinds[[2]byte{old[i], is[i]}] = true
+		spread[i/(2*unit)] = true
+		if last >= 0 {
+			grid = divisor(grid, i-last)
+		}
+		if last != i-1 && (i+1 == len(is) || old[i+1] == is[i+1]) {
+			alone++
+		}
+		last = i
+	}
+	if changed < 12 || len(kinds) < min(20, changed/2) || 10*alone < 9*changed || 5*len(spread) < 4*(len(is)/(2*unit)) {
+		return false
+	}
+	return grid >= cipherBlock || 16*changed < len(is)
+}
+
+func divisor(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // sameWords tells whether two texts have the same words, each as often.

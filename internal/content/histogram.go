@@ -1,6 +1,9 @@
 package content
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // histogram counts the bytes of any number of pieces.
 type histogram struct {
@@ -39,6 +42,20 @@ func (h *histogram) merge(other *histogram) {
 	h.n += other.n
 }
 
+// nearly tells whether the bytes cannot be told from noise but for the few values that a way of writing has more often, or leaves out.
+func (h *histogram) nearly() bool {
+	const left = 6
+	counts := slices.Sorted(slices.Values(h.counts[:]))
+	counts = counts[left/2 : len(counts)-left/2]
+	n, squares := 0, 0.0
+	for _, c := range counts {
+		n += c
+		squares += float64(c) * float64(c)
+	}
+	k := float64(len(counts))
+	return n >= 4*len(counts) && k*squares/float64(n)-float64(n) < uniformChi2
+}
+
 // even tells whether the bytes are all of few values and these equally frequent: noise that was written in an alphabet, as base64,
 // hexadecimal, base32, ascii85 and seven bits of eight are. Digits and the letters of genes are too few to say anything.
 func (h *histogram) even() bool { return h.n >= minEncoded && evenCounts(h.counts[:], h.n, 128) }
@@ -56,6 +73,9 @@ func evenCounts(counts []int, n, kinds int) bool {
 	}
 	if k < 16 || k > kinds || often*50 < n*49 || often < 4*k {
 		return false
+	}
+	if most := slices.Max(counts); k > 32 && most*k > often*3/2 && most*k < often*4 { // the length of a line, before each
+		k, often, squares = k-1, often-most, squares-float64(most)*float64(most)
 	}
 	freedom := float64(k - 1)
 	// The fourth deviation, and what one symbol that a wrapper or padding uses more often adds.

@@ -62,6 +62,7 @@ type Finding struct {
 	Locked   bool   // an archive that asks for a password
 	Replaced bool   // it is no noise, and not what it was: another kind of file, or a text of which nothing is left
 	Was      Format // of what was replaced
+	Cut      bool   // it is the beginning of what it was
 }
 
 // Encrypted tells whether the file was made unreadable: what it became speaks against it, and at least one thing more. What was

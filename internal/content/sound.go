@@ -22,6 +22,8 @@ type parse struct {
 	health Health
 	why    string // what is wrong
 	locked bool   // an archive that asks for a password
+	// wrapped tells of an archive that holds nothing but noise, as it is.
+	wrapped bool
 }
 
 func broken(why string) parse { return parse{health: Broken, why: why} }

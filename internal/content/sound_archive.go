@@ -123,7 +123,24 @@ func checkZip(b *budgeted) parse {
 	if checked > 0 && !p.locked {
 		p.health = Sound
 	}
+	p.wrapped = len(entries) == 1 && entries[0].noise(b)
 	return p
+}
+
+// noise tells whether an entry is noise that stands there as it is, and does not say by its name that it is encrypted.
+func (e zipEntry) noise(b *budgeted) bool {
+	if e.method != 0 || e.flags&1 != 0 || e.packed < 4*unit || NamedEncrypted(e.name) || NamedPacked(e.name) {
+		return false
+	}
+	local := b.at(e.at, 30)
+	if local == nil {
+		return false
+	}
+	from := e.at + 30 + int64(binary.LittleEndian.Uint16(local[26:])) + int64(binary.LittleEndian.Uint16(local[28:]))
+	data := b.at(from, int(min(e.packed, 2*WindowSize)))
+	var h histogram
+	h.add(data)
+	return h.uniform() && Sniff(data) == Unknown
 }
 
 // check decompresses an entry and returns how much it became, or what is wrong with it.

@@ -110,7 +110,9 @@ type step struct {
 	openly  []File            // encrypted under a name, or by a tool, that says so
 	instead []replacement     // something else stands there now that is no noise
 	groups  map[string]*group
-	claimed map[string]bool // of the removed ones, those that a new file was paired with
+	// beginnings are the paths of files that became shorter, and begin as they did.
+	beginnings []string
+	claimed    map[string]bool // of the removed ones, those that a new file was paired with
 }
 
 // Step judges what changed.
@@ -128,8 +130,15 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	if err := w.strangers(ctx); err != nil {
 		return Judgement{}, err
 	}
+	w.judgeSame()
+	if err := w.judgeNoted(ctx); err != nil {
+		return Judgement{}, err
+	}
+	w.judgeDisguised()
 	w.judgeEmptied()
-	w.judgeCut()
+	if err := w.judgeCut(ctx); err != nil {
+		return Judgement{}, err
+	}
 	w.judgeReplaced()
 	w.judgeOpen()
 	w.judgeDoubts()
@@ -318,6 +327,9 @@ func (w *step) settle(j *job) error {
 	}
 	w.group(j.group).count(j.finding, j.was, j.now)
 	f := File{Finding: j.finding, Kind: Encrypted, Path: j.former, Now: j.Path, Former: j.old}
+	if f.Cut {
+		w.beginnings = append(w.beginnings, f.Path)
+	}
 	if f.Replaced {
 		w.instead = append(w.instead, replacement{f, j.now})
 	}

@@ -1,6 +1,7 @@
 package damage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -52,7 +53,7 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 			continue
 		}
 		names := w.left(func(name string) bool { return path.Dir(name) == dir })
-		if come[dir] -= len(byDir[dir]); !digests(names) && 2*come[dir] <= len(names) { // little came in their place
+		if come[dir] -= len(byDir[dir]); !digests(names) && come[dir] < len(names) { // little came in their place
 			taken = append(taken, w.intoArchives(names, byDir[dir])...)
 		}
 	}
@@ -212,51 +213,115 @@ func (w *step) judgeEmptied() {
 	}
 }
 
-// judgeCut takes files for wiped that were longer and all have one length now.
-func (w *step) judgeCut() {
+// judgeCut takes files for wiped that were longer, and of which the same length or the same part is left. That it is left is read, once
+// it has come to many files.
+func (w *step) judgeCut(ctx context.Context) error {
 	var shorter []Shortened
-	olds := map[string]*snapshot.Node{}
-	for _, c := range w.Changes {
-		if isFile(c.Old) && isFile(c.New) && c.New.Size > 0 && c.Old.Size > c.New.Size {
-			shorter = append(shorter, Shortened{c.Path, int64(c.New.Size)})
-			olds[c.Path] = c.Old
+	var changes []snapshot.Change
+	for _, c := range w.rewritten() {
+		if c.New.Size < c.Old.Size {
+			shorter = append(shorter, Shortened{c.Path, int64(c.New.Size), int64(c.Old.Size)})
+			changes = append(changes, c)
 		}
 	}
-	told := map[string]bool{}
-	for _, f := range w.result.Damaged {
-		told[f.Now] = true
-	}
+	alike := map[string]bool{}
 	for _, name := range CutAlike(shorter, minCut) {
-		if !told[name] {
-			w.result.Damaged = append(w.result.Damaged, File{
-				Finding: content.Finding{Features: []string{cut, together}}, Kind: Wiped, Path: name, Now: name, Former: olds[name],
-			})
+		alike[name] = true
+	}
+	if len(alike) == 0 && !severalKinds(w.beginnings, minCut) {
+		return nil
+	}
+	kept, errs := make([]bool, len(changes)), make([]error, len(changes))
+	side(len(changes), func(i int) { kept[i], errs[i] = w.beginning(ctx, changes[i]) })
+	var cuts []snapshot.Change
+	var names []string
+	for i, c := range changes {
+		if errs[i] != nil {
+			if err := w.skip(c.Path, errs[i]); err != nil {
+				return err
+			}
+		}
+		// People cut the end off a text, too.
+		if kept[i] && (alike[c.Path] || c.New.Size%sector == 0 || content.Expected(c.Path) != content.Text) {
+			cuts = append(cuts, c)
+			names = append(names, c.Path)
 		}
 	}
+	if severalKinds(names, minCut) {
+		w.wiped(cuts, cut)
+	}
+	return nil
 }
 
-// Shortened is a file that was longer.
+// sector is the smallest unit of a disk, in bytes.
+const sector = 512
+
+// severalKinds tells whether so many files, of so many extensions, are no accident.
+func severalKinds(names []string, least int) bool {
+	kinds := map[string]bool{}
+	for _, name := range names {
+		kinds[path.Ext(name)] = true
+	}
+	return len(names) >= least && len(kinds) >= minKinds
+}
+
+// beginning tells whether what stands there now is how the former content begins, by what it ends with.
+func (w *step) beginning(ctx context.Context, c snapshot.Change) (bool, error) {
+	if k := len(c.New.Content); k > 1 && (k > len(c.Old.Content) || !slices.Equal(c.New.Content[:k-1], c.Old.Content[:k-1])) {
+		return false, nil
+	}
+	o := opened{}
+	is, err := w.open(ctx, o, c.New)
+	if err != nil {
+		return false, err
+	}
+	was, err := w.open(ctx, o, c.Old)
+	if err != nil {
+		return false, err
+	}
+	length := min(int64(c.New.Size), 256)
+	a, err := read(is, int64(c.New.Size)-length, length)
+	if err != nil {
+		return false, err
+	}
+	b, err := read(was, int64(c.New.Size)-length, length)
+	return bytes.Equal(a, b), err
+}
+
+// Shortened is a file that was longer, in bytes.
 type Shortened struct {
-	Path string
-	Size int64 // now
+	Path      string
+	Size, Was int64 // Was is 0 if it is not known
 }
 
-// CutAlike returns those of the files, in the order of their lengths, that were cut to one length, at least so many and of several extensions.
+// CutAlike returns those of the files, in the order of their lengths, that were cut to one length, or to one part of what they were: at least so
+// many, and of several extensions. Whether they were cut, and not written anew, is not asked.
 func CutAlike(files []Shortened, least int) []string {
-	byLength := map[int64][]string{}
+	byLength, byPart := map[int64][]string{}, map[int64][]string{}
 	for _, f := range files {
 		byLength[f.Size] = append(byLength[f.Size], f.Path)
+		if f.Was > 0 {
+			part := f.Size * 50 / f.Was // of 50
+			byPart[part] = append(byPart[part], f.Path)
+		}
 	}
 	var all []string
-	for _, length := range slices.Sorted(maps.Keys(byLength)) {
-		kinds := map[string]bool{}
-		for _, name := range byLength[length] {
-			kinds[path.Ext(name)] = true
-		}
-		if len(byLength[length]) >= least && len(kinds) >= 3 {
-			all = append(all, byLength[length]...)
+	told := map[string]bool{}
+	add := func(groups map[int64][]string, least int) {
+		for _, by := range slices.Sorted(maps.Keys(groups)) {
+			if len(groups[by]) < least || !severalKinds(groups[by], least) {
+				continue
+			}
+			for _, name := range groups[by] {
+				if !told[name] {
+					told[name] = true
+					all = append(all, name)
+				}
+			}
 		}
 	}
+	add(byLength, least)
+	add(byPart, max(least, len(files)/3))
 	return all
 }
 
@@ -270,7 +335,7 @@ type replacement struct {
 func (w *step) judgeReplaced() {
 	files := make([]Replaced, len(w.instead))
 	for i, r := range w.instead {
-		files[i] = Replaced{r.Path, r.now.share()}
+		files[i] = Replaced{r.Path, r.Was, r.now.share()}
 	}
 	for i, alike := range ReplacedAlike(files) {
 		if alike {
@@ -284,7 +349,15 @@ func (w *step) judgeReplaced() {
 // Replaced is a file in whose place something else stands that is no noise.
 type Replaced struct {
 	Path  string
+	Was   content.Format
 	Share float64 // that is left of what stands there now when it is compressed
+}
+
+func (r Replaced) was() content.Format {
+	if r.Was == content.Unknown {
+		return content.Expected(r.Path)
+	}
+	return r.Was
 }
 
 // ReplacedAlike tells of each file whether it was encrypted, if enough were: pictures and documents of several formats that are of no format
@@ -294,8 +367,8 @@ func ReplacedAlike(files []Replaced) []bool {
 	formats := map[content.Format]bool{}
 	var shares []float64
 	for _, f := range files {
-		if e := content.Expected(f.Path); e != content.Text {
-			formats[e] = true
+		if f.was() != content.Text {
+			formats[f.was()] = true
 			shares = append(shares, f.Share)
 		}
 	}
@@ -315,7 +388,7 @@ func ReplacedAlike(files []Replaced) []bool {
 	}
 	alike := make([]bool, len(files))
 	for i, f := range files {
-		alike[i] = content.Expected(f.Path) != content.Text || near(f.Share)
+		alike[i] = f.was() != content.Text || near(f.Share)
 	}
 	return alike
 }

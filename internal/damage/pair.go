@@ -64,10 +64,10 @@ func (w *step) strangers(ctx context.Context) error {
 		o := looked[i]
 		w.unpack(c, o)
 		switch f := (found{c, o}); {
-		case o.Noise:
+		case o.Noise && !packs(c.Path):
 			noise = append(noise, f)
 			locked = append(locked, f)
-		case o.Open || o.Locked:
+		case o.Any():
 			locked = append(locked, f)
 		default:
 			readable = append(readable, f)
@@ -154,9 +154,9 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 		}
 		return anew
 	})
-	together := consistent(pairs)
+	together, elsewhere := consistent(pairs), w.movedOut(pairs)
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		chance := !p.named && !together && !p.lonely()
+		chance := !p.named && (!together && (!p.lonely() || nameless(p.former) && nameless(p.Path)) || elsewhere)
 		if chance {
 			delete(taken, p.Path)
 		}
@@ -186,6 +186,33 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	return taken, nil
 }
 
+// nameless tells whether a name has no extension, as those of the pieces that programs keep have none.
+func nameless(name string) bool { return path.Ext(name) == "" }
+
+// minOut is how many files of one place must have become noise in another to be more than somebody's moving into a safe.
+const minOut = 40
+
+// movedOut tells whether the pairs that only their sizes made have all left one place, which others have not, for another.
+func (w *step) movedOut(pairs []pair) bool {
+	var from, to []string
+	for _, p := range pairs {
+		if !p.named {
+			from, to = append(from, p.former), append(to, p.Path)
+		}
+	}
+	if len(from) == 0 || len(from) >= minOut {
+		return false
+	}
+	slices.Sort(from)
+	place := CommonDirectory(from)
+	for _, name := range to {
+		if name == place || strings.HasPrefix(name, strings.TrimSuffix(place, "/")+"/") {
+			return false
+		}
+	}
+	return true
+}
+
 // sibling tells whether two names have the same extension: what a program writes anew has that of what it wrote before, and a name
 // that hides what it was has another.
 func sibling(a, b string) bool { return path.Ext(a) != "" && path.Ext(a) == path.Ext(b) }
@@ -206,7 +233,11 @@ func consistent(pairs []pair) bool {
 		grown = append(grown, float64(p.New.Size)-float64(p.old.Size))
 		ratios = append(ratios, float64(p.New.Size)/float64(p.old.Size))
 	}
-	if len(pairs) < minPairs {
+	sizes := map[uint64]bool{}
+	for _, p := range pairs {
+		sizes[p.old.Size] = true
+	}
+	if len(pairs) < minPairs || 2*len(sizes) < len(pairs) { // what is written in pieces of one length is as long as before anyway
 		return false
 	}
 	near := func(all []float64, by func(middle float64) float64) bool {

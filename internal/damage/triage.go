@@ -11,6 +11,7 @@ type stats struct {
 	size          int64 // of the whole file
 	plain, stored int64 // bytes of the blobs that the other version does not have, before and after compression
 	raw           bool  // nothing was compressed: the index says nothing
+	fresh         bool  // its first blob is none of the other version's
 }
 
 // maxBlobs is how many blobs of a version are looked up in the index, evenly spread.
@@ -25,6 +26,7 @@ func (w *step) stats(n, other *snapshot.Node) stats {
 			had[id] = true
 		}
 	}
+	s.fresh = len(n.Content) > 0 && !(other != nil && len(other.Content) > 0 && other.Content[0] == n.Content[0])
 	var sum content.Former
 	for i := 0; i < len(n.Content); i += 1 + len(n.Content)/maxBlobs {
 		if had[n.Content[i]] {
@@ -56,6 +58,10 @@ func (s stats) compressible() bool { return s.share() < dense }
 // be thinned by half and more.
 func (s stats) mayBeEncoded() bool { return s.share() > 0.4 && s.share() < 0.86 }
 
+// rewritten is how long a file may be, in bytes, that is looked at for nothing else than that it is new from one end to the other and exactly
+// as long as it was.
+const rewritten = 256 << 10
+
 // level is how closely a changed file is looked at.
 type level int
 
@@ -82,23 +88,33 @@ func suspicion(was, now stats) level {
 		return ends
 	case !was.compressible() && now.compressible() && rise < -0.15: // what was packed is not any more
 		return look
+	case grown == 0 && (now.plain <= rewritten && now.plain*2 > now.size || now.stored*10 < was.stored*9): // rewritten, and not a byte longer or shorter
+		return look
 	case now.compressible() && now.stored <= was.stored:
 		if now.share() < was.share()/3 && (aligned || now.share() < 0.02) { // one value, a pattern
 			return look
 		}
-		return none
+		return now.beginning(grown)
 	case now.compressible():
 		switch {
 		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && surplus > 192+was.stored/2048, grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
 			return look
 		case now.mayBeEncoded() && now.stored*20 >= was.plain*19 && now.size < 3*was.size+4096,
-			now.size > was.size && now.stored*20 >= was.plain*19 && now.size < 12*was.size: // all of it may be in there as noise
+			now.size > was.size && now.stored*20 >= was.plain*19 && now.size < 32*was.size: // all of it may be in there as noise
 			return look
 		}
-		return none
+		return now.beginning(grown)
 	case was.compressible() && rise > 0.05, grown == 0:
 		return look
 	case now.stored >= now.plain, aligned && surplus >= 16 && surplus*4 >= was.plain-was.stored: // a quarter of what could be compressed is gone
+		return ends
+	}
+	return none
+}
+
+// beginning is how closely a file is looked at whose blobs say nothing: its beginning may have been emptied.
+func (s stats) beginning(grown int64) level {
+	if grown == 0 && s.fresh {
 		return ends
 	}
 	return none
