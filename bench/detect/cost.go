@@ -79,7 +79,7 @@ func backupOnce(ctx context.Context, dir, data string, observed bool) (used meas
 	if err != nil {
 		return used, 0, err
 	}
-	watcher := ransom.New("fileserver", "documents", r)
+	watcher := ransom.New(service, documents, r)
 	var observers []archive.Observer
 	if observed {
 		observers = append(observers, watcher)

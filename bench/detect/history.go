@@ -20,6 +20,7 @@ import (
 	"github.com/kedge-project/kedge/backend/memory"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/assess"
+	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/repo"
 	"github.com/kedge-project/kedge/snapshot"
 )
@@ -142,7 +143,7 @@ func (sc *scenario) snapshot(ctx context.Context, observers ...archive.Observer)
 
 func (sc *scenario) snapshotNow(ctx context.Context, observers ...archive.Observer) error {
 	sc.pass(time.Second)
-	res, err := archive.Run(ctx, sc.repo, []string{sc.site.dir}, archive.Options{Host: host, Time: sc.clock, Observers: observers})
+	res, err := archive.Run(ctx, sc.repo, []string{sc.site.dir}, archive.Options{Host: host, Tags: []string{asset.Tag(service, documents)}, Time: sc.clock, Observers: observers})
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type observer struct {
 }
 
 func newObserver(ctx context.Context, sc *scenario) (*observer, error) {
-	o := &observer{sc: sc, watcher: ransom.New("fileserver", "documents", sc.repo)}
+	o := &observer{sc: sc, watcher: ransom.New(service, documents, sc.repo)}
 	signals, err := o.look(ctx)
 	if err == nil && len(signals) > 0 {
 		err = fmt.Errorf("a tree that was only copied raised %s", signals[0].Kind)

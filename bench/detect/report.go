@@ -91,7 +91,7 @@ func (r *results) writeTargets(b *strings.Builder) {
 			how  string
 			rows []noticedRow
 			work []raisedRow
-		}{{"by observers", s.Observed, s.ObservedWork}, {"by watch", s.Watched, s.WatchedWork}} {
+		}{{"by observers", s.Observed, s.ObservedWork}, {"by watch", s.Watched, s.WatchedWork}, {"by watch with canaries", s.Baited, nil}} {
 			if len(live.rows) == 0 {
 				continue
 			}
@@ -105,6 +105,9 @@ func (r *results) writeTargets(b *strings.Builder) {
 			}
 			row(fmt.Sprintf("%s: fast families noticed %s after at most %d files", name, live.how, lostAtMost), fmt.Sprintf("%d of %d", fastMet, fast), fastMet == fast)
 			row(fmt.Sprintf("%s: slow families noticed %s at all", name, live.how), fmt.Sprintf("%d of %d", slowMet, slow), slowMet == slow)
+			if live.work == nil {
+				continue
+			}
 			raised := countIf(live.work, func(w raisedRow) bool { return len(w.Signals) > 0 })
 			row(fmt.Sprintf("%s: workloads that raise a signal %s, none", name, live.how), fmt.Sprintf("%d of %d", raised, len(live.work)), raised == 0)
 		}
@@ -166,6 +169,7 @@ func (s *setResults) write(b *strings.Builder, how string) {
 	}
 	writeLive(b, "Observers", "a snapshot after every", s.Observed, s.ObservedWork)
 	writeLive(b, "Watch", "time between files", s.Watched, s.WatchedWork)
+	writeLive(b, "Watch with canaries", "time between files", s.Baited, nil)
 	if len(s.Watched) > 0 {
 		fmt.Fprintf(b, "\nThe watch said: %s.\n", how)
 	}

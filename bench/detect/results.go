@@ -27,6 +27,7 @@ type setResults struct {
 	ObservedWork []raisedRow   `json:"observed_work"`
 	Watched      []noticedRow  `json:"watched"`
 	WatchedWork  []raisedRow   `json:"watched_work"`
+	Baited       []noticedRow  `json:"baited"` // watched, with canaries
 }
 
 type namedScore struct {

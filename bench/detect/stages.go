@@ -259,7 +259,7 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 			if err != nil {
 				return err
 			}
-			l, how, err := sc.watchAttack(ctx, b.kedge, f, pace)
+			l, how, err := sc.watchAttack(ctx, startWatch, b.kedge, f, pace)
 			if err != nil {
 				return fmt.Errorf("%s, watched: %w", f.name, err)
 			}
@@ -267,7 +267,16 @@ func (b *bench) measureWatched(ctx context.Context, set set, r *setResults, base
 			row.Lost = append(row.Lost, l)
 		}
 		r.Watched = append(r.Watched, row)
-		b.say("%-55s watched: noticed after %v", f.name, row.Lost)
+		sc, err := base.begin(ctx, b.stage, f.name)
+		if err != nil {
+			return err
+		}
+		l, _, err := sc.watchAttack(ctx, startEstate, b.kedge, f, paces[0])
+		if err != nil {
+			return fmt.Errorf("%s, watched with canaries: %w", f.name, err)
+		}
+		r.Baited = append(r.Baited, noticedRow{Name: f.name, Slow: f.slow(), Lost: []lost{l}})
+		b.say("%-55s watched: noticed after %v, with canaries %v", f.name, row.Lost, l)
 	}
 	for _, w := range set.workloads() {
 		sc, err := base.begin(ctx, b.stage, w.name)

@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/backend/local"
+	"github.com/kedge-project/kedge/internal/detect/canary"
 )
 
 const (
@@ -50,7 +53,70 @@ func startWatch(ctx context.Context, kedge string, sc *scenario) (*watcher, erro
 	if err := copyBackend(ctx, sc.stored, be); err != nil {
 		return nil, err
 	}
-	w := &watcher{cmd: exec.CommandContext(ctx, kedge, "watch", "--json", "-r", dir, sc.site.dir), first: make(chan struct{}), done: make(chan error, 1)}
+	return runWatcher(ctx, sc, exec.CommandContext(ctx, kedge, "watch", "--json", "-r", dir, sc.site.dir))
+}
+
+// startEstate starts it as an organisation would run it: on an estate that wants canaries in each directory that holds files. They are
+// files like others to whoever attacks.
+func startEstate(ctx context.Context, kedge string, sc *scenario) (*watcher, error) {
+	be, err := local.Create(filepath.Join(sc.dir, "repository"))
+	if err != nil {
+		return nil, err
+	}
+	if err := copyBackend(ctx, sc.stored, be); err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, name := range sc.files() {
+		dirs = append(dirs, sc.full(path.Dir(name)))
+	}
+	slices.Sort(dirs)
+	wanted, err := json.Marshal(slices.Compact(dirs)) // which is YAML
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(sc.dir, "kedge.yaml")
+	declared := fmt.Appendf(nil, `name: bench
+state: %[1]s/state
+sites: [{name: here, role: headquarters}]
+repositories: [{name: main, site: here, location: %[1]s/repository, password_file: %[1]s/password}]
+services:
+  - name: %[4]s
+    repository: main
+    assets: [{name: %[5]s, kind: files, paths: [%[2]q]}]
+    probes: [{name: there, kind: files, path: %[2]q}]
+    objectives: {rpo: 1h, rto: 1h}
+    watch: {canaries: %[3]s}
+`, sc.dir, sc.site.dir, wanted, service, documents)
+	if err := errors.Join(os.WriteFile(filepath.Join(sc.dir, "password"), []byte(password), 0o600), os.WriteFile(file, declared, 0o600)); err != nil {
+		return nil, err
+	}
+	w, err := runWatcher(ctx, sc, exec.CommandContext(ctx, kedge, "watch", "--json", "--estate", file))
+	if err != nil {
+		return nil, err
+	}
+	placed, err := canary.Open(filepath.Join(sc.dir, "state", "canaries.json"))
+	if err != nil {
+		return nil, errors.Join(err, w.stop())
+	}
+	for _, f := range placed.Files() {
+		name, err := filepath.Rel(sc.site.dir, f.Path)
+		if err != nil {
+			return nil, errors.Join(err, w.stop())
+		}
+		sc.kinds[name] = "canary"
+	}
+	return w, nil
+}
+
+// The asset that a site is in its estate.
+const (
+	service   = "fileserver"
+	documents = "documents"
+)
+
+func runWatcher(ctx context.Context, sc *scenario, cmd *exec.Cmd) (*watcher, error) {
+	w := &watcher{cmd: cmd, first: make(chan struct{}), done: make(chan error, 1)}
 	w.cmd.Env = append(os.Environ(), "KEDGE_PASSWORD="+password, "HOME="+sc.dir)
 	w.cmd.Cancel = func() error { return w.cmd.Process.Signal(syscall.SIGTERM) }
 	var stderr bytes.Buffer
@@ -132,10 +198,13 @@ func (w *watcher) usage() (time.Duration, int64, error) {
 	return time.Duration(user+system) * time.Second / perSecond, peak << 10, errors.Join(err1, err2, err3)
 }
 
+// starter starts a watch of a scenario's site.
+type starter func(ctx context.Context, kedge string, sc *scenario) (*watcher, error)
+
 // watchAttack tells how many files were damaged when the first signal came, or that none did, not even a while after the
 // attack had ended.
-func (sc *scenario) watchAttack(ctx context.Context, kedge string, f family, pace time.Duration) (l lost, how string, err error) {
-	w, err := startWatch(ctx, kedge, sc)
+func (sc *scenario) watchAttack(ctx context.Context, start starter, kedge string, f family, pace time.Duration) (l lost, how string, err error) {
+	w, err := start(ctx, kedge, sc)
 	if err != nil {
 		return l, "", err
 	}
