@@ -70,6 +70,7 @@ type detector struct {
 	trouble func(error)
 	found   map[string]finding         // damaged, raised or not, by path
 	suspect map[string]arrival         // noise at a new name, which may be anything
+	came    map[int]cameLately         // new files, by group of processes
 	packed  map[string]time.Time       // names of what new archives hold by their own, without directories
 	locked  map[string]doing           // archives with passwords, and what tools encrypted that say so
 	shorter map[string]arrival         // files that are shorter than they were
@@ -123,6 +124,12 @@ type length struct {
 	size  int64
 }
 
+// cameLately counts new files, none of them longer ago than the last but for together.
+type cameLately struct {
+	n  int
+	at time.Time
+}
+
 // instead is a file that became something else.
 type instead struct {
 	doing
@@ -147,7 +154,7 @@ type note struct {
 
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	return &detector{
-		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
 		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
 	}
 }
@@ -225,6 +232,13 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	}
 	if old == nil && g.sample.Format == content.Text && size <= maxNote {
 		d.keepText(name, by)
+	}
+	if old == nil {
+		before := d.came[by.group]
+		if by.at.Sub(before.at) > together {
+			before.n = 0
+		}
+		d.came[by.group] = cameLately{before.n + 1, by.at}
 	}
 	if old == nil && len(d.packed) < maxRemembered {
 		for _, stem := range damage.PackedStems(path.Base(name)) {
@@ -506,6 +520,7 @@ func (d *detector) forget(now time.Time) {
 	maps.DeleteFunc(d.suspect, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.shorter, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.instead, func(_ string, i instead) bool { return old(i.doing) })
+	maps.DeleteFunc(d.came, func(_ int, c cameLately) bool { return now.Sub(c.at) > remember })
 	maps.DeleteFunc(d.packed, func(_ string, at time.Time) bool { return now.Sub(at) > remember })
 	maps.DeleteFunc(d.locked, func(_ string, b doing) bool { return old(b) })
 	maps.DeleteFunc(d.gone, func(_ string, l loss) bool { return old(l.doing) })

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -342,6 +343,22 @@ func TestWhoDeletesTheFilesOfDirectoryAfterDirectoryIsNoticed(t *testing.T) {
 		s.clearCase(i, 4711)
 	}
 	s.want("") // they are packed
+
+	s = newScene(t, true, nil)
+	for i := range 2 {
+		s.clearCase(i, 4711)
+		for k := range 3 {
+			s.put(fmt.Sprintf("store/%d-%d", i, k), prose)
+			s.tell(fileevent.Event{Op: fileevent.Closed, Path: s.path(fmt.Sprintf("store/%d-%d", i, k)), PID: 4711})
+		}
+	}
+	s.want("") // other files came in their place
+
+	s = newScene(t, true, nil)
+	s.write("archive/"+path.Base(s.dir)+".tar.gz", "\x1f\x8b\x08"+encrypted("x", prose))
+	s.clearCase(0, 4711)
+	s.clearCase(1, 4711)
+	s.want("") // all that they are in is packed
 
 	s = newScene(t, true, nil)
 	s.w.detectors[0].tree.Former.time = time.Now().Add(365 * 24 * time.Hour)

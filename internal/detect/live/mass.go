@@ -275,9 +275,9 @@ func (d *detector) deletions(besideOthers bool, now time.Time) []Alarm {
 			continue
 		}
 		if !besideOthers {
-			list = slices.DeleteFunc(list, func(name string) bool { _, packed := d.packed[path.Base(path.Dir(name))]; return packed })
+			list = slices.DeleteFunc(list, d.isPacked)
 		}
-		if len(list) < minDeleted {
+		if len(list) < minDeleted || !besideOthers && 2*d.came[group].n > len(list) { // something came in their place
 			continue
 		}
 		bare := bareOf(list)
@@ -301,6 +301,16 @@ func (d *detector) deletions(besideOthers bool, now time.Time) []Alarm {
 		}})
 	}
 	return alarms
+}
+
+// isPacked tells whether a new archive bears the name of one of the directories that a file is in.
+func (d *detector) isPacked(name string) bool {
+	for dir := range strings.SplitSeq(path.Dir(name), "/") {
+		if _, packed := d.packed[dir]; packed && dir != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // bareOf returns the directories of deleted files that stand and hold no file, none of them in another.
