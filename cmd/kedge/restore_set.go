@@ -29,7 +29,8 @@ func readSet(name string) (*restore.Set, error) {
 	return set, nil
 }
 
-// setTrees returns the trees of a set that the flags choose: some, of one host, of which none lies in another.
+// setTrees returns the trees of a set that the flags choose: some, of one host, of which none lies in another. A tree of the very
+// paths that are named is meant rather than one that has others too.
 func setTrees(set *restore.Set, flags *filterFlags) ([]restore.SetTree, error) {
 	if len(flags.tags) > 0 {
 		return nil, errors.New("a restore set tells hosts and paths only: choose by --host and --path")
@@ -40,6 +41,9 @@ func setTrees(set *restore.Set, flags *filterFlags) ([]restore.SetTree, error) {
 		if chosen.Match(&snapshot.Snapshot{Hostname: t.Host, Paths: t.Paths}) {
 			trees = append(trees, t)
 		}
+	}
+	if exact := slices.DeleteFunc(slices.Clone(trees), func(t restore.SetTree) bool { return !sameElements(t.Paths, chosen.Paths) }); len(exact) > 0 {
+		trees = exact
 	}
 	var have []string
 	for _, t := range set.Trees {
@@ -54,11 +58,16 @@ func setTrees(set *restore.Set, flags *filterFlags) ([]restore.SetTree, error) {
 				return nil, fmt.Errorf("the restore set has trees of the hosts %s and %s, which would be mixed: choose with --host", a.Host, b.Host)
 			}
 			if overlap(a.Paths, b.Paths) {
-				return nil, fmt.Errorf("the restore set has two trees with the same files: choose with --path (it has %s)", wording.List(have))
+				return nil, fmt.Errorf("the restore set has two trees with the same files: choose with --path, once for each path of the one you want (it has %s)", wording.List(have))
 			}
 		}
 	}
 	return trees, nil
+}
+
+// sameElements tells whether two lists are the same but for their order.
+func sameElements(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // overlap tells whether a path of one list is, or holds, one of the other.
