@@ -71,7 +71,7 @@ func TestAnyPartOfWhatIsDenseIsReadByItself(t *testing.T) {
 			s := &stored{data: encode(t, want, level)}
 			refused, tried := 0, 0
 			rnd := rand.New(rand.NewPCG(1, uint64(len(want))))
-			for range 300 {
+			for range 80 {
 				off := rnd.IntN(len(want))
 				got := make([]byte, min(1+rnd.IntN(500), len(want)-off))
 				f := New(int64(len(s.data)), int64(len(want)))

@@ -9,7 +9,7 @@ const (
 )
 
 // lead is how many bytes before the sequences of a block are read with them: its last literals, which stand there.
-const lead = 320
+const lead = 160
 
 // sequence is a number of literals, and a match behind them. All are counted from the block's begin.
 type sequence struct {
