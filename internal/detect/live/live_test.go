@@ -346,11 +346,11 @@ func TestWhoDeletesTheFilesOfDirectoryAfterDirectoryIsNoticed(t *testing.T) {
 
 	s = newScene(t, true, nil)
 	for i := range 2 {
-		s.clearCase(i, 4711)
-		for k := range 3 {
+		for k := range 4 {
 			s.put(fmt.Sprintf("store/%d-%d", i, k), prose)
 			s.tell(fileevent.Event{Op: fileevent.Closed, Path: s.path(fmt.Sprintf("store/%d-%d", i, k)), PID: 4711})
 		}
+		s.clearCase(i, 4711)
 	}
 	s.want("") // other files came in their place
 
