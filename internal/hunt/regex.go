@@ -136,12 +136,17 @@ func (x *regex) find(t text, most int) (found []int) {
 func (x *regex) edges(data []byte) (start, end bool) {
 	a := x.automata.Get().(*automata)
 	defer x.automata.Put(a)
-	if headCut(data) > 0 || x.context && a.leftmost.opens(data[:min(len(data), regexReach)]) {
-		return true, true // it may begin before, or at once, and end behind
+	// What searches the text by itself passes over these: a rune that is cut, or bytes that are none, and then one for assertions to see.
+	from := headCut(data)
+	unseen := from
+	if x.context && from < len(data) {
+		unseen++
+		from += width(data[from:])
 	}
-	from := 0
-	if x.context {
-		from = width(data)
+	for i := range unseen {
+		if a.leftmost.opens(data[i:min(len(data), i+regexReach)]) {
+			return true, true // a match may begin before, or there, and end behind
+		}
 	}
 	if far := len(data) - regexReach; far > from {
 		from = runeStart(data, far)
