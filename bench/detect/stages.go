@@ -25,6 +25,7 @@ func sets() []set {
 		{"known", makers, families, workloads},
 		{"held", heldMakers, heldFamilies, heldWorkloads},
 		{"strangers", strangerMakers, strangerFamilies, strangerWorkloads},
+		{"fresh", strangerMakers, freshFamilies, freshWorkloads},
 	}
 }
 
