@@ -3,7 +3,6 @@ package assess
 import (
 	"bytes"
 	"context"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,7 +11,10 @@ import (
 )
 
 // changesAtOnce is how many changes' pages and scripts are read before they are judged one after the other.
-const changesAtOnce = 64
+const changesAtOnce = 128
+
+// readsAtOnce is how many of these are read side by side.
+const readsAtOnce = 32
 
 // ahead is what was read of pages and scripts: storage may be far away, and a page takes a while to parse.
 type ahead struct {
@@ -34,7 +36,7 @@ type textRead struct {
 func (w *walk) readAhead(ctx context.Context, changes []snapshot.Change) {
 	w.ahead = ahead{map[*snapshot.Node]*pageRead{}, map[*snapshot.Node]*textRead{}}
 	var g errgroup.Group
-	g.SetLimit(max(8, 2*runtime.GOMAXPROCS(0)))
+	g.SetLimit(readsAtOnce)
 	page := func(n *snapshot.Node) {
 		p := new(pageRead)
 		w.ahead.pages[n] = p

@@ -14,7 +14,7 @@ const (
 	// changesAhead is how many changes of each of them wait to be judged.
 	changesAhead = 1024
 	// treesAhead is how many trees are loaded before their turn, and treeAhead how large they may be, in bytes.
-	treesAhead = 16
+	treesAhead = 32
 	treeAhead  = 1 << 20
 )
 

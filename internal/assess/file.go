@@ -23,7 +23,7 @@ type file struct {
 }
 
 // maxOpened is how many blobs of a file are remembered.
-const maxOpened = 4
+const maxOpened = 2
 
 // open returns the content of a file. Nothing is read before it is asked for.
 func (s *source) open(ctx context.Context, n *snapshot.Node) (*file, error) {

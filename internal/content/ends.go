@@ -2,8 +2,11 @@ package content
 
 import "bytes"
 
-// EndSize is how much of a file's beginning and of its end EndsWell looks at, in bytes.
-const EndSize = 1 << 10
+// How much of a file's beginning and of its end EndsWell looks at, in bytes. An end that stands further from the end is not seen.
+const (
+	HeadSize = 512
+	TailSize = 128
+)
 
 // EndsWell tells whether a file begins as its name promises, or as a known format does, and ends as that does; ended, whether that
 // format has an end to be known by. It is cheap, and no proof of anything but that nobody replaced the whole content: Examine

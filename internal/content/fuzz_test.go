@@ -27,7 +27,7 @@ func FuzzExamine(f *testing.F) {
 		if _, err := LookInto(version(name, now)); err != nil {
 			t.Fatal(err)
 		}
-		EndsWell(name, old[:min(len(old), EndSize)], now[:min(len(now), EndSize)])
+		EndsWell(name, old[:min(len(old), HeadSize)], now[:min(len(now), TailSize)])
 		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("it took %s", took)
 		}

@@ -14,7 +14,6 @@ import (
 	"io"
 	"maps"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -268,7 +267,10 @@ const batch = 32
 
 // work looks at the planned files, some at a time.
 func (w *step) work(ctx context.Context) error {
-	for jobs := range slices.Chunk(w.jobs, batch) {
+	size := batch
+	for rest := w.jobs; len(rest) > 0; {
+		jobs := rest[:min(size, len(rest))]
+		rest = rest[len(jobs):]
 		side(len(jobs), func(i int) {
 			j := &jobs[i]
 			j.finding, j.err = recall(w.memory, w.memory.question("change", j.former, j.Path, j.New, j.old), func() (content.Finding, error) { return w.do(ctx, j) })
@@ -278,14 +280,30 @@ func (w *step) work(ctx context.Context) error {
 				return fmt.Errorf("judge %s: %w", jobs[i].Path, err)
 			}
 		}
+		if size *= 2; w.anyBad() {
+			size = batch
+		}
 	}
 	return nil
 }
 
-// side calls fn for each number below n, several side by side, since storage may be far away.
+// anyBad tells whether a file of any group was bad.
+func (w *step) anyBad() bool {
+	for _, g := range w.groups {
+		if g.bad > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// atOnce is how many files are looked at side by side: storage may be far away.
+const atOnce = 32
+
+// side calls fn for each number below n, several side by side.
 func side(n int, fn func(int)) {
 	var g errgroup.Group
-	g.SetLimit(max(8, 2*runtime.GOMAXPROCS(0)))
+	g.SetLimit(atOnce)
 	for i := range n {
 		g.Go(func() error { fn(i); return nil })
 	}
@@ -455,11 +473,11 @@ func (w *step) endsWell(ctx context.Context, o opened, name string, n *snapshot.
 		return false, false, err
 	}
 	size := int64(n.Size)
-	head, err := read(data, 0, min(size, content.EndSize))
+	head, err := read(data, 0, min(size, content.HeadSize))
 	if err != nil {
 		return false, false, err
 	}
-	tail, err := read(data, max(0, size-content.EndSize), min(size, content.EndSize))
+	tail, err := read(data, max(0, size-content.TailSize), min(size, content.TailSize))
 	if err != nil {
 		return false, false, err
 	}
@@ -482,22 +500,29 @@ func (w *step) keptInPart(ctx context.Context, o opened, now, old *snapshot.Node
 	if err != nil {
 		return false, err
 	}
-	same, n := 0, 0
+	var places []int64
 	from := int64(content.WindowSize) // behind the headers that one program always writes
 	for at := from; at+length <= int64(now.Size); at += max(length, (int64(now.Size)-from)/spots) {
-		a, err := read(is, at, length)
-		if err != nil {
+		places = append(places, at)
+	}
+	same := 0
+	for i, at := range places {
+		if 5*same >= len(places) || 5*(same+len(places)-i) < len(places) {
+			break // whatever the others are
+		}
+		var sides [2][]byte
+		var g errgroup.Group
+		for k, r := range []io.ReaderAt{is, was} {
+			g.Go(func() (err error) { sides[k], err = read(r, at, length); return err })
+		}
+		if err := g.Wait(); err != nil {
 			return false, err
 		}
-		b, err := read(was, at, length)
-		if err != nil {
-			return false, err
-		}
-		if n++; bytes.Equal(a, b) {
+		if bytes.Equal(sides[0], sides[1]) {
 			same++
 		}
 	}
-	return n < 5 || 5*same >= n, nil
+	return len(places) < 5 || 5*same >= len(places), nil
 }
 
 func read(r io.ReaderAt, off, n int64) ([]byte, error) {

@@ -288,6 +288,9 @@ func (w *step) beginning(ctx context.Context, c snapshot.Change) (bool, error) {
 	return bytes.Equal(a, b), err
 }
 
+// littleCut is the part, of 50, from which a file only became a little shorter, as half of those that are edited do.
+const littleCut = 48
+
 // Shortened is a file that was longer, in bytes.
 type Shortened struct {
 	Path      string
@@ -300,8 +303,7 @@ func CutAlike(files []Shortened, least int) []string {
 	byLength, byPart := map[int64][]string{}, map[int64][]string{}
 	for _, f := range files {
 		byLength[f.Size] = append(byLength[f.Size], f.Path)
-		if f.Was > 0 {
-			part := f.Size * 50 / f.Was // of 50
+		if part := f.Size * 50 / max(f.Was, 1); f.Was > 0 && part < littleCut { // of 50
 			byPart[part] = append(byPart[part], f.Path)
 		}
 	}
