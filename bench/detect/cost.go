@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"syscall"
 	"time"
 
@@ -27,12 +26,11 @@ const (
 	costRounds = 5
 )
 
-// observerCost is what a first backup takes without and with the observers.
+// observerCost is what a first backup takes without and with the detector, which looks at all of it when it is stored.
 type observerCost struct {
 	Bytes   int64         `json:"bytes"`
 	Files   int           `json:"files"`
 	Off, On measure.Usage // the medians
-	Judged  time.Duration // what judging all of it took afterwards, median
 }
 
 // speed is the speed with observers as a share of that without, by the clock.
@@ -51,61 +49,55 @@ func measureObservers(ctx context.Context, dir string) (*observerCost, error) {
 		return nil, err
 	}
 	var off, on []measure.Usage
-	var judged []time.Duration
 	for round := range 2 * costRounds {
 		observed := (round+round/2)%2 == 1 // off, on, on, off: a drift of the machine hits both
-		used, took, err := backupOnce(ctx, filepath.Join(dir, "cost-repository"), data, observed)
+		used, err := backupOnce(ctx, filepath.Join(dir, "cost-repository"), data, observed)
 		if err != nil {
 			return nil, err
 		}
 		if observed {
-			on, judged = append(on, used), append(judged, took)
+			on = append(on, used)
 		} else {
 			off = append(off, used)
 		}
 	}
-	slices.Sort(judged)
-	c.Off, c.On, c.Judged = measure.Median(off), measure.Median(on), judged[len(judged)/2]
+	c.Off, c.On = measure.Median(off), measure.Median(on)
 	return c, nil
 }
 
-func backupOnce(ctx context.Context, dir, data string, observed bool) (used measure.Usage, judged time.Duration, err error) {
+func backupOnce(ctx context.Context, dir, data string, observed bool) (used measure.Usage, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	be, err := local.Create(dir)
 	if err != nil {
-		return used, 0, err
+		return used, err
 	}
 	r, err := repo.Init(ctx, be, password, repo.Options{ScryptN: 1 << 10})
 	if err != nil {
-		return used, 0, err
-	}
-	watcher := ransom.New(service, documents, r)
-	var observers []archive.Observer
-	if observed {
-		observers = append(observers, watcher)
+		return used, err
 	}
 	runtime.GC()
 	began, cpu := time.Now(), processorTime()
-	res, err := archive.Run(ctx, r, []string{data}, archive.Options{Host: host, Observers: observers})
-	if err != nil {
-		return used, 0, err
+	res, err := archive.Run(ctx, r, []string{data}, archive.Options{Host: host})
+	if err == nil && observed {
+		err = detectAll(ctx, r, res.Snapshot.Tree)
 	}
-	used = measure.Usage{Wall: time.Since(began), CPU: processorTime() - cpu}
-	if !observed {
-		return used, 0, nil
-	}
-	began = time.Now()
+	return measure.Usage{Wall: time.Since(began), CPU: processorTime() - cpu}, err
+}
+
+// detectAll lets the detector look at all that a tree holds.
+func detectAll(ctx context.Context, r *repo.Repository, tree blob.ID) error {
 	var changes []snapshot.Change
-	err = snapshot.Diff(ctx, r, blob.ID{}, res.Snapshot.Tree, func(c snapshot.Change) error {
+	err := snapshot.Diff(ctx, r, blob.ID{}, tree, func(c snapshot.Change) error {
 		changes = append(changes, c)
 		return nil
 	})
 	if err != nil {
-		return used, 0, err
+		return err
 	}
+	watcher := ransom.New(service, documents, r)
 	watcher.Changes(changes)
 	_, err = watcher.Detect(ctx)
-	return used, time.Since(began), err
+	return err
 }
 
 // processorTime is what this process has used.

@@ -46,7 +46,7 @@ func newObserver(ctx context.Context, sc *scenario) (*observer, error) {
 // look takes a snapshot and returns what is raised.
 func (o *observer) look(ctx context.Context) ([]event.Signal, error) {
 	before := o.sc.last.Tree
-	if err := o.sc.snapshotNow(ctx, o.watcher); err != nil {
+	if err := o.sc.snapshotNow(ctx); err != nil {
 		return nil, err
 	}
 	var changes []snapshot.Change

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/detect"
@@ -122,7 +121,7 @@ func (t *watchedTree) capture(ctx context.Context, a *Agent) (asset.Captured, er
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	captured, err := a.capture(ctx, t.service, t.declared, []archive.Observer{t.files})
+	captured, err := a.capture(ctx, t.service, t.declared, nil)
 	if err != nil {
 		return captured, err
 	}

@@ -67,7 +67,7 @@ func (w *watch) step() []event.Signal {
 	w.t.Helper()
 	ctx := context.Background()
 	w.clock = w.clock.Add(time.Second)
-	res, err := archive.Run(ctx, w.r, []string{w.dir}, archive.Options{Host: "london", Time: w.clock, Observers: []archive.Observer{w.watcher}})
+	res, err := archive.Run(ctx, w.r, []string{w.dir}, archive.Options{Host: "london", Time: w.clock})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -40,8 +40,6 @@ const (
 	minTurns = 7
 	// minCut is how many files one program must have cut to one length.
 	minCut = 6
-	// minDirectories is in how many directories a note must appear.
-	minDirectories = 3
 	// remember is how long what was seen is held against what comes after.
 	remember = 15 * time.Minute
 	// together is how far apart a loss and what replaces it may be.
@@ -68,31 +66,22 @@ type detector struct {
 	tree    Tree
 	actors  *actors
 	trouble func(error)
-	found   map[string]finding         // damaged, raised or not, by path
-	suspect map[string]arrival         // noise at a new name, which may be anything
-	came    map[int]cameLately         // new files, by group of processes
-	packed  map[string]time.Time       // names of what new archives hold by their own, without directories
-	locked  map[string]doing           // archives with passwords, and what tools encrypted that say so
-	shorter map[string]arrival         // files that are shorter than they were
-	lengths map[length]int             // how often one became of that length, at least
-	cut     bool                       // of one length there are enough
-	instead map[string]instead         // files in whose place something else stands that is no noise
-	gone    map[string]loss            // files that the last snapshot knows
-	origin  map[string]string          // where a file stood before it was renamed
-	waiting map[string]string          // files that look like successors of others that are still there, by those
-	notes   map[string]dirs            // by the note's name
-	texts   map[string]map[string]text // new short texts, by name and directory: a note has one name in many
-	news    bool                       // something was kept since the last raise
-	alarmed time.Time                  // when something was raised last
+	found   map[string]finding   // damaged, raised or not, by path
+	suspect map[string]arrival   // noise at a new name, which may be anything
+	came    map[int]cameLately   // new files, by group of processes
+	packed  map[string]time.Time // names of what new archives hold by their own, without directories
+	locked  map[string]doing     // archives with passwords, and what tools encrypted that say so
+	shorter map[string]arrival   // files that are shorter than they were
+	lengths map[length]int       // how often one became of that length, at least
+	cut     bool                 // of one length there are enough
+	instead map[string]instead   // files in whose place something else stands that is no noise
+	gone    map[string]loss      // files that the last snapshot knows
+	origin  map[string]string    // where a file stood before it was renamed
+	waiting map[string]string    // files that look like successors of others that are still there, by those
+	notes   *damage.Notes[doing]
+	news    bool      // something was kept since the last raise
+	alarmed time.Time // when something was raised last
 	buf     [content.WindowSize]byte
-}
-
-type dirs map[string]note
-
-// text is a new file that may be a note.
-type text struct {
-	doing
-	read bool
 }
 
 // doing is who did something, and when.
@@ -145,18 +134,13 @@ type loss struct {
 	told  bool  // a signal names it
 }
 
-type note struct {
-	doing
-	path   string
-	parts  []string
-	raised bool
-}
-
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
-	return &detector{
+	d := &detector{
 		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
-		origin: map[string]string{}, waiting: map[string]string{}, notes: map[string]dirs{}, texts: map[string]map[string]text{},
+		origin: map[string]string{}, waiting: map[string]string{},
 	}
+	d.notes = damage.NewNotes(d.readText)
+	return d
 }
 
 // take judges one event. deep says whether there is time to compare whole files with what they were. An error says what could
@@ -230,8 +214,8 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	if err != nil {
 		return err
 	}
-	if old == nil && g.sample.Format == content.Text && size <= maxNote {
-		d.keepText(name, by)
+	if old == nil && g.sample.Format == content.Text && size <= damage.MaxNote {
+		d.notes.Add(name, by, by.at)
 	}
 	if old == nil {
 		before := d.came[by.group]
@@ -456,61 +440,18 @@ func (d *detector) compareDirectory(ctx context.Context, dir string, by doing) e
 	return errors.Join(errs...)
 }
 
-// keepText notes a new short text. Where one name stands in several directories they are read, and after an alarm all are: asking each text
-// whether it is a note would cost more than all else.
-func (d *detector) keepText(name string, by doing) {
-	base, dir := path.Base(name), path.Dir(name)
-	list := d.texts[base]
-	if list == nil {
-		if len(d.texts) >= maxRemembered {
-			return
-		}
-		list = map[string]text{}
-		d.texts[base] = list
+// readText returns the beginning of a text; nil if it is gone again, or cannot be opened, which was told when it was closed.
+func (d *detector) readText(name string, _ doing) []byte {
+	f, _, err := openFile(name)
+	if err != nil {
+		return nil
 	}
-	if _, known := list[dir]; known || len(list) >= maxRemembered {
-		return
+	defer f.Close()
+	n, err := f.ReadAt(d.buf[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil
 	}
-	list[dir] = text{doing: by}
-	if len(list) >= minDirectories || by.at.Sub(d.alarmed) < remember {
-		d.readTexts(base)
-	}
-}
-
-// readTexts asks the texts of a name whether they are notes, each once.
-func (d *detector) readTexts(base string) {
-	for dir, t := range d.texts[base] {
-		if t.read {
-			continue
-		}
-		t.read = true
-		d.texts[base][dir] = t
-		name := path.Join(dir, base)
-		f, _, err := openFile(name)
-		if err != nil {
-			continue // gone again; what cannot be opened was told when it was closed
-		}
-		n, err := f.ReadAt(d.buf[:], 0)
-		f.Close()
-		if err == nil || errors.Is(err, io.EOF) {
-			if parts := content.Note(d.buf[:n]); parts != nil {
-				d.keepNote(name, parts, t.doing)
-			}
-		}
-	}
-}
-
-func (d *detector) keepNote(name string, parts []string, by doing) {
-	base, dir := path.Base(name), path.Dir(name)
-	if d.notes[base] == nil {
-		if len(d.notes) >= maxRemembered {
-			return
-		}
-		d.notes[base] = dirs{}
-	}
-	if _, known := d.notes[base][dir]; !known && len(d.notes[base]) < maxRemembered {
-		d.notes[base][dir] = note{doing: by, path: name, parts: parts}
-	}
+	return d.buf[:n]
 }
 
 // forget drops what is too old to be part of one attack.
@@ -524,26 +465,7 @@ func (d *detector) forget(now time.Time) {
 	maps.DeleteFunc(d.packed, func(_ string, at time.Time) bool { return now.Sub(at) > remember })
 	maps.DeleteFunc(d.locked, func(_ string, b doing) bool { return old(b) })
 	maps.DeleteFunc(d.gone, func(_ string, l loss) bool { return old(l.doing) })
-	for name, list := range d.notes {
-		for dir, n := range list {
-			if old(n.doing) {
-				delete(list, dir)
-			}
-		}
-		if len(list) == 0 {
-			delete(d.notes, name)
-		}
-	}
-	for base, list := range d.texts {
-		for dir, t := range list {
-			if old(t.doing) {
-				delete(list, dir)
-			}
-		}
-		if len(list) == 0 {
-			delete(d.texts, base)
-		}
-	}
+	d.notes.Forget(now.Add(-remember))
 	clear(d.lengths)
 	for _, a := range d.shorter {
 		d.lengths[length{a.group, a.size}]++

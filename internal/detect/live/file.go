@@ -144,9 +144,6 @@ func pgp(head []byte) bool {
 	return false
 }
 
-// maxNote is how long a ransom note is at most, in bytes; its first window is read.
-const maxNote = 16 << 10
-
 // doubtful tells whether a file must be looked at closely even when there is no time to look at all: it is noise where no
 // noise is promised, or no longer what its name says.
 func (g glance) doubtful(name string) bool {

@@ -77,13 +77,8 @@ func (d *detector) raise(now time.Time) []Alarm {
 	if fresh || len(alarms) > 0 {
 		alarms = append(alarms, d.deletions(alarmed || len(alarms) > 0, now)...)
 	}
-	if len(alarms) > 0 && !alarmed {
-		for base := range d.texts {
-			d.readTexts(base)
-		}
-	}
-	if a, ok := d.notesAlarm(plain >= minFiles || alarmed, now); ok {
-		alarms = append(alarms, a)
+	if notes := d.notes.Tell(plain >= minFiles || alarmed); len(notes) > 0 {
+		alarms = append(alarms, d.notesAlarm(notes, now))
 	}
 	if len(alarms) > 0 {
 		d.alarmed = now
@@ -166,37 +161,17 @@ func Blamed(s event.Signal) string {
 	return who.String()
 }
 
-// notesAlarm needs one name in several directories, or a note beside damaged files.
-func (d *detector) notesAlarm(damaged bool, now time.Time) (Alarm, bool) {
-	var paths []string
-	names, parts, by := map[string]int{}, map[string]bool{}, map[int]int{}
-	for name, list := range d.notes {
-		if len(list) < minDirectories && !damaged {
-			continue
-		}
-		for dir, n := range list {
-			if n.raised {
-				continue
-			}
-			n.raised = true
-			list[dir] = n
-			paths = append(paths, n.path)
-			names[name]++
-			by[n.pid]++
-			for _, p := range n.parts {
-				parts[p] = true
-			}
-		}
+// notesAlarm tells of notes.
+func (d *detector) notesAlarm(notes []damage.Note[doing], now time.Time) Alarm {
+	paths, evidence := damage.NoteEvidence(notes)
+	by := map[int]int{}
+	for _, n := range notes {
+		by[n.Of.pid]++
 	}
-	if len(paths) == 0 {
-		return Alarm{}, false
-	}
-	slices.Sort(paths)
-	evidence := map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))}
 	return Alarm{Who: attribute(d.actors, evidence, by), Signal: event.Signal{
 		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: d.tree.Service, Asset: d.tree.Asset, Subject: damage.CommonDirectory(paths),
 		Strength: 0.95, Evidence: evidence, Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
-	}}, true
+	}}
 }
 
 func round(f float64) float64 { return math.Round(f*100) / 100 }

@@ -1,15 +1,14 @@
 package ransom
 
 import (
-	"maps"
 	"math"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/kedge-project/kedge/internal/damage"
 	"github.com/kedge-project/kedge/internal/event"
+	"github.com/kedge-project/kedge/snapshot"
 )
 
 // Techniques of MITRE ATT&CK v17.
@@ -20,16 +19,6 @@ const (
 
 // maxExamples is how many files a signal describes with their figures.
 const maxExamples = 5
-
-func (w *Watcher) keepNote(name string, parts []string, now time.Time) {
-	base, dir := path.Base(name), path.Dir(name)
-	if w.notes[base] == nil {
-		w.notes[base] = map[string]note{}
-	}
-	if _, known := w.notes[base][dir]; !known && len(w.notes[base]) < maxRemembered {
-		w.notes[base][dir] = note{path: name, parts: parts, at: now}
-	}
-}
 
 // raise makes signals of what was found and not raised yet, if it is enough.
 func (w *Watcher) raise(now time.Time) []event.Signal {
@@ -46,8 +35,8 @@ func (w *Watcher) raise(now time.Time) []event.Signal {
 			signals = append(signals, w.filesSignal(kind, slices.Sorted(slices.Values(names)), now))
 		}
 	}
-	if s, ok := w.notesSignal(enough, now); ok {
-		signals = append(signals, s)
+	if notes := w.notes.Tell(enough); len(notes) > 0 {
+		signals = append(signals, w.notesSignal(notes, now))
 	}
 	w.alarmed = w.alarmed || len(signals) > 0
 	return signals
@@ -90,36 +79,12 @@ func (w *Watcher) filesSignal(kind string, names []string, now time.Time) event.
 	}
 }
 
-// notesSignal needs one name in several directories, or a note beside damaged files.
-func (w *Watcher) notesSignal(damaged bool, now time.Time) (event.Signal, bool) {
-	var paths []string
-	names, parts := map[string]int{}, map[string]bool{}
-	for name, dirs := range w.notes {
-		if len(dirs) < minDirectories && !damaged {
-			continue
-		}
-		for dir, n := range dirs {
-			if n.raised {
-				continue
-			}
-			n.raised = true
-			dirs[dir] = n
-			paths = append(paths, n.path)
-			names[name]++
-			for _, p := range n.parts {
-				parts[p] = true
-			}
-		}
-	}
-	if len(paths) == 0 {
-		return event.Signal{}, false
-	}
-	slices.Sort(paths)
+func (w *Watcher) notesSignal(notes []damage.Note[*snapshot.Node], now time.Time) event.Signal {
+	paths, evidence := damage.NoteEvidence(notes)
 	return event.Signal{
 		Kind: "note.dropped", Technique: dataEncryptedForImpact, Time: now, Service: w.service, Asset: w.asset, Subject: damage.CommonDirectory(paths),
-		Strength: 0.95, Evidence: map[string]any{"names": names, "directories": len(paths), "parts": slices.Sorted(maps.Keys(parts))},
-		Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
-	}, true
+		Strength: 0.95, Evidence: evidence, Touched: paths[:min(len(paths), event.MaxTouched)], Count: len(paths),
+	}
 }
 
 func round(f float64) float64 { return math.Round(f*100) / 100 }

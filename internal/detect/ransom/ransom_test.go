@@ -150,7 +150,7 @@ func TestDenseFilesWithoutExtensionAreLookedUp(t *testing.T) {
 	for name, data := range maps.Clone(tr.now) {
 		tr.now[name] = encrypt(name, data)
 	}
-	if got := kinds(tr.snapshot()); got != "file.encrypted:5" || tr.lookups > 10 {
+	if got := kinds(tr.snapshot()); got != "file.encrypted:5" || tr.lookups > 15 {
 		t.Errorf("raised %q after %d lookups", got, tr.lookups)
 	}
 }

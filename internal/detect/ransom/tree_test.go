@@ -82,18 +82,6 @@ func (tr *tree) snapshot() []event.Signal {
 			kind = snapshot.Added
 		}
 		changes = append(changes, snapshot.Change{Path: name, Kind: kind, Old: old, New: n})
-		stream := tr.w.Observe(name, old, n)
-		if stream == nil {
-			continue
-		}
-		for piece := range slices.Chunk(data, 10000) {
-			if _, err := stream.Write(piece); err != nil {
-				tr.t.Fatal(err)
-			}
-		}
-		if err := stream.Close(); err != nil {
-			tr.t.Fatal(err)
-		}
 	}
 	for name, old := range tr.last {
 		if next[name] == nil {
