@@ -59,7 +59,11 @@ func compressedBy(argv ...string) func(context.Context, *rand.Rand, *language, i
 	return func(ctx context.Context, r *rand.Rand, l *language, size int) ([]byte, error) {
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Stdin = bytes.NewReader(l.table(r, size*4))
-		return cmd.Output()
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("compress by %s, which must be installed: %w", argv[0], err)
+		}
+		return out, nil
 	}
 }
 
