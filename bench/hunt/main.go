@@ -45,7 +45,7 @@ func run(ctx context.Context) error {
 	var opt options
 	flag.StringVar(&opt.kedge, "kedge", "bin/kedge", "the `program`")
 	flag.IntVar(&opt.rounds, "rounds", 3, "how often each work is done; the median counts")
-	flag.IntVar(&opt.blobs, "blobs", 500_000, "blobs of the file of many; 0 leaves it out")
+	flag.IntVar(&opt.blobs, "blobs", 200_000, "blobs of the file of many; 0 leaves it out")
 	flag.StringVar(&opt.write, "write", "", "`file` for the result, besides standard output")
 	flag.Parse()
 	if opt.source = flag.Args(); len(opt.source) == 0 {

@@ -25,7 +25,7 @@ type borders struct {
 	waiting []int32 // of each run: how many distinct blobs are not read; done, if it is not waited for
 	uses    []int32 // of each blob: how many runs wait that hold it
 	held    map[uint32]edge
-	passed  []uint8 // of each blob that is read and not held: bits startOpen and endOpen
+	open    []uint8 // of each blob, if it was asked: bits startOpen and endOpen
 	bytes   int     // held
 	late    []uint32
 }
@@ -36,6 +36,7 @@ const done = -1
 const (
 	startOpen = 1 << iota
 	endOpen
+	asked
 )
 
 // edge is what border runs hold of a blob.
@@ -46,7 +47,7 @@ type edge struct {
 func newBorders(s *survey, edges func(data []byte) (start, end bool), most int) *borders {
 	b := &borders{
 		s: s, edges: edges, most: most, room: most, runEnds: make([]uint32, len(s.ids)), waiting: make([]int32, len(s.ends)), uses: make([]int32, len(s.ids)),
-		held: make(map[uint32]edge), passed: make([]uint8, len(s.ids)),
+		held: make(map[uint32]edge), open: make([]uint8, len(s.ids)),
 	}
 	// A blob that stands in a run several times counts once.
 	latest := make([]uint32, len(s.ids)) // the number after that of the run in which the blob was met last
@@ -114,15 +115,14 @@ func (b *borders) read(n uint32, data []byte) []whole {
 	}
 	var open uint8
 	if !room {
-		start, end := b.edges(data)
-		open = uint8(startOpen*one(start) | endOpen*one(end))
+		open = b.ends(data, data)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if room {
 		b.hold(n, data)
 	} else {
-		b.passed[n] = open
+		b.open[n] = open
 	}
 	var ready []whole
 	for _, run := range b.runsOf(n) {
@@ -182,16 +182,23 @@ func (b *borders) allHeld(run uint32) bool {
 func (b *borders) crossed(run uint32) bool {
 	blobs := b.s.blobsOf(run)
 	for i, n := range blobs {
-		start, end := b.passed[n]&startOpen != 0, b.passed[n]&endOpen != 0
-		if e, held := b.held[n]; held {
-			start, _ = b.edges(e.head)
-			_, end = b.edges(e.tail)
+		if e, held := b.held[n]; held && b.open[n]&asked == 0 {
+			b.open[n] = b.ends(e.head, e.tail)
 		}
-		if i > 0 && start || i < len(blobs)-1 && end {
+		if i > 0 && b.open[n]&startOpen != 0 || i < len(blobs)-1 && b.open[n]&endOpen != 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// ends tells what a match may reach over of a blob.
+func (b *borders) ends(head, tail []byte) uint8 {
+	start, end := b.edges(head)
+	if len(head) > 0 && &head[0] != &tail[0] {
+		_, end = b.edges(tail)
+	}
+	return uint8(asked | startOpen*one(start) | endOpen*one(end))
 }
 
 // text puts together the text of a run.

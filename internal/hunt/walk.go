@@ -141,11 +141,13 @@ func runeStart(data []byte, at int) int {
 // open tells whether a match may have begun that does not end with the text, or is not behind its end yet. The automaton is for some.
 func (d *dfa) open(data []byte, from int) bool {
 	d.allow(len(data) - from)
-	s := d.fresh(runeBefore(data, from))
-	for i := from; i < len(data) && s != over<<d.shift && d.left >= 0; i++ {
-		s = d.step(s, data[i])
+	w := walk{dfa: d, data: data, at: from, s: d.fresh(runeBefore(data, from)), closed: from}
+	for w.at < len(data) {
+		if w.on() || d.left < 0 {
+			return true
+		}
 	}
-	return s == over<<d.shift || d.left < 0 || !d.states[s>>d.shift].closed
+	return w.closed < len(data)
 }
 
 // opens tells whether a match may begin where the text does, or might if it went on, whatever stands before. The automaton is for leftmost.
