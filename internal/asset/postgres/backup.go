@@ -65,12 +65,8 @@ func receiveBase(ctx context.Context, conn *pgconn.PgConn, dir, name string, add
 
 // checkVersion returns the major version, and refuses servers that cannot prove a base backup.
 func checkVersion(version string) (int, error) {
-	digits := version
-	if end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
-		digits = version[:end]
-	}
-	major, err := strconv.Atoi(digits)
-	if err != nil || major < minVersion {
+	major := majorOf(version)
+	if major < minVersion {
 		return 0, fmt.Errorf("take base backup: the server is PostgreSQL %.40q, kedge needs %d or newer", version, minVersion)
 	}
 	return major, nil

@@ -17,13 +17,13 @@ import (
 
 // Base takes a base backup into the repository, with no copy on any disk between. It can be brought back together with the WAL that Stream
 // receives meanwhile and the next Flush archives. repository is the repository's name in the estate.
-func (p *Cluster) Base(ctx context.Context, r *repo.Repository, repository string) (asset.Captured, error) {
-	p.basing.Lock()
-	defer p.basing.Unlock()
+func (c *Cluster) Base(ctx context.Context, r *repo.Repository, repository string) (asset.Captured, error) {
+	c.basing.Lock()
+	defer c.basing.Unlock()
 	var info baseInfo
-	captured, err := p.archive(ctx, r, repository, p.data, archive.Options{
+	captured, err := c.archive(ctx, r, repository, c.data, archive.Options{
 		Entries: func(ctx context.Context, add func(archive.Entry) error) (err error) {
-			info, err = p.fetchBase(ctx, add)
+			info, err = c.fetchBase(ctx, add)
 			return err
 		},
 		Finish: func(sn *snapshot.Snapshot) {
@@ -33,83 +33,89 @@ func (p *Cluster) Base(ctx context.Context, r *repo.Repository, repository strin
 		},
 	})
 	if err == nil {
-		err = writeLabel(p.spool, info.label)
+		err = writeLabel(c.spool, info.label)
 	}
 	if err != nil {
-		return asset.Captured{}, fmt.Errorf("base backup of %s: %w", p.name, err)
+		return asset.Captured{}, fmt.Errorf("base backup of %s: %w", c.name, err)
 	}
 	return captured, nil
+}
+
+// CatchUp waits until Stream, which must run, has received all that the server had made durable when it was called. The wait ends with ctx.
+func (c *Cluster) CatchUp(ctx context.Context) error {
+	_, _, err := c.catchUp(ctx)
+	return err
 }
 
 // Flush waits until Stream, which must run, has received all WAL that the server had made durable when Flush was called, and
 // archives it: what was committed by then can be recovered. The wait is bounded by ctx. WAL that is archived and that the
 // newest base backup does not need is then removed from the spool.
-func (p *Cluster) Flush(ctx context.Context, r *repo.Repository, repository string) (asset.Captured, error) {
+func (c *Cluster) Flush(ctx context.Context, r *repo.Repository, repository string) (asset.Captured, error) {
 	begin := time.Now()
-	if _, _, err := p.catchUp(ctx); err != nil {
-		return asset.Captured{}, fmt.Errorf("flush WAL of %s: %w", p.name, err)
+	if _, _, err := c.catchUp(ctx); err != nil {
+		return asset.Captured{}, fmt.Errorf("flush WAL of %s: %w", c.name, err)
 	}
-	captured, err := p.store(ctx, r, repository, begin)
+	captured, err := c.store(ctx, r, repository, begin)
 	if err != nil {
-		return asset.Captured{}, fmt.Errorf("flush WAL of %s: %w", p.name, err)
+		return asset.Captured{}, fmt.Errorf("flush WAL of %s: %w", c.name, err)
 	}
 	captured.Fact.Seconds = time.Since(begin).Seconds()
 	return captured, nil
 }
 
 // store archives under a shared lock all WAL that was received. now is the time of which all is received.
-func (p *Cluster) store(ctx context.Context, r *repo.Repository, repository string, now time.Time) (captured asset.Captured, err error) {
-	p.archiving.Lock()
-	defer p.archiving.Unlock()
+func (c *Cluster) store(ctx context.Context, r *repo.Repository, repository string, now time.Time) (captured asset.Captured, err error) {
+	c.archiving.Lock()
+	defer c.archiving.Unlock()
 	err = r.WithLock(ctx, false, func(ctx context.Context) error {
-		if err := p.resumeArchive(ctx, r); err != nil {
+		if err := c.resumeArchive(ctx, r); err != nil {
 			return err
 		}
-		captured, err = p.storeLocked(ctx, r, repository, now)
+		captured, err = c.storeLocked(ctx, r, repository, now)
 		return err
 	})
 	return captured, err
 }
 
 // resumeArchive makes sure of what the repository holds: others may have removed snapshots since it was last locked.
-func (p *Cluster) resumeArchive(ctx context.Context, r *repo.Repository) error {
-	if p.archived.newest != nil {
-		held, err := p.archived.held(ctx, r)
+func (c *Cluster) resumeArchive(ctx context.Context, r *repo.Repository) error {
+	if c.archived.newest != nil {
+		held, err := c.archived.held(ctx, r)
 		if err != nil || held {
 			return err
 		}
 	}
-	system, err := p.system()
+	system, err := c.system()
 	if err != nil {
 		return err
 	}
-	p.archived, err = loadArchived(ctx, r, tagAsset+p.name, system)
+	c.archived, err = loadArchived(ctx, r, tagAsset+c.name, system)
 	return err
 }
 
 // storeLocked archives all WAL that was received, and tells Stream, which lets the server forget it.
-func (p *Cluster) storeLocked(ctx context.Context, r *repo.Repository, repository string, now time.Time) (asset.Captured, error) {
+func (c *Cluster) storeLocked(ctx context.Context, r *repo.Repository, repository string, now time.Time) (asset.Captured, error) {
 	begin := time.Now()
-	base, err := readLabel(p.spool)
+	base, err := readLabel(c.spool)
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	system, err := p.system()
+	system, err := c.system()
 	if err != nil {
 		return asset.Captured{}, err
 	}
 	if now.IsZero() {
 		now = begin // the stream never caught up yet: nothing better is known
 	}
-	if newest := p.archived.newest; newest != nil && !now.After(newest.Time) {
+	if newest := c.archived.newest; newest != nil && !now.After(newest.Time) {
 		now = newest.Time.Add(time.Microsecond) // the order of snapshots is that of their times
 	}
-	u := &walUpload{archivedWAL: p.archived.clone(), dir: p.walDir(), runs: p.runs, now: now, base: base}
+	u := &walUpload{archivedWAL: c.archived.clone(), dir: c.walDir(), runs: c.runs, now: now, base: base}
 	if u.since != 0 {
 		u.drop(u.since) // the snapshot before holds all up to there: it stays for older base backups
 	}
-	timeline, reached := p.progress.where()
-	sn, err := describeWAL(now, path.Join("/", p.name, "wal"))
+	timeline, reached := c.progress.where()
+	sn, err := describeWAL(now, path.Join("/", c.name, "wal"))
 	if err != nil {
 		return asset.Captured{}, err
 	}
@@ -129,7 +135,7 @@ func (p *Cluster) storeLocked(ctx context.Context, r *repo.Repository, repositor
 	u.summary.TotalFilesProcessed, u.summary.TotalBytesProcessed = uint(files), uint64(size)
 	u.summary.BackupStart, u.summary.BackupEnd = begin, time.Now()
 	sn.Tags = []string{
-		tagAsset + p.name, tagSystem + system, tagWAL, fmt.Sprintf("%s%d", tagTimeline, u.open.timeline),
+		tagAsset + c.name, tagSystem + system, tagWAL, fmt.Sprintf("%s%d", tagTimeline, u.open.timeline),
 		tagStart + u.from.String(), tagEnd + u.end.String(),
 	}
 	if base.start != 0 && base.start <= u.end {
@@ -146,13 +152,13 @@ func (p *Cluster) storeLocked(ctx context.Context, r *repo.Repository, repositor
 		return asset.Captured{}, err
 	}
 	u.newest = sn
-	p.archived = u.archivedWAL
-	p.progress.store(u.open.timeline, u.end)
+	c.archived = u.archivedWAL
+	c.progress.store(u.open.timeline, u.end)
 	fact := event.SnapshotTaken{
 		Repository: repository, Snapshot: sn.ID.String(), Files: files, Bytes: size,
 		Added: int64(u.summary.DataAddedPacked), Seconds: time.Since(begin).Seconds(),
 	}
-	return asset.Captured{Fact: fact, Snapshot: sn}, p.prune()
+	return asset.Captured{Fact: fact, Snapshot: sn}, c.prune()
 }
 
 // describeWAL begins a snapshot.
@@ -172,12 +178,12 @@ func describeWAL(now time.Time, path string) (*snapshot.Snapshot, error) {
 }
 
 // archive stores one directory, all of it or nothing.
-func (p *Cluster) archive(ctx context.Context, r *repo.Repository, repository, dir string, opt archive.Options) (asset.Captured, error) {
-	system, err := p.system()
+func (c *Cluster) archive(ctx context.Context, r *repo.Repository, repository, dir string, opt archive.Options) (asset.Captured, error) {
+	system, err := c.system()
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	opt.Tags = append([]string{tagAsset + p.name, tagSystem + system}, opt.Tags...)
+	opt.Tags = append([]string{tagAsset + c.name, tagSystem + system}, opt.Tags...)
 	captured, err := asset.Capture(ctx, r, repository, []string{dir}, opt)
 	if err != nil {
 		return asset.Captured{}, err

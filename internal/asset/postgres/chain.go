@@ -153,21 +153,6 @@ func (c *chain) segment(n *snapshot.Node) (segment, error) {
 	return s, nil
 }
 
-func loadBranches(ctx context.Context, r *repo.Repository, n *snapshot.Node) ([]branch, error) {
-	if n.Size > maxHistory {
-		return nil, fmt.Errorf("%s has %d bytes, which are too many", n.Name, n.Size)
-	}
-	text, err := loadContent(ctx, r, n)
-	if err != nil {
-		return nil, err
-	}
-	branches, err := parseBranches(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", n.Name, err)
-	}
-	return branches, nil
-}
-
 // findGap tells whether the segments reach without a hole from where base begins to the end, along the timelines that led there, and
 // that beyond base's end.
 func (c *chain) findGap(base capturedBase) error {

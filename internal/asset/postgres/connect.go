@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -144,6 +146,16 @@ func queryRow(ctx context.Context, conn *pgconn.PgConn, command string, columns 
 		return nil, fmt.Errorf("ask PostgreSQL %q: want one row of %d columns, got %d rows", command, columns, len(rows))
 	}
 	return rows[0], nil
+}
+
+// majorOf returns the major version out of what a server calls its version, such as "15.8 (Debian 15.8-0+deb12u1)"; 0 if there is none.
+func majorOf(version string) int {
+	digits := len(version) - len(strings.TrimLeft(version, "0123456789"))
+	major, err := strconv.Atoi(version[:digits])
+	if err != nil {
+		return 0
+	}
+	return major
 }
 
 // code returns the SQLSTATE of an error that the server sent, or "".

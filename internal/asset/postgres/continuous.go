@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+
 	"github.com/kedge-project/kedge/internal/asset"
 
 	"github.com/kedge-project/kedge/internal/event"
@@ -55,7 +56,7 @@ type News struct {
 // Keep captures a cluster until ctx ends, and then once more: it streams WAL and stores it in time and at each segment's end, at
 // once if commits wait for that; takes a base backup each interval, and at once when the WAL that follows is lost; and watches the
 // slot. What goes wrong is told and tried again: Keep returns when ctx has ended and all is stored, or says that the last of it could not be.
-func (p *Cluster) Keep(ctx context.Context, r *repo.Repository, repository string, opt KeepOptions) error {
+func (c *Cluster) Keep(ctx context.Context, r *repo.Repository, repository string, opt KeepOptions) error {
 	if opt.MaxLag == 0 {
 		opt.MaxLag = 1 << 30
 	}
@@ -63,10 +64,10 @@ func (p *Cluster) Keep(ctx context.Context, r *repo.Repository, repository strin
 		opt.Within = storeWithin
 	}
 	k := &keeper{
-		Cluster: p, r: r, repository: repository, opt: opt, said: map[string]string{},
+		Cluster: c, r: r, repository: repository, opt: opt, said: map[string]string{},
 		broken: make(chan struct{}, 1), hurry: make(chan struct{}, 1), based: make(chan struct{}),
 	}
-	if segments, _, err := listSegments(p.walDir()); err == nil && len(segments) == 0 {
+	if segments, _, err := listSegments(c.walDir()); err == nil && len(segments) == 0 {
 		k.slots = 1
 	}
 	streaming, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives ctx: the last flush needs it
@@ -166,7 +167,7 @@ func (k *keeper) stream(ctx context.Context) {
 			return
 		}
 		k.fails(partStream, err)
-		if !errors.Is(err, ErrGap) {
+		if !errors.Is(err, errGap) {
 			if !pause(ctx, retry) {
 				return
 			}
@@ -293,7 +294,7 @@ func (k *keeper) flush(ctx context.Context) {
 			continue
 		}
 		k.fails(partStore, fmt.Errorf("store WAL of %s: %w", k.name, err))
-		if errors.Is(err, ErrGap) {
+		if errors.Is(err, errGap) {
 			k.lose(ctx, err)
 		}
 		if !pause(ctx, retry) {

@@ -106,14 +106,14 @@ func Open(ctx context.Context, service string, a estate.Asset, spool string) (*C
 	return p, nil
 }
 
-func (p *Cluster) walDir() string { return filepath.Join(p.spool, "wal") }
+func (c *Cluster) walDir() string { return filepath.Join(c.spool, "wal") }
 
 // WAL returns the directory in which Transactions finds what Stream received.
-func (p *Cluster) WAL() string { return p.walDir() }
+func (c *Cluster) WAL() string { return c.walDir() }
 
 // identify asks the server who and where it is, and refuses another cluster than the spool's. The position it
 // returns is up to where the server's WAL was safe on its disk.
-func (p *Cluster) identify(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.IdentifySystemResult, error) {
+func (c *Cluster) identify(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.IdentifySystemResult, error) {
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
 		return system, fmt.Errorf("ask PostgreSQL who it is: %w", err)
@@ -121,9 +121,9 @@ func (p *Cluster) identify(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.
 	if system.Timeline < 1 {
 		return system, fmt.Errorf("ask PostgreSQL who it is: it says timeline %d", system.Timeline)
 	}
-	known, err := p.system()
+	known, err := c.system()
 	if errors.Is(err, os.ErrNotExist) {
-		err = os.WriteFile(filepath.Join(p.spool, "system"), []byte(system.SystemID+"\n"), 0o600)
+		err = os.WriteFile(filepath.Join(c.spool, "system"), []byte(system.SystemID+"\n"), 0o600)
 		if err != nil {
 			return system, fmt.Errorf("write spool: %w", err)
 		}
@@ -138,8 +138,8 @@ func (p *Cluster) identify(ctx context.Context, conn *pgconn.PgConn) (pglogrepl.
 	return system, nil
 }
 
-func (p *Cluster) system() (string, error) {
-	text, err := os.ReadFile(filepath.Join(p.spool, "system"))
+func (c *Cluster) system() (string, error) {
+	text, err := os.ReadFile(filepath.Join(c.spool, "system"))
 	if err != nil {
 		return "", fmt.Errorf("read spool: %w", err)
 	}
@@ -148,35 +148,35 @@ func (p *Cluster) system() (string, error) {
 
 // fetchBase takes a base backup and gives its files to add. The slot is made first: it keeps the WAL that the base needs until
 // Stream has it.
-func (p *Cluster) fetchBase(ctx context.Context, add func(archive.Entry) error) (baseInfo, error) {
-	conn, err := dial(ctx, p.connect, p.passwordFile, true)
+func (c *Cluster) fetchBase(ctx context.Context, add func(archive.Entry) error) (baseInfo, error) {
+	conn, err := dial(ctx, c.connect, c.passwordFile, true)
 	if err != nil {
 		return baseInfo{}, err
 	}
 	defer hangUp(ctx, conn)
-	if _, err := p.identify(ctx, conn); err != nil {
+	if _, err := c.identify(ctx, conn); err != nil {
 		return baseInfo{}, err
 	}
-	if _, _, err := p.ensureSlot(ctx, conn); err != nil {
+	if _, _, err := c.ensureSlot(ctx, conn); err != nil {
 		return baseInfo{}, err
 	}
-	return receiveBase(ctx, conn, p.data, "kedge "+p.name, add)
+	return receiveBase(ctx, conn, c.data, "kedge "+c.name, add)
 }
 
 // catchUp waits until the spool holds all WAL that was safe on the server's disk when it was called, and returns up to where
 // the spool goes.
-func (p *Cluster) catchUp(ctx context.Context) (timeline uint32, reached pglogrepl.LSN, err error) {
-	conn, err := dial(ctx, p.connect, p.passwordFile, true)
+func (c *Cluster) catchUp(ctx context.Context) (timeline uint32, reached pglogrepl.LSN, err error) {
+	conn, err := dial(ctx, c.connect, c.passwordFile, true)
 	if err != nil {
 		return 0, 0, err
 	}
-	system, err := p.identify(ctx, conn)
+	system, err := c.identify(ctx, conn)
 	hangUp(ctx, conn)
 	if err != nil {
 		return 0, 0, err
 	}
 	timeline = uint32(system.Timeline)
-	reached, err = p.progress.await(ctx, timeline, system.XLogPos)
+	reached, err = c.progress.await(ctx, timeline, system.XLogPos)
 	return timeline, reached, err
 }
 
@@ -185,27 +185,27 @@ const keepSpool = 1 << 30
 
 // prune removes archived WAL segments that the newest base backup does not need, and those beyond keepSpool, but for a few spares. The
 // caller holds archiving.
-func (p *Cluster) prune() error {
-	base, err := readLabel(p.spool)
+func (c *Cluster) prune() error {
+	base, err := readLabel(c.spool)
 	if err != nil {
 		return err
 	}
-	segments, size, err := listSegments(p.walDir())
+	segments, size, err := listSegments(c.walDir())
 	if err != nil {
 		return err
 	}
-	spares, err := filepath.Glob(filepath.Join(p.walDir(), "*"+spareEnding))
+	spares, err := filepath.Glob(filepath.Join(c.walDir(), "*"+spareEnding))
 	if err != nil {
 		return fmt.Errorf("list the spool: %w", err)
 	}
-	open, end := p.archived.open, p.archived.end
+	open, end := c.archived.open, c.archived.end
 	for i, s := range segments {
 		next := pglogrepl.LSN((s.number + 1) * size)
 		needed := s.timeline > uint32(base.timeline) || next > base.start
 		if i == len(segments)-1 || compareSegments(s, open) >= 0 || needed && next+keepSpool > end {
 			continue
 		}
-		name := filepath.Join(p.walDir(), s.name(size))
+		name := filepath.Join(c.walDir(), s.name(size))
 		if len(spares) < maxSpares {
 			spares = append(spares, name+spareEnding)
 			err = os.Rename(name, name+spareEnding)

@@ -285,11 +285,11 @@ func TestStreamSaysWhichWALIsGone(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := p.Stream(ctx); !errors.Is(err, ErrGap) || !strings.Contains(err.Error(), "take a new base backup") {
-		t.Fatalf("Stream over a gap: %v, want ErrGap with its remedy", err)
+	if err := p.Stream(ctx); !errors.Is(err, errGap) || !strings.Contains(err.Error(), "take a new base backup") {
+		t.Fatalf("Stream over a gap: %v, want errGap with its remedy", err)
 	}
-	if _, _, err := p.catchUp(ctx); !errors.Is(err, ErrGap) {
-		t.Fatalf("waiting for a stream that met a gap: %v, want ErrGap at once", err)
+	if _, _, err := p.catchUp(ctx); !errors.Is(err, errGap) {
+		t.Fatalf("waiting for a stream that met a gap: %v, want errGap at once", err)
 	}
 	base(t, p, newRepository(t))
 	stream(t, p)

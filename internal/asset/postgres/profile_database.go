@@ -81,7 +81,7 @@ func (p *profiler) routines(ctx context.Context, conn *pgconn.PgConn, database s
 	queries := routineQueries()
 	for _, kind := range []string{"function", "system functions", "trigger", "event trigger", "extension", "rule", "policy"} {
 		text := queries[kind]
-		if p.server(conn) < 14 {
+		if majorOf(conn.ParameterStatus("server_version")) < 14 {
 			text = withoutSQLBody(text)
 		}
 		rows, err := Query(ctx, conn, fmt.Sprintf("%s ORDER BY 1 LIMIT %d", text, profile.MaxRoutines+1))
@@ -190,18 +190,4 @@ func (p *profiler) look(ctx context.Context, conn *pgconn.PgConn, d profile.Data
 		return fmt.Errorf("sampling took more than %v", profileBudget)
 	}
 	return p.sample(ctx, conn, t, old)
-}
-
-// server returns the major version that conn is to.
-func (p *profiler) server(conn *pgconn.PgConn) int {
-	version := conn.ParameterStatus("server_version")
-	end := 0
-	for end < len(version) && version[end] >= '0' && version[end] <= '9' {
-		end++
-	}
-	major, err := strconv.Atoi(version[:end])
-	if err != nil {
-		return 0
-	}
-	return major
 }

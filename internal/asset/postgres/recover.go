@@ -130,13 +130,7 @@ func recoverFrom(ctx context.Context, r *repo.Repository, base capturedBase, wal
 	restored := asset.Restored{Base: base.snapshot.ID.String(), WAL: chain.newest.ID.String(), Time: chain.newest.Time}
 	walDir := filepath.Join(place.Data, "pg_wal")
 	for _, part := range chain.parts {
-		err := bring(ctx, r, part.tree, restore.Options{
-			Target: walDir, Descend: func(string) bool { return false },
-			Select: func(path string, n *snapshot.Node) bool {
-				return n.Type == snapshot.File && part.names[filepath.Base(path)]
-			},
-		}, &restored)
-		if err != nil {
+		if err := bringNamed(ctx, r, part.tree, part.names, walDir, &restored); err != nil {
 			return asset.Restored{}, err
 		}
 	}
@@ -207,6 +201,14 @@ func fill(ctx context.Context, r *repo.Repository, base *snapshot.Snapshot, data
 		opt.Select = func(path string, _ *snapshot.Node) bool { return !estate.Below(path, apart) }
 	}
 	return bring(ctx, r, base.Tree, opt, restored)
+}
+
+// bringNamed restores the named files of a tree into dir, and counts them in restored.
+func bringNamed(ctx context.Context, r *repo.Repository, tree blob.ID, names map[string]bool, dir string, restored *asset.Restored) error {
+	return bring(ctx, r, tree, restore.Options{
+		Target: dir, Descend: func(string) bool { return false },
+		Select: func(path string, n *snapshot.Node) bool { return n.Type == snapshot.File && names[filepath.Base(path)] },
+	}, restored)
 }
 
 // bring restores from a tree, and counts it in restored.

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -29,35 +26,34 @@ const (
 	maxBackoff = 5 * time.Second
 )
 
-// ErrGap is returned by Stream when the server no longer has WAL that was not received: transactions between the last
-// Flush and the next Base can then not be recovered one by one.
-var ErrGap = errors.New("the server no longer has the WAL that comes next: take a new base backup, then stream again")
+// errGap says that the server no longer has WAL that was not received.
+var errGap = errors.New("the server no longer has the WAL that comes next: take a new base backup, then stream again")
 
 // Stream receives WAL into the spool until ctx ends, which is no error. It connects again when the connection is lost, and returns
 // what no waiting mends: a refused password, a missing privilege, another cluster behind the address, a slot that another process
-// streams from, a gap (ErrGap). Only one
-// Stream runs at a time. It may run beside Base and Flush.
-func (p *Cluster) Stream(ctx context.Context) error {
-	if !p.streaming.TryLock() {
-		return fmt.Errorf("stream WAL of %s: a stream runs already", p.name)
+// streams from, or a gap: WAL that the server no longer has, so that transactions between the last Flush and the next Base cannot be
+// recovered one by one. Only one Stream runs at a time. It may run beside Base and Flush.
+func (c *Cluster) Stream(ctx context.Context) error {
+	if !c.streaming.TryLock() {
+		return fmt.Errorf("stream WAL of %s: a stream runs already", c.name)
 	}
-	defer p.streaming.Unlock()
-	p.progress.resume()
+	defer c.streaming.Unlock()
+	c.progress.resume()
 	backoff := minBackoff
 	for {
-		_, before := p.progress.where()
-		err := p.streamOnce(ctx)
+		_, before := c.progress.where()
+		err := c.streamOnce(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		_, reached := p.progress.where()
+		_, reached := c.progress.where()
 		// A connection that was lost may hold the slot for a while; who never had one is not the only one that streams.
 		taken := code(err) == codeInUse && reached == 0
 		if taken {
 			err = fmt.Errorf("%w (another kedge captures this cluster, or the server has not noticed yet that the last one ended: then try again in a minute)", err)
 		}
-		err = fmt.Errorf("stream WAL of %s: %w", p.name, err)
-		p.progress.fail(err, taken || lasting(err))
+		err = fmt.Errorf("stream WAL of %s: %w", c.name, err)
+		c.progress.fail(err, taken || lasting(err))
 		if taken || lasting(err) {
 			return err
 		}
@@ -80,62 +76,62 @@ func lasting(err error) bool {
 		return true
 	}
 	var here *os.PathError // the spool cannot be written
-	return errors.Is(err, ErrGap) || errors.Is(err, errOtherCluster) || errors.As(err, &here)
+	return errors.Is(err, errGap) || errors.Is(err, errOtherCluster) || errors.As(err, &here)
 }
 
 // streamOnce receives WAL over one connection until that or ctx ends.
-func (p *Cluster) streamOnce(ctx context.Context) error {
+func (c *Cluster) streamOnce(ctx context.Context) error {
 	// The name is what synchronous_standby_names may name.
-	conn, err := dialDatabase(ctx, p.connect, p.passwordFile, "", map[string]string{"replication": "true", "application_name": p.slot})
+	conn, err := dialDatabase(ctx, c.connect, c.passwordFile, "", map[string]string{"replication": "true", "application_name": c.slot})
 	if err != nil {
 		return err
 	}
 	defer hangUp(ctx, conn)
-	system, err := p.identify(ctx, conn)
+	system, err := c.identify(ctx, conn)
 	if err != nil {
 		return err
 	}
 	var slotMade bool
-	if p.slotStart, slotMade, err = p.ensureSlot(ctx, conn); err != nil {
+	if c.slotStart, slotMade, err = c.ensureSlot(ctx, conn); err != nil {
 		return err
 	}
-	if err := p.saveHistory(ctx, conn, system.Timeline); err != nil {
+	if err := c.saveHistory(ctx, conn, system.Timeline); err != nil {
 		return err
 	}
-	timeline, start, err := p.startPosition(system, slotMade)
+	timeline, start, err := c.startPosition(system, slotMade)
 	if err != nil {
 		return err
 	}
-	err = p.receiveFrom(ctx, conn, timeline, start)
+	err = c.receiveFrom(ctx, conn, timeline, start)
 	if code(err) != codeUndefinedFile {
 		return err
 	}
 	// What comes next is gone from the server. A base backup that begins later needs nothing of it.
-	base, labelErr := readLabel(p.spool)
+	base, labelErr := readLabel(c.spool)
 	if labelErr != nil {
 		return labelErr
 	}
-	from := base.start - base.start%pglogrepl.LSN(p.segmentSize)
+	from := base.start - base.start%pglogrepl.LSN(c.segmentSize)
 	if base.timeline != system.Timeline || timeline == system.Timeline && from <= start {
-		return fmt.Errorf("%w (%s)", ErrGap, err.Error())
+		return fmt.Errorf("%w (%s)", errGap, err.Error())
 	}
-	p.skipTo = segment{uint32(base.timeline), uint64(from) / p.segmentSize}
+	c.skipTo = segment{uint32(base.timeline), uint64(from) / c.segmentSize}
 	return fmt.Errorf("skip to the base backup: %w", err)
 }
 
 // receiveFrom streams from start, the beginning of a segment.
-func (p *Cluster) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timeline int32, start pglogrepl.LSN) error {
-	err := pglogrepl.StartReplication(ctx, conn, p.slot, start, pglogrepl.StartReplicationOptions{
+func (c *Cluster) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timeline int32, start pglogrepl.LSN) error {
+	err := pglogrepl.StartReplication(ctx, conn, c.slot, start, pglogrepl.StartReplicationOptions{
 		Timeline: timeline, Mode: pglogrepl.PhysicalReplication,
 	})
 	if err != nil {
 		return fmt.Errorf("begin at %s: %w", start, err)
 	}
-	w := &segmentWriter{dir: p.walDir(), size: p.segmentSize, timeline: uint32(timeline), next: start}
-	err = p.receive(ctx, conn, w)
+	w := &segmentWriter{dir: c.walDir(), size: c.segmentSize, timeline: uint32(timeline), next: start}
+	err = c.receive(ctx, conn, w)
 	if ctx.Err() != nil {
 		// A last word, so that the server keeps no more than it must; it is no loss if it does not arrive.
-		_ = p.sendStatus(context.WithoutCancel(ctx), conn, w, false, false)
+		_ = c.sendStatus(context.WithoutCancel(ctx), conn, w, false, false)
 	}
 	if closing := w.close(); closing != nil {
 		return closing
@@ -143,7 +139,7 @@ func (p *Cluster) receiveFrom(ctx context.Context, conn *pgconn.PgConn, timeline
 	return err
 }
 
-func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter) error {
+func (c *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter) error {
 	// A deadline that has passed interrupts the reading: when ctx ends, and when the server can be told of more.
 	more := make(chan struct{}, 1)
 	wake := func() {
@@ -152,8 +148,8 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 	}
 	defer func() { _ = conn.Conn().SetReadDeadline(time.Time{}) }()
 	defer context.AfterFunc(ctx, wake)()
-	p.progress.onStored(wake)
-	defer p.progress.onStored(nil)
+	c.progress.onStored(wake)
+	defer c.progress.onStored(nil)
 	heard, told, toldStored, asked := time.Now(), time.Time{}, pglogrepl.LSN(0), false
 	takes := time.Now() // when the repository was last seen to keep up
 	for {
@@ -163,7 +159,7 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		stored, now := p.progress.storedOf(w.timeline), time.Now()
+		stored, now := c.progress.storedOf(w.timeline), time.Now()
 		if now.Sub(told) >= statusInterval || stored > toldStored {
 			if err := w.stored(stored); err != nil {
 				return err
@@ -171,7 +167,7 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 			if now.Sub(heard) > silence {
 				return fmt.Errorf("the server said nothing for %v", silence)
 			}
-			if err := p.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2, asked); err != nil {
+			if err := c.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2, asked); err != nil {
 				return err
 			}
 			told, toldStored, asked = now, stored, false
@@ -201,7 +197,7 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 		heard = time.Now()
 		switch message := message.(type) {
 		case *pgproto3.CopyData:
-			answer, err := p.take(message.Data, w)
+			answer, err := c.take(message.Data, w)
 			if err != nil {
 				return err
 			}
@@ -217,7 +213,7 @@ func (p *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 }
 
 // take handles one message of the stream and tells whether the server wants an answer now.
-func (p *Cluster) take(data []byte, w *segmentWriter) (answer bool, err error) {
+func (c *Cluster) take(data []byte, w *segmentWriter) (answer bool, err error) {
 	if len(data) == 0 {
 		return false, errors.New("receive WAL: the server sent an empty message")
 	}
@@ -227,7 +223,7 @@ func (p *Cluster) take(data []byte, w *segmentWriter) (answer bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("receive WAL: %w", err)
 		}
-		p.progress.reach(w.timeline, w.reached(), alive.ServerWALEnd)
+		c.progress.reach(w.timeline, w.reached(), alive.ServerWALEnd)
 		return alive.ReplyRequested, nil
 	case pglogrepl.XLogDataByteID:
 		wal, err := pglogrepl.ParseXLogData(data[1:])
@@ -237,7 +233,7 @@ func (p *Cluster) take(data []byte, w *segmentWriter) (answer bool, err error) {
 		if err := w.write(wal.WALStart, wal.ServerWALEnd, wal.WALData); err != nil {
 			return false, err
 		}
-		p.progress.reach(w.timeline, w.reached(), wal.ServerWALEnd)
+		c.progress.reach(w.timeline, w.reached(), wal.ServerWALEnd)
 	}
 	return false, nil
 }
@@ -248,11 +244,11 @@ const slotBound = 512 << 20
 
 // sendStatus tells the server how far we are, and so what it may forget and which commits it need not hold back. One that asked for it,
 // while it hears from us every second, shuts down: it would wait until all is said to be safe, however long the repository takes.
-func (p *Cluster) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask, asked bool) error {
-	safe := max(p.progress.storedOf(w.timeline), p.slotStart)
+func (c *Cluster) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmentWriter, ask, asked bool) error {
+	safe := max(c.progress.storedOf(w.timeline), c.slotStart)
 	reached := w.reached()
 	written := reached
-	if p.holdsCommits() {
+	if c.holdsCommits() {
 		written = safe
 	} else if asked || reached > safe+slotBound {
 		if err := w.sync(); err != nil {
@@ -273,41 +269,41 @@ func (p *Cluster) sendStatus(ctx context.Context, conn *pgconn.PgConn, w *segmen
 }
 
 // holdsCommits tells whether commits on the server wait until the repository has them.
-func (p *Cluster) holdsCommits() bool { return p.synchronous || p.awaited.Load() }
+func (c *Cluster) holdsCommits() bool { return c.synchronous || c.awaited.Load() }
 
 // ensureSlot makes the replication slot that keeps WAL on the server until it was received, and returns from where it keeps it, and whether it is
 // new. A slot that the server has given up on is made anew.
-func (p *Cluster) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (start pglogrepl.LSN, isNew bool, err error) {
-	p.slotting.Lock()
-	defer p.slotting.Unlock()
-	made, err := p.makeSlot(ctx, conn)
+func (c *Cluster) ensureSlot(ctx context.Context, conn *pgconn.PgConn) (start pglogrepl.LSN, isNew bool, err error) {
+	c.slotting.Lock()
+	defer c.slotting.Unlock()
+	made, err := c.makeSlot(ctx, conn)
 	if err != nil {
 		return 0, false, err
 	}
-	row, err := p.readSlot(ctx, conn)
+	row, err := c.readSlot(ctx, conn)
 	if err == nil && row[0] == "physical" && row[1] == "" {
-		_, err = Query(ctx, conn, `DROP_REPLICATION_SLOT "`+p.slot+`"`)
+		_, err = Query(ctx, conn, `DROP_REPLICATION_SLOT "`+c.slot+`"`)
 		if err == nil {
-			made, err = p.makeSlot(ctx, conn)
+			made, err = c.makeSlot(ctx, conn)
 		}
 		if err == nil {
-			row, err = p.readSlot(ctx, conn)
+			row, err = c.readSlot(ctx, conn)
 		}
 	}
 	if err != nil {
 		return 0, false, err
 	}
-	p.slotsMade += made
+	c.slotsMade += made
 	if row[0] != "physical" {
-		return 0, false, fmt.Errorf("replication slot %s is %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", p.slot, row[0], p.slot)
+		return 0, false, fmt.Errorf("replication slot %s is %q: not made by kedge; drop it with SELECT pg_drop_replication_slot('%s')", c.slot, row[0], c.slot)
 	}
 	start, err = parseLSN(row[1])
 	return start, made > 0, err
 }
 
 // makeSlot returns how many slots it made: none if there was one.
-func (p *Cluster) makeSlot(ctx context.Context, conn *pgconn.PgConn) (int, error) {
-	_, err := Query(ctx, conn, `CREATE_REPLICATION_SLOT "`+p.slot+`" PHYSICAL RESERVE_WAL`)
+func (c *Cluster) makeSlot(ctx context.Context, conn *pgconn.PgConn) (int, error) {
+	_, err := Query(ctx, conn, `CREATE_REPLICATION_SLOT "`+c.slot+`" PHYSICAL RESERVE_WAL`)
 	if code(err) == codeDuplicateObject {
 		return 0, nil
 	}
@@ -319,55 +315,55 @@ func (p *Cluster) makeSlot(ctx context.Context, conn *pgconn.PgConn) (int, error
 
 // readSlot returns the slot's kind and from where it keeps WAL. PostgreSQL before 15 tells that in a view only, to an ordinary
 // connection.
-func (p *Cluster) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []string, err error) {
-	row, err = queryRow(ctx, conn, `READ_REPLICATION_SLOT "`+p.slot+`"`, 3)
+func (c *Cluster) readSlot(ctx context.Context, conn *pgconn.PgConn) (row []string, err error) {
+	row, err = queryRow(ctx, conn, `READ_REPLICATION_SLOT "`+c.slot+`"`, 3)
 	if code(err) != codeNotSupported {
 		return row, err
 	}
-	ordinary, err := dial(ctx, p.connect, p.passwordFile, false)
+	ordinary, err := dial(ctx, c.connect, c.passwordFile, false)
 	if err != nil {
 		return nil, fmt.Errorf("read replication slot: %w", err)
 	}
 	defer hangUp(ctx, ordinary)
-	return queryRow(ctx, ordinary, `SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '`+p.slot+`'`, 2)
+	return queryRow(ctx, ordinary, `SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '`+c.slot+`'`, 2)
 }
 
 // startPosition returns where to go on: at the beginning of the newest segment of the spool, or later if the slot says that all of that was
 // received; on the next timeline, once all of the one before is there; in an empty spool where the slot begins. Of a spool that this process
 // did not fill the last segments may have been lost in a power cut: they are received again, if a slot kept them.
-func (p *Cluster) startPosition(system pglogrepl.IdentifySystemResult, slotMade bool) (timeline int32, start pglogrepl.LSN, err error) {
-	segments, held, err := listSegments(p.walDir())
+func (c *Cluster) startPosition(system pglogrepl.IdentifySystemResult, slotMade bool) (timeline int32, start pglogrepl.LSN, err error) {
+	segments, held, err := listSegments(c.walDir())
 	if err != nil {
 		return 0, 0, err
 	}
-	if held != 0 && held != p.segmentSize {
-		return 0, 0, fmt.Errorf("%w: its WAL segments have %d bytes, the spool's %d", errOtherCluster, p.segmentSize, held)
+	if held != 0 && held != c.segmentSize {
+		return 0, 0, fmt.Errorf("%w: its WAL segments have %d bytes, the spool's %d", errOtherCluster, c.segmentSize, held)
 	}
-	at := segment{uint32(system.Timeline), uint64(p.slotStart) / p.segmentSize}
+	at := segment{uint32(system.Timeline), uint64(c.slotStart) / c.segmentSize}
 	// The server need not have what is before the slot.
 	if n := len(segments); n > 0 && (slotMade || segments[n-1].timeline != at.timeline || segments[n-1].number > at.number) {
 		slot := at
 		at = segments[n-1]
-		if _, reached := p.progress.where(); reached == 0 && !slotMade {
+		if _, reached := c.progress.where(); reached == 0 && !slotMade {
 			at = mayBeLost(segments, slot)
 		}
 	}
-	if compareSegments(at, p.skipTo) < 0 {
-		at = p.skipTo
+	if compareSegments(at, c.skipTo) < 0 {
+		at = c.skipTo
 	}
 	if at.timeline > uint32(system.Timeline) {
 		return 0, 0, fmt.Errorf("%w: it is on timeline %d, the spool on %d", errOtherCluster, system.Timeline, at.timeline)
 	}
 	if at.timeline < uint32(system.Timeline) {
-		branches, err := readBranches(p.walDir(), uint32(system.Timeline))
+		branches, err := readBranches(c.walDir(), uint32(system.Timeline))
 		if err != nil {
 			return 0, 0, err
 		}
-		if at, err = p.follow(at, branches, uint32(system.Timeline)); err != nil {
+		if at, err = c.follow(at, branches, uint32(system.Timeline)); err != nil {
 			return 0, 0, err
 		}
 	}
-	return int32(at.timeline), at.begin(p.segmentSize), nil
+	return int32(at.timeline), at.begin(c.segmentSize), nil
 }
 
 // mayBeLost returns the oldest of the segments on the newest timeline that a power cut may have cost. What is before the slot the
@@ -385,14 +381,14 @@ func mayBeLost(segments []segment, slot segment) segment {
 }
 
 // follow returns where to go on after at, on whose timeline the server is no longer.
-func (p *Cluster) follow(at segment, branches []branch, newest uint32) (segment, error) {
+func (c *Cluster) follow(at segment, branches []branch, newest uint32) (segment, error) {
 	for i, b := range branches {
 		if b.timeline != at.timeline {
 			continue
 		}
-		last := uint64(b.end) / p.segmentSize
-		timeline, reached := p.progress.where()
-		if at.number < last && (timeline != at.timeline || reached < segment{0, last}.begin(p.segmentSize)) {
+		last := uint64(b.end) / c.segmentSize
+		timeline, reached := c.progress.where()
+		if at.number < last && (timeline != at.timeline || reached < segment{0, last}.begin(c.segmentSize)) {
 			return at, nil // the server sends the rest of the timeline
 		}
 		next := newest
@@ -401,95 +397,5 @@ func (p *Cluster) follow(at segment, branches []branch, newest uint32) (segment,
 		}
 		return segment{next, last}, nil
 	}
-	return at, fmt.Errorf("%w: its timeline %d did not come from timeline %d, which the spool has", ErrGap, newest, at.timeline)
-}
-
-// saveHistory keeps the server's account of how its timeline came to be: recovery along it needs that file.
-func (p *Cluster) saveHistory(ctx context.Context, conn *pgconn.PgConn, timeline int32) error {
-	if timeline == 1 {
-		return nil
-	}
-	path := filepath.Join(p.walDir(), historyName(uint32(timeline)))
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	history, err := pglogrepl.TimelineHistory(ctx, conn, timeline)
-	if err != nil {
-		return fmt.Errorf("ask for the history of timeline %d: %w", timeline, err)
-	}
-	partial := path + ".partial"
-	if err := os.WriteFile(partial, history.Content, 0o600); err != nil {
-		return fmt.Errorf("keep the history of timeline %d: %w", timeline, err)
-	}
-	if err := os.Rename(partial, path); err != nil {
-		return fmt.Errorf("keep the history of timeline %d: %w", timeline, err)
-	}
-	return nil
-}
-
-// maxHistory bounds a timeline history file, in bytes.
-const maxHistory = 1 << 20
-
-// branch is a timeline that was left.
-type branch struct {
-	timeline uint32
-	end      pglogrepl.LSN // where the next one begins
-}
-
-// readBranches returns the timelines that timeline came from, the oldest first, from its history file in dir.
-func readBranches(dir string, timeline uint32) ([]branch, error) {
-	path := filepath.Join(dir, historyName(timeline))
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxHistory {
-		err = fmt.Errorf("%d bytes are too many", info.Size())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read timeline history: %w", err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read timeline history: %w", err)
-	}
-	branches, err := parseBranches(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("read timeline history %s: %w", path, err)
-	}
-	return branches, nil
-}
-
-// readBranch returns where timeline left its parent.
-func readBranch(dir string, timeline uint32) (pglogrepl.LSN, error) {
-	branches, err := readBranches(dir, timeline)
-	if err != nil {
-		return 0, err
-	}
-	return branches[len(branches)-1].end, nil
-}
-
-// parseBranches reads a history file, of which each line has a timeline, the position where it was left, and the reason. There
-// is at least one.
-func parseBranches(text string) ([]branch, error) {
-	var branches []branch
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
-			continue
-		}
-		if len(fields) < 2 {
-			return nil, fmt.Errorf("line %.80q has no position", line)
-		}
-		timeline, err := strconv.ParseUint(fields[0], 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("line %.80q has no timeline", line)
-		}
-		end, err := parseLSN(fields[1])
-		if err != nil {
-			return nil, err
-		}
-		branches = append(branches, branch{uint32(timeline), end})
-	}
-	if len(branches) == 0 {
-		return nil, errors.New("it names no parent timeline")
-	}
-	return branches, nil
+	return at, fmt.Errorf("%w: its timeline %d did not come from timeline %d, which the spool has", errGap, newest, at.timeline)
 }

@@ -43,12 +43,6 @@ type Transactions struct {
 
 type counts map[Relation]Changes
 
-// CatchUp waits until Stream, which must run, has received all that the server had made durable when it was called. The wait ends with ctx.
-func (p *Cluster) CatchUp(ctx context.Context) error {
-	_, _, err := p.catchUp(ctx)
-	return err
-}
-
 // ReadTransactions makes a reader of the WAL segments in directory wal, by pg_waldump in directory bin. It begins with the
 // oldest segment there; transactions that committed before position from ("" for none) are followed but not returned.
 func ReadTransactions(bin, wal, from string) (*Transactions, error) {
