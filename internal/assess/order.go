@@ -85,13 +85,16 @@ func overlap(a, b *snapshot.Snapshot) bool {
 }
 
 // follows tells whether a snapshot was made after another, where both were made after a third: it brought something that the other
-// has not, and the other brought less that it has not. What cannot be read is no answer.
+// has not, and the other brought less that it has not. Where neither did, their times tell. What cannot be read is no answer.
 func follows(ctx context.Context, src *source, before, other, sn *snapshot.Snapshot) bool {
 	own, err := brought(ctx, src, before, sn, other)
-	if err != nil || own == 0 {
+	if err != nil {
 		return false
 	}
 	lacked, err := brought(ctx, src, before, other, sn)
+	if own == 0 && lacked == 0 {
+		return err == nil && !other.Time.After(sn.Time)
+	}
 	return err == nil && own > lacked
 }
 

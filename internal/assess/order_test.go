@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kedge-project/kedge/archive"
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -42,7 +43,7 @@ func TestSnapshotsOfAHostWhoseClockWasTurnedBackAreTheNewest(t *testing.T) {
 	for day := 1; day <= 4; day++ {
 		o.day(day)
 	}
-	o.turnClock(-150 * time.Minute) // between the second and the third day
+	o.turnClock(-210 * time.Minute) // before the third day
 	o.day(5)
 	var want []string
 	for _, name := range o.glob("dept1/minutes*.txt") {
@@ -50,11 +51,12 @@ func TestSnapshotsOfAHostWhoseClockWasTurnedBackAreTheNewest(t *testing.T) {
 		want = append(want, fmt.Sprintf("%s now %s clean 5: file.encrypted", name, name))
 	}
 	o.snapshot()
+	o.snapshot() // the same once more
 	s := o.assess()
-	o.verdicts(s, "ccccccX")
+	o.verdicts(s, "ccccccXX")
 	o.wantDamage(s, want...)
-	o.wantClock(s, map[int]int{5: 4, 6: 4})
-	if base := s.RestoreTree().Base; base != o.ids[6] {
+	o.wantClock(s, map[int]int{5: 4, 6: 4, 7: 4})
+	if base := s.RestoreTree().Base; base != o.ids[7] {
 		t.Errorf("the set is built on snapshot %d, want the newest", slices.Index(o.ids, base))
 	}
 }
@@ -105,4 +107,20 @@ func TestAParentThatSomebodyChoseMovesNothing(t *testing.T) {
 	s := o.assess()
 	o.verdicts(s, "ccccc")
 	o.wantClock(s, nil)
+}
+
+func TestABackupThatWasNotDoneWhenTheNextBeganIsNoSuspect(t *testing.T) {
+	at := func(minute int, long time.Duration) *snapshot.Snapshot {
+		began := time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC)
+		return &snapshot.Snapshot{ID: blob.Hash([]byte{byte(minute)}), Time: began, Summary: &snapshot.Summary{BackupStart: began, BackupEnd: began.Add(long)}}
+	}
+	first, long, next := at(0, time.Minute), at(10, 30*time.Minute), at(20, time.Minute)
+	next.Parent = &first.ID
+	if _, suspects := suspected([]*snapshot.Snapshot{first, long, next}); len(suspects) > 0 {
+		t.Error("it was taken for one whose clock was turned back")
+	}
+	long.Summary.BackupEnd = long.Time.Add(time.Minute)
+	if _, suspects := suspected([]*snapshot.Snapshot{first, long, next}); len(suspects) != 1 || suspects[0] != long {
+		t.Errorf("%d are suspected, want the one between", len(suspects))
+	}
 }
