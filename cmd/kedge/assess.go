@@ -41,7 +41,8 @@ func newAssessCommand(term *terminal) *cobra.Command {
 snapshots are clean, suspect or compromised, when it began, which files were damaged, and
 the last clean version of each. The repository is only read. The first snapshot of a series,
 the same paths on the same host, is taken as it is. What cannot be read is named, and makes
-the exit status 1; all else is assessed.
+the exit status 1; all else is assessed. Snapshots that a host made while its clock was
+turned back stand where they belong, as far as the parents that snapshots name tell.
 
 --write-set writes a restore set: each newest snapshot, with the last clean version of every damaged
 file, and without what the attacker left. kedge restore --set and kedge recover --set take it.
