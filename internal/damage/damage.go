@@ -178,7 +178,7 @@ func (w *step) sort() {
 		}
 	}
 	for _, c := range w.Changes {
-		if !isFile(c.New) || c.New.Size == 0 {
+		if !isFile(c.New) || c.New.Size == 0 || len(gone) == 0 {
 			continue
 		}
 		if from := gone[key(c.New)]; len(from) > 0 {

@@ -19,7 +19,7 @@ const (
 	maxTexts = 20000
 	// sampled is how many texts of one name are read at first. If none of them is a note, the others are not read: a system has thousands of
 	// files called "copyright".
-	sampled = 8
+	sampled = 4
 )
 
 // Notes are new short texts, and which of them ask for ransom. T is what is known of each beside its path. Reading all of them would cost more

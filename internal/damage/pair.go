@@ -20,6 +20,10 @@ const maxParts = 5
 // former returns the file that a new one stands for by its name: something was appended to it, or put before it. The node is nil if
 // that file is not known to be gone; the name is "" if none comes to mind.
 func (w *step) former(name string) (string, *snapshot.Node) {
+	if len(w.lost) == 0 {
+		stem, _ := content.Successor(name)
+		return stem, nil
+	}
 	first := ""
 	for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) {
 		if first == "" {

@@ -105,8 +105,8 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	merged := w.merge(changes, now)
 	judged, err := w.judge.Step(ctx, damage.Step{
 		Changes: merged, Time: now, Files: w.files,
-		Known: func(path string) bool { return w.recent[path].bad },
-		Again: func(path string) bool { return w.recent[path].at.Before(now) },
+		Known: w.known,
+		Again: func(path string) bool { r, lately := w.recent[path]; return lately && r.at.Before(now) },
 	})
 	if err != nil {
 		return nil, err
@@ -116,16 +116,20 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 			w.notes.Add(c.Path, n, now)
 		}
 	}
-	w.keep(judged.Damaged, slices.Concat(changes, merged))
+	w.keep(judged.Damaged, changes, merged)
 	return w.raise(now), errors.Join(w.unread...)
 }
 
 // keep takes note of what is damaged now of all that changed lately.
-func (w *Watcher) keep(damaged []damage.File, changes []snapshot.Change) {
+func (w *Watcher) keep(damaged []damage.File, changes ...[]snapshot.Change) {
 	raised := map[string]bool{}
-	for _, c := range changes {
-		raised[c.Path] = raised[c.Path] || w.found[c.Path].raised
-		delete(w.found, c.Path)
+	for _, list := range changes {
+		for _, c := range list {
+			if f, has := w.found[c.Path]; has {
+				raised[c.Path] = f.raised
+				delete(w.found, c.Path)
+			}
+		}
 	}
 	for _, f := range damaged {
 		at := f.Now

@@ -19,11 +19,14 @@ type recent struct {
 }
 
 // merge puts changes to those of the last minutes, and returns all as if they had happened at once, in the order of their paths. So a few
-// files that are damaged between two snapshots count with those of the snapshots before.
+// files that are damaged between two snapshots count with those of the snapshots before. Very many are returned as they are.
 func (w *Watcher) merge(changes []snapshot.Change, now time.Time) []snapshot.Change {
 	maps.DeleteFunc(w.recent, func(_ string, r recent) bool { return now.Sub(r.at) > remember })
 	if len(w.recent)+len(changes) > maxRecent {
 		clear(w.recent)
+	}
+	if len(changes) > maxRecent {
+		return changes
 	}
 	for _, c := range changes {
 		before, lately := w.recent[c.Path]
@@ -42,6 +45,15 @@ func (w *Watcher) merge(changes []snapshot.Change, now time.Time) []snapshot.Cha
 		all = append(all, w.recent[path].Change)
 	}
 	return all
+}
+
+// known tells whether what stood at a path before was damaged, and nothing is known of what it was.
+func (w *Watcher) known(path string) bool {
+	if r, lately := w.recent[path]; lately {
+		return r.bad
+	}
+	_, bad := w.found[path]
+	return bad
 }
 
 // same tells whether a path holds what it held.
