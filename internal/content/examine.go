@@ -134,9 +134,9 @@ func alone(f *Finding, c Case, now *view) {
 func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	d := contrastOf(was, now)
 	primary := d.primary(was, now, before, parsed)
+	f.Was = was.format
 	if primary == "" {
 		f.Replaced = replaced(was, now, before, parsed)
-		f.Was = was.format
 		f.Cut = d.total > 0 && d.same == d.total && c.New.Size < c.Old.Size
 		return
 	}
@@ -178,6 +178,12 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 func (v *view) aligned(was *view) bool {
 	grown := v.version.Size - was.version.Size
 	return grown >= -16 && grown <= 64<<10
+}
+
+// footed tells whether the new version is as long as the old one, but for what an encryptor needs to undo it.
+func (v *view) footed(was *view) bool {
+	grown := v.version.Size - was.version.Size
+	return grown >= 0 && grown <= 2<<10
 }
 
 // holdsFiles tells of formats in which parts are rewritten in place every day: disks of virtual machines.
@@ -470,7 +476,7 @@ func (d *contrast) evened(was *view) bool {
 // primary names what was done to the content, "" if nothing was that speaks of damage.
 func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	// A format that is not checked here, and was not there before, is a magic that costs nothing.
-	known := now.format != Unknown && now.format != Text && parsed.health != Broken &&
+	known := now.format != Unknown && now.format != Text && (parsed.health != Broken || now.format.paged() && before.health == Broken) &&
 		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
 	if parsed.wrapped && (now.format != was.format || !before.wrapped) {
 		return Noise
@@ -490,7 +496,7 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 		}
 		return ""
 	}
-	if 2*d.filled > d.noise.n && (was.format == Unknown && constant(first(was.head())) || was.format.paged() && now.format == was.format || was.format == Unknown && !random(now.head(), 0)) {
+	if 2*d.filled > d.noise.n && (was.format == Unknown && constant(first(was.head())) || was.format.paged() && now.format == was.format && (parsed.health != Broken || before.health == Broken) || was.format == Unknown && !random(now.head(), 0)) {
 		return "" // space was reserved before
 	}
 	if d.noise.uniform() {
@@ -508,8 +514,12 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 				}
 			case d.sectored(was, now) && d.interleaved(was, now):
 				return Noise
-			case now.format.packed() || parsed.health != Sound:
+			case now.format.packed():
 				if d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
+					return Noise
+				}
+			case parsed.health != Sound: // a program's next build has other noise at the same place, seldom where there was none
+				if over && now.footed(was) && d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
 					return Noise
 				}
 			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
@@ -552,7 +562,7 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 
 // opening returns the first byte of a text that is none of a word, 0 if it begins with a word: a language of data has a bracket there.
 func opening(v *view) byte {
-	text := bytes.TrimLeft(v.head(), " \t\r\n\xef\xbb\xbf")
+	text := bytes.TrimLeft(narrowed(v.head()), " \t\r\n\xef\xbb\xbf")
 	if len(text) == 0 || strings.IndexByte(letters, text[0]) >= 0 {
 		return 0
 	}

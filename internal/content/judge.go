@@ -61,7 +61,7 @@ type Finding struct {
 	Open     bool   // encrypted by a tool that says so, or under a name that does: its owner's doing unless something else says otherwise
 	Locked   bool   // an archive that asks for a password
 	Replaced bool   // it is no noise, and not what it was: another kind of file, or a text of which nothing is left
-	Was      Format // of what was replaced
+	Was      Format // of the former version, if it was looked at
 	Cut      bool   // it is the beginning of what it was
 }
 

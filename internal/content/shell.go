@@ -43,6 +43,7 @@ const (
 	phpRun   = `(?i)\b(eval|assert|system|passthru|shell_exec|exec|popen|proc_open|pcntl_exec|create_function|preg_replace_callback)`
 	php      = `<\?(php\b|=)`
 	asp      = `<%|<jsp:|runat\s*=|@WebServlet`
+	phpSent  = `\$(_(GET|POST|REQUEST|COOKIE|FILES)\b|HTTP_RAW_POST_DATA)|php://input`
 	phpInput = `\$(_(GET|POST|REQUEST|COOKIE|SERVER|FILES)\b|HTTP_RAW_POST_DATA)|php://input`
 )
 
@@ -53,7 +54,7 @@ var shellRules = []shellRule{
 	rule("php runs input in backticks", "`[^`]{0,80}\\$[^`]{0,80}`", phpInput, php),
 	rule("php calls a function named by input", `\$_(GET|POST|REQUEST|COOKIE)\s*\[[^\]]{0,40}\]\s*\(`, php),
 	rule("php runs decoded code", phpRun+`\s*\(\s*(@?\s*(gzinflate|gzuncompress|gzdecode|base64_decode|str_rot13|strrev|hex2bin|rawurldecode)\s*\(\s*)+`, php),
-	rule("php writes uploaded or sent code", `(?i)\b(move_uploaded_file|file_put_contents|fwrite)\s*\(`, phpInput, `(?i)\b(chmod|\.php|eval|unlink|copy)\b`, `(?i)\b(phpinfo|php_uname|posix_getpwuid|disable_functions|getcwd)\b`, php),
+	rule("php writes uploaded or sent code", `(?i)\b(move_uploaded_file|file_put_contents|fwrite)\s*\(`, phpSent, `(?i)\b(chmod|\.php|eval|unlink|copy)\b`, `(?i)\b(phpinfo|php_uname|posix_getpwuid|disable_functions|getcwd)\b`, php),
 	rule("java runs input", `Runtime\s*\.\s*getRuntime\s*\(\s*\)\s*\.\s*exec|new\s+ProcessBuilder|defineClass`, `getParameter|getHeader|getInputStream|getReader|getCookies`, asp),
 	rule("asp runs input", `(?i)\b(eval|execute|executeglobal)\s*\(?\s*request\b`, asp),
 	rule("asp starts processes for input", `(?i)Process\s*\.\s*Start|ProcessStartInfo|WScript\.Shell|Assembly\s*\.\s*Load`, `(?i)\bRequest\b\s*[\[.(]`, asp),

@@ -103,5 +103,5 @@ var parsers = map[Format]func(*budgeted) parse{
 	"zip": checkZip, "jpeg": checkJPEG, "png": checkPNG, "gif": checkGIF, "gzip": checkGzip, "bzip2": checkBzip2, "zstd": checkZstd, "xz": checkXZ,
 	"7z": check7z, "rar": checkRAR, "pdf": checkPDF, "sqlite": checkSQLite, "pgpages": checkPostgres, "innodb": checkInnoDB,
 	"mp4": checkMP4, "riff": checkRIFF, "ogg": checkOgg, "mp3": checkMP3, "flac": checkFLAC, "elf": checkELF, "exe": checkEXE, "tar": checkTar,
-	"ole": checkOLE, "ttf": checkSFNT, "otf": checkSFNT, "woff": checkWOFF, "bmp": checkBMP, "parquet": checkParquet,
+	"ole": checkOLE, "ttf": checkSFNT, "otf": checkSFNT, "woff": checkWOFF, "bmp": checkBMP, "parquet": checkParquet, "tiff": checkTIFF, "disk": checkDisk,
 }

@@ -111,12 +111,13 @@ type step struct {
 	groups  map[string]*group
 	// beginnings are the paths of files that became shorter, and begin as they did.
 	beginnings []string
+	split      map[string]bool // gone, and one of the new files that have its name is how it began
 	claimed    map[string]bool // of the removed ones, those that a new file was paired with
 }
 
 // Step judges what changed.
 func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
-	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
+	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, split: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
 	w.sort()
 	for _, c := range s.Changes {
 		if isFile(c.New) && c.New.Size > 0 && w.result.Moved[c.Path] == "" && !(isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content)) {
@@ -126,6 +127,7 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	if err := w.work(ctx); err != nil {
 		return Judgement{}, err
 	}
+	w.result.Damaged = slices.DeleteFunc(w.result.Damaged, func(f File) bool { return f.Now != f.Path && w.split[f.Path] })
 	if err := w.strangers(ctx); err != nil {
 		return Judgement{}, err
 	}
@@ -142,6 +144,7 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	w.judgeOpen()
 	w.judgeDoubts()
 	w.judgeRemoved()
+	w.judgeOwn()
 	for _, c := range s.Changes {
 		if isFile(c.New) {
 			delete(j.lost, c.Path)
@@ -345,8 +348,11 @@ func (w *step) settle(j *job) error {
 	}
 	w.group(j.group).count(j.finding, j.was, j.now)
 	f := File{Finding: j.finding, Kind: Encrypted, Path: j.former, Now: j.Path, Former: j.old}
-	if f.Cut {
+	switch {
+	case f.Cut && f.Path == f.Now:
 		w.beginnings = append(w.beginnings, f.Path)
+	case f.Cut:
+		w.split[f.Path] = true
 	}
 	if f.Replaced {
 		w.instead = append(w.instead, replacement{f, j.now})

@@ -158,10 +158,15 @@ func (w *step) intoArchives(names []string, archives []found) []File {
 		s := w.stats(w.removed[name], nil)
 		plain, stored = plain+s.plain, stored+s.stored
 	}
+	fits := func(packed int64) bool {
+		return packed >= stored/3 && packed <= plain+plain/20+int64(len(names)+1)*512
+	}
+	alone := false // others beside it hold something else
 	for _, a := range archives {
 		packed += int64(a.New.Size)
+		alone = alone || fits(int64(a.New.Size))
 	}
-	if packed < stored/3 || packed > plain+plain/20+int64(len(names)+1)*512 {
+	if !fits(packed) && !alone {
 		return nil
 	}
 	var files []File
@@ -288,9 +293,6 @@ func (w *step) beginning(ctx context.Context, c snapshot.Change) (bool, error) {
 	return bytes.Equal(a, b), err
 }
 
-// littleCut is the part, of 50, from which a file only became a little shorter, as half of those that are edited do.
-const littleCut = 48
-
 // Shortened is a file that was longer, in bytes.
 type Shortened struct {
 	Path      string
@@ -303,7 +305,8 @@ func CutAlike(files []Shortened, least int) []string {
 	byLength, byPart := map[int64][]string{}, map[int64][]string{}
 	for _, f := range files {
 		byLength[f.Size] = append(byLength[f.Size], f.Path)
-		if part := f.Size * 50 / max(f.Was, 1); f.Was > 0 && part < littleCut { // of 50
+		if f.Was > 0 {
+			part := f.Size * 50 / f.Was // of 50
 			byPart[part] = append(byPart[part], f.Path)
 		}
 	}
@@ -429,6 +432,29 @@ func (w *step) judgeDoubts() {
 		w.result.Damaged = append(w.result.Damaged, f)
 		return true
 	})
+}
+
+// maxOwn is how many databases an application has beside each other.
+const maxOwn = 5
+
+// judgeOwn leaves in doubt the few databases of one directory that became noise as a whole while nothing else was damaged: their
+// application may have begun to encrypt them.
+func (w *step) judgeOwn() {
+	all := w.result.Damaged
+	if len(all) == 0 || len(all) > maxOwn {
+		return
+	}
+	for _, f := range all {
+		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(all[0].Path) || f.Former == nil || f.Features[0] != content.Noise {
+			return
+		}
+		switch f.Was {
+		case "sqlite", "innodb", "pgpages":
+		default:
+			return
+		}
+	}
+	w.result.Doubts, w.result.Damaged = append(w.result.Doubts, all...), nil
 }
 
 // damagedDirs counts the damaged files of each directory.

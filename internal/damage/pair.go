@@ -144,6 +144,9 @@ const minPairs = 5
 // since nobody's cipher makes the longer file the shorter one.
 func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string]bool, error) {
 	taken := map[string]bool{}
+	if err := w.inParts(ctx, noise, taken); err != nil {
+		return nil, err
+	}
 	pairs := append(w.byName(noise, taken), w.byLength(readable, taken)...)
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
@@ -255,6 +258,49 @@ func consistent(pairs []pair) bool {
 		return 3*n >= 2*len(all)
 	}
 	return near(grown, func(float64) float64 { return 64 }) || near(ratios, func(middle float64) float64 { return 0.08 * middle })
+}
+
+// inParts takes files for encrypted that are gone, and in whose place new ones of noise stand that have its name and something more, and are as
+// long together. Who splits a file leaves its beginning as it was in the first of them.
+func (w *step) inParts(ctx context.Context, noise []found, taken map[string]bool) error {
+	parts := map[string][]found{}
+	for _, f := range noise {
+		dir, base := path.Split(f.Path)
+		for i := len(base) - 1; i > 0; i-- {
+			if old := w.removed[dir+base[:i]]; old != nil && f.New.Size < old.Size {
+				parts[dir+base[:i]] = append(parts[dir+base[:i]], f)
+				break
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		all, old, sum := parts[name], w.removed[name], uint64(0)
+		for _, f := range all {
+			sum += f.New.Size
+		}
+		if len(all) < 2 || w.split[name] || sum < old.Size || sum > old.Size+uint64(len(all))*1024 {
+			continue
+		}
+		slices.SortFunc(all, func(a, b found) int { return strings.Compare(a.Path, b.Path) })
+		begins, err := w.beginning(ctx, snapshot.Change{Old: old, New: all[0].New})
+		if err != nil {
+			if err := w.skip(name, err); err != nil {
+				return err
+			}
+		}
+		if begins || err != nil {
+			continue
+		}
+		for _, f := range all {
+			taken[f.Path] = true
+		}
+		finding := all[0].Finding
+		finding.Features = []string{content.Noise, content.Renamed}
+		w.result.Damaged = append(w.result.Damaged, File{Finding: finding, Kind: Renamed, Path: name, Now: all[0].Path, Former: old})
+		delete(w.removed, name)
+		w.claimed[name] = true
+	}
+	return nil
 }
 
 // byName pairs files whose names agree in different directories.
