@@ -2,6 +2,7 @@ package assess
 
 import (
 	"path"
+	"strings"
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/damage"
@@ -14,6 +15,9 @@ func (w *walk) doubt(f damage.File, i int) {
 		w.doubts[f.Path] = &entry{path: f.Path, now: f.Path, first: i, until: open, good: i - 1, clean: f.Former, found: f.Finding}
 	}
 }
+
+// minOthers is how many other files must be damaged in a series for the few of one application not to be its own doing.
+const minOthers = 3
 
 // judgeDoubts takes a doubtful file for damaged if a ransom note stands beside it and it changed since the attack
 // began: a second thing, of another kind.
@@ -29,7 +33,18 @@ func (w *walk) judgeDoubts() {
 			}
 		}
 	}
+	others := 0
+	for _, e := range w.entries {
+		if !e.weak && strings.HasPrefix(e.kinds[0], "file.") {
+			others++
+		}
+	}
 	for _, e := range w.doubts {
+		if len(e.found.Features) > 1 && others >= minOthers { // an application's own doing, were it alone
+			e.add(damage.Encrypted)
+			w.entries = append(w.entries, e)
+			continue
+		}
 		if e.first < began || !noted[path.Dir(e.path)] {
 			continue
 		}
