@@ -10,7 +10,7 @@
 # make microbench every Go benchmark
 
 EXERCISE_PACKAGES = postgresql nginx-light dovecot-imapd dovecot-lmtpd exim4-daemon-light
-TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3 chromium chromium-sandbox
+TEST_PACKAGES = $(EXERCISE_PACKAGES) restic poppler-utils file openssh-client openssh-server openssh-sftp-server mariadb-server slapd ldap-utils sqlite3 xz-utils chromium chromium-sandbox
 FUZZTIME ?= 30s
 # POSTGRES_VERSIONS is where other versions of PostgreSQL are unpacked; other users must get through to it.
 POSTGRES_VERSIONS ?= $(or $(TMPDIR),/tmp)/kedge-postgres-versions
@@ -54,7 +54,7 @@ bench-postgres:
 	$(GO) run ./bench/postgres -write bench/postgres/README.md $(BENCH_FLAGS)
 
 bench-detect: build
-	@scripts/install-packages gnupg age git gcc binutils rsync sqlite3 xz-utils
+	@scripts/install-packages gnupg age git gcc binutils rsync sqlite3 xz-utils zstd zip unzip p7zip-full bzip2 gettext e2fsprogs restic
 	$(GO) run ./bench/detect -write bench/detect/README.md $(BENCH_FLAGS)
 
 bench-assess: build
