@@ -94,20 +94,8 @@ func appendFrozen(journalFile, action, service string, who process.Actor, f proc
 	})
 }
 
-// Frozen lists what the journal says is frozen still: by process, in the order in which they were. What a boot ago was frozen is gone.
-func Frozen(journalFile string) ([]process.Actor, error) {
-	entries, err := stillFrozen(journalFile)
-	if err != nil {
-		return nil, err
-	}
-	var all []process.Actor
-	for _, e := range entries {
-		all = append(all, process.Actor{PID: e.PID, Start: e.Start, Executable: e.Program})
-	}
-	return all, nil
-}
-
-// stillFrozen returns the last entry of each process that was frozen and not thawed.
+// stillFrozen returns the last entry of each process that was frozen and not thawed, in the order in which they were. What a boot ago was frozen
+// is gone.
 func stillFrozen(journalFile string) ([]frozenEntry, error) {
 	entries, err := journal.Read[frozenEntry](journalFile)
 	if err != nil {

@@ -59,7 +59,7 @@ func TestAnIntruderIsFrozenOnTheRecordAndThawed(t *testing.T) {
 	if done.Service != "files" || f.PID != who.PID || f.Processes != 1 || f.Way != process.BySignal || f.Reason == "" || f.Executable != who.Executable {
 		t.Errorf("the fact is %+v of %s", f, done.Service)
 	}
-	still, err := Frozen(file)
+	still, err := stillFrozen(file)
 	if err != nil || len(still) != 1 || still[0].PID != who.PID {
 		t.Fatalf("frozen still: %v, %v", still, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kedge-project/kedge/internal/estate"
 )
 
 const (
@@ -243,7 +245,7 @@ func (e *engine) look(looks *sync.WaitGroup, dirs []string, since time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, dir := range dirs {
-		if slices.ContainsFunc(e.todo, func(l look) bool { return below(dir, l.dir) && !l.since.After(since) }) {
+		if slices.ContainsFunc(e.todo, func(l look) bool { return estate.Below(dir, []string{l.dir}) && !l.since.After(since) }) {
 			continue
 		}
 		e.todo = append(e.todo, look{dir, since})

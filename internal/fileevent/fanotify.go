@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/internal/estate"
 )
 
 // fanotifyMask is what is watched on each file system; renames are told whole where the kernel can (5.17).
@@ -130,7 +132,7 @@ func (f *fanotify) markMounts() (fresh []string) {
 	known := mountPoints(f.mounts)
 	f.mounts = string(now)
 	for dir := range mountPoints(f.mounts) {
-		if known[dir] || !belowAny(dir, f.places.roots) {
+		if known[dir] || !estate.Below(dir, f.places.roots) {
 			continue
 		}
 		if err := f.mark(dir); err == nil {

@@ -15,8 +15,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/kedge-project/kedge/internal/estate"
 )
 
 // Op is what happened.
@@ -125,7 +126,7 @@ func Roots(dirs []string) ([]string, error) {
 	slices.Sort(roots)
 	var outer []string
 	for _, r := range slices.Compact(roots) {
-		if !slices.ContainsFunc(outer, func(o string) bool { return below(r, o) }) {
+		if !estate.Below(r, outer) {
 			outer = append(outer, r)
 		}
 	}
@@ -133,20 +134,6 @@ func Roots(dirs []string) ([]string, error) {
 		return nil, errors.New("watch: no directory is named")
 	}
 	return outer, nil
-}
-
-// below tells whether path is root or lies below it. Both are clean and absolute.
-func below(path, root string) bool {
-	return root == "/" || strings.HasPrefix(path, root) && (len(path) == len(root) || path[len(root)] == '/')
-}
-
-func belowAny(path string, roots []string) bool {
-	for _, r := range roots {
-		if below(path, r) {
-			return true
-		}
-	}
-	return false
 }
 
 // join is filepath.Join for a clean directory and a plain name.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/internal/estate"
 )
 
 const (
@@ -235,7 +237,7 @@ func (n *inotify) rename(e Event) {
 		n.enter(e.Path)
 	default:
 		for wd, dir := range n.dirs {
-			if below(dir, e.From) {
+			if estate.Below(dir, []string{e.From}) {
 				now := moved(dir, e.From, e.Path)
 				delete(n.watches, dir)
 				n.dirs[wd], n.watches[now] = now, wd
@@ -257,7 +259,7 @@ func (n *inotify) dropOut(events []Event) []Event {
 // drop ends the watches of a directory that left, and of all below it.
 func (n *inotify) drop(top string) {
 	for wd, dir := range n.dirs {
-		if below(dir, top) {
+		if estate.Below(dir, []string{top}) {
 			// It may be gone already.
 			_, _ = unix.InotifyRmWatch(n.fd, uint32(wd))
 			delete(n.dirs, wd)

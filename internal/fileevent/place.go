@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kedge-project/kedge/internal/estate"
 )
 
 const (
@@ -120,7 +122,7 @@ func (p *places) path(key, name []byte) string {
 	if at.path == "" {
 		return ""
 	}
-	if full := join(at.path, string(name)); belowAny(full, p.roots) {
+	if full := join(at.path, string(name)); estate.Below(full, p.roots) {
 		return full
 	}
 	return ""
@@ -128,7 +130,7 @@ func (p *places) path(key, name []byte) string {
 
 // matters tells whether something in the directory may be in the roots.
 func (p *places) matters(dir string) bool {
-	return belowAny(dir, p.roots) || slices.ContainsFunc(p.roots, func(root string) bool { return filepath.Dir(root) == dir })
+	return estate.Below(dir, p.roots) || slices.ContainsFunc(p.roots, func(root string) bool { return filepath.Dir(root) == dir })
 }
 
 // renamed notes that a directory stands elsewhere, and all that it holds. What came from outside was not known by its path:
@@ -157,7 +159,7 @@ func (p *places) renamed(from, to string) {
 
 // moved returns path as it is after from became to; empty if that is outside.
 func moved(path, from, to string) string {
-	if path == "" || !below(path, from) {
+	if path == "" || !estate.Below(path, []string{from}) {
 		return path
 	}
 	if to == "" {

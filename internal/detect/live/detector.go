@@ -240,9 +240,10 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		return nil
 	}
 	delete(d.instead, name)
-	delete(d.shorter, name)
 	if old != nil && former == name && size < int64(old.Size) {
 		d.keepShorter(name, arrival{by, size})
+	} else {
+		delete(d.shorter, name)
 	}
 	if !deep && !g.doubtful(former) {
 		d.forgive(name)
@@ -275,10 +276,13 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 
 // keepShorter notes a file that is shorter than it was, and whether that many of one length are worth a look.
 func (d *detector) keepShorter(name string, a arrival) {
-	if len(d.shorter) >= maxRemembered {
-		return
+	before, had := d.shorter[name]
+	if had || len(d.shorter) < maxRemembered {
+		d.shorter[name] = a
 	}
-	d.shorter[name] = a
+	if before.size == a.size && before.group == a.group || len(d.shorter) >= maxRemembered {
+		return // saved once more
+	}
 	of := length{a.group, a.size}
 	if d.lengths[of]++; d.lengths[of] >= minCut {
 		d.cut, d.news = true, true

@@ -24,7 +24,7 @@ import (
 
 const (
 	// share is how much of the time may be spent on comparing files with what they were.
-	share = 0.01
+	share = 0.005
 	// reserve is how much of that is saved up while there is little to do.
 	reserve = 100 * time.Millisecond
 	// tick is how often what is left over is looked at, and how long a signal may wait once one was raised.
