@@ -18,6 +18,9 @@ type Case struct {
 // Examine tells whether a file was made unreadable by somebody else than its owner. Of long files it reads some places only. An
 // error is one of reading.
 func Examine(c Case) (Finding, error) {
+	if f, sure, err := glance(c); err != nil || sure {
+		return f, err
+	}
 	now, err := look(c.New, nil)
 	if err != nil {
 		return Finding{}, err
