@@ -94,8 +94,13 @@ func (w *liveWatch) open(ctx context.Context) (err error) {
 			return fmt.Errorf("watch %s: %w", assetKey(service.Name, declared.Name), err)
 		}
 		w.directories += len(roots)
+		documents := ""
+		if root := service.Watch.DocumentRoot; root != "" {
+			documents = resolved([]string{root})[0]
+		}
 		trees = append(trees, live.Tree{
 			Service: service.Name, Asset: declared.Name, Paths: roots, Exclude: resolved(service.Excluded(declared)), Former: w.former(ctx, service, declared),
+			Documents: documents, Servers: writers(service),
 		})
 		return nil
 	})

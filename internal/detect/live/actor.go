@@ -96,6 +96,19 @@ func (a *actors) ours(pid int) bool {
 	return pid > 0 && a.known[pid].Ours
 }
 
+// noUser is the user of a process that is not known.
+const noUser = 1<<32 - 1
+
+// user returns the ID of the user that a process worked as when it was seen.
+func (a *actors) user(pid int) uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known := a.known[pid]; pid > 0 && known.there {
+		return uint32(known.UID)
+	}
+	return noUser
+}
+
 // who returns what is known of a process, with its connections if it lives still.
 func (a *actors) who(pid int) (process.Actor, bool) {
 	a.mu.Lock()

@@ -51,9 +51,11 @@ const (
 // Tree is a file asset under watch.
 type Tree struct {
 	Service, Asset string
-	Paths          []string // clean, absolute, without symbolic links
-	Exclude        []string // path prefixes left out
-	Former         *Former  // what the last snapshot knows; nil: nothing
+	Paths          []string        // clean, absolute, without symbolic links
+	Exclude        []string        // path prefixes left out
+	Documents      string          // where files stand that a web server serves; empty for none
+	Servers        map[uint32]bool // user IDs that it works as
+	Former         *Former         // what the last snapshot knows; nil: nothing
 }
 
 // Holds tells whether the path is of the tree.
@@ -77,6 +79,8 @@ type detector struct {
 	instead map[string]instead   // files in whose place something else stands that is no noise
 	gone    map[string]loss      // files that the last snapshot knows
 	origin  map[string]string    // where a file stood before it was renamed
+	shells  []Alarm              // web shells not raised yet
+	shelled map[string]time.Time // files that were raised as one
 	waiting map[string]string    // files that look like successors of others that are still there, by those
 	notes   *damage.Notes[doing]
 	news    bool      // something was kept since the last raise
@@ -137,7 +141,7 @@ type loss struct {
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	d := &detector{
 		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
-		origin: map[string]string{}, waiting: map[string]string{},
+		origin: map[string]string{}, shelled: map[string]time.Time{}, waiting: map[string]string{},
 	}
 	d.notes = damage.NewNotes(d.readText)
 	return d
@@ -228,6 +232,9 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 		for _, stem := range damage.PackedStems(path.Base(name)) {
 			d.packed[stem] = by.at
 		}
+	}
+	if err := d.lookForShell(ctx, f, name, old, by); err != nil {
+		return err
 	}
 	c := content.Case{Name: name, New: &content.Version{Name: name, Size: size, Data: f}}
 	kind, former := damage.Encrypted, name
@@ -465,6 +472,7 @@ func (d *detector) forget(now time.Time) {
 	maps.DeleteFunc(d.suspect, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.shorter, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.instead, func(_ string, i instead) bool { return old(i.doing) })
+	maps.DeleteFunc(d.shelled, func(_ string, at time.Time) bool { return now.Sub(at) > remember })
 	maps.DeleteFunc(d.came, func(_ int, c cameLately) bool { return now.Sub(c.at) > remember })
 	maps.DeleteFunc(d.packed, func(_ string, at time.Time) bool { return now.Sub(at) > remember })
 	maps.DeleteFunc(d.locked, func(_ string, b doing) bool { return old(b) })

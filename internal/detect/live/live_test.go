@@ -671,6 +671,31 @@ func TestWhatAnotherKedgeDoesIsNoAttack(t *testing.T) {
 	s.want("canary.touched:1")
 }
 
+func TestAWebShellThatTheServersUserWritesIsNoticedAtOnce(t *testing.T) {
+	const shell = `<?php system($_GET["c"]); ?>`
+	s := newScene(t, true, nil)
+	d := s.w.detectors[0]
+	d.tree.Documents, d.tree.Servers = s.path("dept0"), map[uint32]bool{uint32(os.Getuid()): true}
+	s.w.actors.see(os.Getppid()) // works as this user
+	write := func(name, content string, pid int) {
+		s.put(name, content)
+		s.tell(fileevent.Event{Op: fileevent.Closed, Path: s.path(name), PID: pid})
+	}
+	write("dept0/upload/photo.php.jpg", strings.Repeat(prose, 20), os.Getppid())
+	write("dept1/x.php", shell, os.Getppid()) // nobody serves that
+	write("dept0/y.php", shell, 0)            // by whom is not known
+	s.want("")
+	write("dept0/upload/x.php", shell, os.Getppid())
+	write("dept0/upload/x.php", shell+"\n", os.Getppid())
+	s.want("shell.uploaded:1")
+	if a := s.raised[0]; a.Signal.Technique != "T1505.003" || a.Signal.Strength < 0.9 || a.Signal.Subject != s.path("dept0/upload/x.php") || len(a.Who) != 1 {
+		t.Errorf("the signal is %+v", a)
+	}
+	d.tree.Servers = map[uint32]bool{4711: true}
+	write("dept0/upload/z.php", shell, os.Getppid()) // by somebody who deploys
+	s.want("shell.uploaded:1")
+}
+
 func TestARealAttackIsNoticedAndItsProcessNamed(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {

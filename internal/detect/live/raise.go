@@ -83,6 +83,7 @@ func (d *detector) raise(now time.Time) []Alarm {
 	if len(alarms) > 0 {
 		d.alarmed = now
 	}
+	alarms, d.shells = append(alarms, d.shells...), nil // after a shell alone, one file is one person's doing still
 	return alarms
 }
 
