@@ -32,6 +32,7 @@ func TestFewSnapshotsOfWALServeForEveryMoment(t *testing.T) {
 	flush(t, p, r)
 	add(2)
 	fill()
+	catchUp(t, p) // nothing is stored meanwhile, which the stream does not wait for again and again
 	second := base(t, p, r)
 	add(2)
 	fill()

@@ -152,6 +152,7 @@ func (c *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 	defer c.progress.onStored(nil)
 	heard, told, toldStored, asked := time.Now(), time.Time{}, pglogrepl.LSN(0), false
 	takes := time.Now() // when the repository was last seen to keep up
+	patient := true     // it is waited for: not again before it has taken something, once that was in vain
 	for {
 		if err := conn.Conn().SetReadDeadline(told.Add(statusInterval)); err != nil {
 			return fmt.Errorf("receive WAL: %w", err)
@@ -170,19 +171,21 @@ func (c *Cluster) receive(ctx context.Context, conn *pgconn.PgConn, w *segmentWr
 			if err := c.sendStatus(ctx, conn, w, now.Sub(heard) > silence/2, asked); err != nil {
 				return err
 			}
+			patient = patient || stored > toldStored
 			told, toldStored, asked = now, stored, false
 			continue
 		}
 		switch {
 		case !w.full():
 			takes = now
-		case now.Sub(takes) < storePatience:
+		case patient && now.Sub(takes) < storePatience:
 			select {
 			case <-more:
 			case <-time.After(statusInterval):
 			}
 			continue
 		default:
+			patient = false
 			if err := w.settle(1, true); err != nil {
 				return err
 			}
