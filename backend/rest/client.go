@@ -95,7 +95,7 @@ func newClient(trust *tls.Config) *http.Client {
 	if trust != nil {
 		t.TLSClientConfig = trust.Clone()
 	}
-	t.MaxIdleConnsPerHost = 16
+	t.MaxIdleConnsPerHost = 64                // an assessment looks at dozens of files at once
 	t.ResponseHeaderTimeout = 2 * time.Minute // a server may have to sync a large upload to a slow disk
 	t.DisableCompression = true               // ciphertext does not compress
 	return &http.Client{

@@ -138,6 +138,7 @@ func connect(ctx context.Context, location string, opt Options) (*Backend, error
 	if !loc.Insecure && opt.TLS != nil {
 		transport.TLSClientConfig = opt.TLS.Clone()
 	}
+	transport.MaxIdleConnsPerHost = 64 // an assessment looks at dozens of files at once
 	creds, err := findCredentials(ctx, opt, transport)
 	if err != nil {
 		return nil, err
