@@ -62,7 +62,7 @@ func TestMatchesAreFoundInLongTextsAsInShortOnes(t *testing.T) {
 	for _, c := range []struct{ expr, match string }{
 		{`evil[0-9]+x`, "evil123456789x"}, {`[a-z]+[0-9]+[a-z]+`, "abc12d"}, {`\bevil\b`, "evil"}, {`(?s)x{9}.{300}good`, "xxxxxxxxx" + strings.Repeat("-€", 150) + "good"}, {`evil$`, "evil"},
 		{`(?m)^evil$`, "\nevil\n"}, {`(?s)evil.*good.*x{9}`, "evil--good--xxxxxxxxx"}, {`€é{3}`, "€ééé"}, {`[^ -]\x{fffd}{5}`, "a\xff\xff\xe2\x82\xff"}, {`\p{Greek}{2}`, "αβ"},
-		{`(?i)\bkiss\W`, "ki\u017f\u017f-"}, {`z[^y]{3,}y{2}\z`, "z---yy"}, {`(?s)^evil`, "evil"}, {`\B€+\B`, "€€€"}, {`(?m)^.*good.*$`, "good"},
+		{`(?i)\bkiss\W`, "ki\u017f\u017f-"}, {`z[^y]{3,}y{2}\z`, "z---yy"}, {`(?s)^evil`, "evil"}, {`\B€+\B`, "€€€"}, {`(?m)^.*good.*$`, "good"}, {`a\x{fffd}{260}b`, "a" + strings.Repeat("\x82", 260) + "b"},
 	} {
 		x, err := newRegex(c.expr)
 		if err != nil {
@@ -72,7 +72,7 @@ func TestMatchesAreFoundInLongTextsAsInShortOnes(t *testing.T) {
 		plain, hits := regexp.MustCompile(c.expr), 0
 		for n := range 12 {
 			x.automata = sync.Pool{New: x.automata.New} // whose states do not fit others
-			x.states = []int{10_000, mostStates}[n%2]
+			x.states = []int{2_000 + r.IntN(10_000), mostStates}[n%2]
 			filler := []string{"-", " - ", "--€-", "evil ", "-\n", "\xe2\x82"}[r.IntN(6)]
 			data := []byte(strings.Repeat(filler, r.IntN(20_000)/len(filler)))
 			if n == 0 { // longer than all lanes together
@@ -92,6 +92,16 @@ func TestMatchesAreFoundInLongTextsAsInShortOnes(t *testing.T) {
 			t.Errorf("%q never matched: the test shows nothing", c.expr)
 		}
 	}
+}
+
+// TestWhatIsPreferredInALoopDependsOnAssertions has a loop that may go on without a rune or with one.
+func TestWhatIsPreferredInALoopDependsOnAssertions(t *testing.T) {
+	const expr = `((?:\b|b))+[^€](?:(?m:$)|[^€])`
+	x, err := newRegex(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameAsRegexp(t, x, regexp.MustCompile(expr), text{[]byte("\n0a1b2c3d\xc3good\x00€d\xc3http://a.b/goodfoo0a1b2c3d\xac foo  \xe2good\x00"), true, true})
 }
 
 // TestAnExpressionOfTooManyStatesIsLeftToPackageRegexp has one whose automaton doubles with every repetition.

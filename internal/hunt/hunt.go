@@ -14,7 +14,8 @@
 // a match may reach over the ends of, which is counted.
 //
 // Regular expressions are those of package regexp, and match where it does. They are walked by automata of which states are made as the text needs
-// them, at most 64 MiB of them for each processor; expressions that need too many are left to package regexp, which takes fifty times as long.
+// them, at most 64 MiB of them for each blob that is searched at the same time; expressions that need too many are left to package regexp, which takes
+// some ten times as long.
 package hunt
 
 import (

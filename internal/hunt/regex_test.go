@@ -15,11 +15,11 @@ var expressions = []string{
 	"evil", "(?i)evil", "(?i)kiss", "(?i)task", "evil|good", "(?:ev|go)il?x", "a.c", "a[bc]d", "[a-f0-9]{8}", `\bevil\b`, "^evil", "evil$", "(?m)^evil$", "(?m)^.*evil.*$",
 	"(?s)a.*b", "a.*b", "x+y", "(ab)+c", "(ab){2,3}", "(ab){3}", "a?b?c", "(?:a|b|)c", "(?:)x", `\Bvil`, "[^€]foo", ".foo", "€", "\ufffd", "[^a]b", "(?i)ſ", "é+", `\x00\x00`,
 	`(?:https?)://[a-z.]+/`, `\A.`, `.\z`, `(?s).\z`, "(?i:e)vil", "[ab][cd][xy]?", "evil(?:$|ly)", "(?s)evil.{0,20}good", `\s+evil`, "a{0}b", "(?:a*)b",
-	"[0-9a-f]{8}", "[0-9]+[a-z][0-9a-f]{4,}", `evil[^x]*x`, `\bevil[^x]+x\b`, `(?m)^good[^x]*x$`, `[ab]{4,}c`, `(?:ab|ba){2,}\S+\s`, `evil\s*\z`, `kiss(?s:.*)good`, `(?:a|b|c|d){5}`, "[abé]{4,}",
+	"[0-9a-f]{8}", "[0-9]+[a-z][0-9a-f]{4,}", `evil[^x]*x`, `\bevil[^x]+x\b`, `(?m)^good[^x]*x$`, `[ab]{4,}c`, `(?:ab|ba){2,}\S+\s`, `evil\s*\z`, `kiss(?s:.*)good`, `(?:a|b|c|d){5}`, "[abé]{4,}", `b[a-z]*$|[acdx]`,
 }
 
 // alphabet makes matches likely, and runes that are cut, and bytes that are no UTF-8.
-var alphabet = []string{"evil", "EVIL", "good", "ab", "a", "b", "c", "d", "x", "y", "foo", "\n", " ", "\u20ac", "\xe2", "\x82", "\xac", "\xff", "\ufffd", "\u017f", "\u212a", "kiss", "tas", "é", "\xc3", "\x00", "http://a.b/", "0a1b2c3d"}
+var alphabet = []string{"evil", "EVIL", "good", "ab", "ab", "a", "b", "c", "d", "x", "y", "foo", "\n", " ", "\u20ac", "\u30ac", "\u216c", "\xe2", "\x82", "\xac", "\xff", "\ufffd", "\u017f", "\u212a", "kiss", "tas", "é", "\xc3", "\x00", "http://a.b/", "0a1b2c3d"}
 
 func sentence(r *rand.Rand, words int) []byte {
 	var b bytes.Buffer

@@ -253,7 +253,7 @@ func (w *walk) abreast(lane int) (hit bool) {
 	}
 	s := [lanes]uint32{w.s}
 	for i := range lanes - 1 {
-		if s[i+1] = w.enter(w.at + (i+1)*lane); flushs != w.flushs || s[i+1] == over<<w.shift {
+		if s[i+1] = w.enter(w.at + (i+1)*lane); flushs != w.flushs {
 			return again()
 		}
 	}
