@@ -150,12 +150,16 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	pairs := append(w.byName(noise, taken), w.byLength(readable, taken)...)
 	pairs = append(pairs, w.bySize(noise, taken, path.Dir)...)
 	pairs = append(pairs, w.bySize(noise, taken, func(string) string { return "" })...)
-	usual := map[string]bool{} // extensions that what is gone had too
+	had, has := map[string]int{}, map[string]int{} // extensions of what is gone, and of what is new
 	for name := range w.removed {
-		usual[path.Ext(name)] = path.Ext(name) != ""
+		had[path.Ext(name)]++
 	}
+	for _, p := range pairs {
+		has[path.Ext(p.Path)]++
+	}
+	usual := func(e string) bool { return e != "" && 2*had[e] >= has[e] }
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		anew := !p.named && (usual[path.Ext(p.Path)] || digest(p.former) && digest(p.Path))
+		anew := !p.named && (usual(path.Ext(p.Path)) || digest(p.former) && digest(p.Path))
 		if anew {
 			delete(taken, p.Path)
 		}
