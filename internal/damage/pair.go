@@ -157,7 +157,7 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 	for _, p := range pairs {
 		has[path.Ext(p.Path)]++
 	}
-	usual := func(e string) bool { return e != "" && 2*had[e] >= has[e] }
+	usual := func(e string) bool { return e != "" && 10*had[e] >= has[e] }
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
 		anew := !p.named && (usual(path.Ext(p.Path)) || digest(p.former) && digest(p.Path))
 		if anew {
