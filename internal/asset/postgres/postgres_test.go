@@ -89,10 +89,16 @@ func (s *session) one(sql string) string {
 	return rows[0][0]
 }
 
-// dropSlot drops the slot of a stream that has ended, once the server has noticed that too.
-func dropSlot(t *testing.T, c *postgrestest.Cluster, p *Cluster) {
+// awaitEnd waits until the server has noticed that a stream has ended.
+func awaitEnd(t *testing.T, c *postgrestest.Cluster, p *Cluster) {
 	t.Helper()
 	c.Superuser(t, `DO $$ BEGIN WHILE (SELECT active FROM pg_replication_slots WHERE slot_name = '`+p.slot+`') LOOP PERFORM pg_sleep(0.01); END LOOP; END $$`)
+}
+
+// dropSlot drops the slot of a stream that has ended.
+func dropSlot(t *testing.T, c *postgrestest.Cluster, p *Cluster) {
+	t.Helper()
+	awaitEnd(t, c, p)
 	c.Superuser(t, "SELECT pg_drop_replication_slot('"+p.slot+"')")
 }
 
@@ -240,6 +246,7 @@ func TestStreamOutlivesTheServersRestart(t *testing.T) {
 	connect(t, c).do("INSERT INTO log VALUES (2)")
 	catchUp(t, p)
 	stop()
+	awaitEnd(t, c, p)
 	// And its own.
 	connect(t, c).do("INSERT INTO log VALUES (3)")
 	again, err := Open(t.Context(), "gisis", declare(c), p.spool)
