@@ -70,7 +70,9 @@ func (w *step) strangers(ctx context.Context) error {
 		switch f := (found{c, o}); {
 		case o.Noise && !packs(c.Path):
 			noise = append(noise, f)
-			locked = append(locked, f)
+			if !w.beside(c.Path) {
+				locked = append(locked, f)
+			}
 		case o.Any():
 			locked = append(locked, f)
 		default:
@@ -82,6 +84,12 @@ func (w *step) strangers(ctx context.Context) error {
 		return err
 	}
 	return w.archives(ctx, slices.DeleteFunc(locked, func(f found) bool { return taken[f.Path] }))
+}
+
+// beside tells whether a new file is by its name a compressed one of another new one, as a web server keeps them: it holds nothing else.
+func (w *step) beside(name string) bool {
+	stem, ok := content.Successor(name)
+	return ok && w.added[stem] && content.NamedPacked(name)
 }
 
 // found is a new file that nothing can be read of.
