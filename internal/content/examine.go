@@ -522,13 +522,14 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 					return Noise
 				}
 			case parsed.health != Sound: // a program's next build has other noise at the same place, seldom where there was none
-				if over && now.footed(was) && d.interleaved(was, now) && (d.regular() || share >= 0.05) || over && share >= 0.5 {
+				if over && now.footed(was) && (share >= 0.5 || d.interleaved(was, now) && (d.regular() || share >= 0.05)) {
 					return Noise
 				}
 			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
 				return Noise
 			}
-		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken, d.interleaved(was, now) && (d.regular() || d.sectored(was, now)):
+		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken,
+			d.interleaved(was, now) && (d.regular() || d.sectored(was, now)) && (2*d.over >= d.noise.n || was.version.Share() >= compressed): // a disk that is filled is no other
 			return Noise
 		}
 	}

@@ -44,7 +44,7 @@ const (
 	php      = `<\?(php\b|=)`
 	asp      = `<%|<jsp:|runat\s*=|@WebServlet`
 	phpSent  = `\$(_(GET|POST|REQUEST|COOKIE|FILES)\b|HTTP_RAW_POST_DATA)|php://input`
-	phpInput = `\$(_(GET|POST|REQUEST|COOKIE|SERVER|FILES)\b|HTTP_RAW_POST_DATA)|php://input`
+	phpInput = phpSent + `|\$_SERVER\s*\[\s*["'](HTTP_|PHP_AUTH|QUERY_STRING|REQUEST_URI|PATH_INFO)`
 )
 
 // shellRules tell code that runs what a visitor sends, or hides what it runs.

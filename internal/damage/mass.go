@@ -435,7 +435,7 @@ func (w *step) judgeDoubts() {
 }
 
 // maxOwn is how many databases an application has beside each other.
-const maxOwn = 5
+const maxOwn = 12
 
 // judgeOwn leaves in doubt the few databases of one directory that became noise as a whole while nothing else was damaged: their
 // application may have begun to encrypt them.
