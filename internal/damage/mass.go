@@ -293,6 +293,10 @@ func (w *step) beginning(ctx context.Context, c snapshot.Change) (bool, error) {
 	return bytes.Equal(a, b), err
 }
 
+// littleCut is the part, of 50, from which a file only became a little shorter, as half of those that are edited do: what is told by
+// them is read, and so they would cost a tenth of an assessment's reads.
+const littleCut = 48
+
 // Shortened is a file that was longer, in bytes.
 type Shortened struct {
 	Path      string
@@ -305,8 +309,7 @@ func CutAlike(files []Shortened, least int) []string {
 	byLength, byPart := map[int64][]string{}, map[int64][]string{}
 	for _, f := range files {
 		byLength[f.Size] = append(byLength[f.Size], f.Path)
-		if f.Was > 0 {
-			part := f.Size * 50 / f.Was // of 50
+		if part := f.Size * 50 / max(f.Was, 1); f.Was > 0 && part < littleCut { // of 50
 			byPart[part] = append(byPart[part], f.Path)
 		}
 	}
@@ -473,9 +476,12 @@ func (w *step) judgeRemoved() {
 	if len(names) == 0 {
 		return
 	}
-	all := len(names) >= minDeleted && w.Files > 0 && w.indiscriminate(names)
+	atOnce := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return w.Again != nil && w.Again(name) })
+	all := len(atOnce) >= minDeleted && w.Files > 0 && w.indiscriminate(atOnce)
 	feature := together
-	if !all { // half of the directories' files damaged, and the rest of them gone
+	if all {
+		names = atOnce // what programs clear away one after the other is their own
+	} else { // half of the directories' files damaged, and the rest of them gone
 		feature = beside
 		damaged := w.damagedDirs()
 		names = slices.DeleteFunc(names, func(name string) bool { return damaged[path.Dir(name)] < minBeside })
