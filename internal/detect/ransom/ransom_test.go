@@ -432,6 +432,13 @@ func TestWorkThatGoesOnForManySnapshotsRaisesNothing(t *testing.T) {
 				delete(tr.now, name)
 			}
 		},
+		"directories cleared away one after the other": func(tr *tree, i int) {
+			for name := range maps.Clone(tr.now) {
+				if strings.HasPrefix(name, fmt.Sprintf("/srv/files/dept%d/", i)) {
+					delete(tr.now, name)
+				}
+			}
+		},
 		"objects named by hash are kept, and packed at last": func(tr *tree, i int) {
 			for k := range 20 {
 				data := zlibbed(prose(uint64(20*i+k), 150))
