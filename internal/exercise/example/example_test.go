@@ -139,7 +139,7 @@ func TestAnEstateIsBuiltAnswersAndIsWorkedWith(t *testing.T) {
 func drillAll(t *testing.T, e *Estate) {
 	t.Helper()
 	events, err := drill.Run(t.Context(), e.Config, drill.Options{
-		Dir: filepath.Join(e.Dir, "sandbox"), Ask: probe.Ask,
+		Dir: filepath.Join(e.Dir, "sandbox"), Ask: probe.Await,
 		Restore: func(_ context.Context, _ *estate.Service, a *estate.Asset, target string) (drill.Brought, error) {
 			from := a.Data
 			if a.Kind == "files" {
