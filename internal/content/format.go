@@ -20,7 +20,8 @@ type signature struct {
 	offset int
 	magic  string
 	format Format
-	// confirm looks further where the magic is so short that one encrypted file in 65,536 begins with it by chance.
+	// confirm looks further where the magic is so short that one encrypted file in 65,536 begins with it by chance; JPEG XL has nothing
+	// to confirm it by.
 	confirm func(head []byte) bool
 }
 
@@ -41,7 +42,7 @@ var signatures = []signature{
 	{0, "PAR1", "parquet", nil}, {0, "\x89HDF\r\n\x1a\n", "hdf", nil}, {0, "\x93NUMPY", "npy", nil}, {0, "ARROW1", "arrow", nil}, {0, "Obj\x01", "avro", nil},
 	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil},
 	{0, "MSCF", "cab", nil}, {0, "8BPS", "psd", nil}, {0, "hsqs", "squashfs", nil}, {0, "dex\n", "dex", nil}, {0, "bplist00", "plist", nil}, {0, "Cr24", "crx", nil},
-	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
+	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "\x00\x00\x00\x0cJXL ", "jxl", nil}, {0, "\xff\x0a", "jxl", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
 	{18, "\x05\x20", "pgpages", postgresHeader}, {24, "\x00\x08", "innodb", innodbHeader},
 	{0, "$ANSIBLE_VAULT;", Encrypted, nil}, {0, "\x00GITCRYPT\x00", Encrypted, nil}, {0, "-----BEGIN PKCS7", Encrypted, nil}, {0, "-----BEGIN CMS", Encrypted, nil},
 	{0, "\x30", Encrypted, envelopedData}, {0, "", Encrypted, openPGP},
@@ -169,6 +170,7 @@ var extensions = byExtension(map[Format]string{
 	"jpeg":   "jpg jpeg jpe",
 	"png":    "png",
 	"gif":    "gif",
+	"jxl":    "jxl",
 	"gzip":   "gz tgz",
 	"bzip2":  "bz2 tbz2",
 	"xz":     "xz txz",
@@ -179,7 +181,7 @@ var extensions = byExtension(map[Format]string{
 	"sqlite": "sqlite sqlite3",
 	"tar":    "tar",
 	"ar":     "deb",
-	"mp4":    "mp4 m4a m4v mov",
+	"mp4":    "mp4 m4a m4v mov 3gp heic heif avif",
 	"ogg":    "ogg oga ogv opus",
 	"riff":   "wav avi webp",
 	"flac":   "flac",

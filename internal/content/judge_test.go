@@ -293,6 +293,16 @@ func TestAShortMagicMetByChanceHidesNoEncryption(t *testing.T) {
 	}
 }
 
+func TestPicturesOfNewFormatsAreKnown(t *testing.T) {
+	for name, head := range map[string]string{
+		"lake.jxl": "\xff\x0a\xfa\x7f\x01\x90", "shore.jxl": "\x00\x00\x00\x0cJXL \r\n\x87\n", "pier.avif": "\x00\x00\x00\x20ftypavif", "ship.heic": "\x00\x00\x00\x18ftypheic",
+	} {
+		if is, said := Sniff([]byte(head)), Expected(name); is != said || is == Unknown {
+			t.Errorf("%s is taken for %q by its first bytes, and for %q by its name", name, is, said)
+		}
+	}
+}
+
 func TestSoundIsKnownByItsFrames(t *testing.T) {
 	// MPEG 1, layer III, 128 kbit/s at 44.1 kHz: 417 bytes a frame.
 	sound := bytes.Repeat(append([]byte{0xff, 0xfb, 0x90, 0x00}, make([]byte, 413)...), 8)

@@ -38,7 +38,7 @@ func (w *step) told() map[string]bool {
 func (w *step) rewritten() []snapshot.Change {
 	var all []snapshot.Change
 	for _, c := range w.Changes {
-		if isFile(c.Old) && isFile(c.New) && c.Old.Size > 0 && c.New.Size > 0 && !slices.Equal(c.Old.Content, c.New.Content) {
+		if isFile(c.Old) && isFile(c.New) && c.Old.Size > 0 && c.New.Size > 0 && !w.kept[c.Path] && !slices.Equal(c.Old.Content, c.New.Content) {
 			all = append(all, c)
 		}
 	}

@@ -103,6 +103,22 @@ func TestPointersInThePlaceOfFilesAreNot(t *testing.T) {
 	tr.want(tr.step())
 }
 
+func TestWhatANewFileHoldsIsNotLost(t *testing.T) {
+	for _, stored := range []bool{true, false} {
+		tr := newTree(t)
+		var want []string
+		for i, name := range some(8) {
+			if stored {
+				tr.now[fmt.Sprintf("/srv/.store/%02d", i)] = tr.now[name]
+			} else {
+				want = append(want, fmt.Sprintf("file.encrypted %s now %s", name, name))
+			}
+			tr.now[name] = noise(i, len(tr.now[name]))
+		}
+		tr.want(tr.step(), want...)
+	}
+}
+
 func TestFilesOfWhichTheSamePartIsLeftAreTold(t *testing.T) {
 	tr := newTree(t)
 	for _, name := range some(5) {

@@ -101,6 +101,7 @@ type step struct {
 	result  Judgement
 	removed map[string]*snapshot.Node // gone, and found nowhere else
 	added   map[string]bool           // new ones, and not moved
+	kept    map[string]bool           // changed ones of which a new file holds what they held
 	emptied []snapshot.Change
 	jobs    []job
 	bases   map[string]bool   // names of the removed ones, without their directories; nil: not asked yet
@@ -117,10 +118,10 @@ type step struct {
 
 // Step judges what changed.
 func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
-	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, split: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
+	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, kept: map[string]bool{}, split: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
 	w.sort()
 	for _, c := range s.Changes {
-		if isFile(c.New) && c.New.Size > 0 && w.result.Moved[c.Path] == "" && !(isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content)) {
+		if isFile(c.New) && c.New.Size > 0 && w.result.Moved[c.Path] == "" && !w.kept[c.Path] && !(isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content)) {
 			w.plan(c)
 		}
 	}
@@ -199,9 +200,29 @@ func (w *step) sort() {
 			w.added[c.Path] = true
 		}
 	}
+	w.keep()
 	for name, n := range w.removed {
 		w.lost[name] = lost{n, w.Time}
 	}
+}
+
+// keep finds the changed files of which a new file holds what they held, as where large files are put into a store with a pointer in
+// their place: whatever stands there now, nothing is lost.
+func (w *step) keep() {
+	was := map[string][]string{} // by content
+	for _, c := range w.Changes {
+		if isFile(c.Old) && isFile(c.New) && c.Old.Size > 0 {
+			was[key(c.Old)] = append(was[key(c.Old)], c.Path)
+		}
+	}
+	for _, c := range w.Changes {
+		if w.added[c.Path] {
+			for _, name := range was[key(c.New)] {
+				w.kept[name] = true
+			}
+		}
+	}
+	w.emptied = slices.DeleteFunc(w.emptied, func(c snapshot.Change) bool { return w.kept[c.Path] })
 }
 
 // key is the same for the same content.

@@ -401,6 +401,23 @@ func TestWhatOneProgramDoesToManyFilesIsTakenTogether(t *testing.T) {
 	}
 }
 
+func TestFilesThatWereEncryptedOneByOneAreInNoArchiveWhoeverMadeIt(t *testing.T) {
+	s := newScene(t, true, nil)
+	d, now := s.w.detectors[0], time.Now()
+	for i := range 2 * minPacked {
+		name, by := fmt.Sprintf("/srv/paper%02d.txt", i), doing{at: now} // it had ended before it was asked who it was
+		if i == 0 {
+			by.group = 7
+		}
+		d.locked[name+".gpg"] = by
+		d.gone[name] = loss{doing: doing{group: 7, at: now}, worth: true}
+	}
+	d.promotePacked(now)
+	for name, f := range d.found {
+		t.Errorf("%s is %s", name, f.kind)
+	}
+}
+
 func TestDocumentsThatOneProgramTurnsIntoSomethingElseAreNoticed(t *testing.T) {
 	s := newScene(t, true, nil)
 	d := s.w.detectors[0]

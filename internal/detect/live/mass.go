@@ -35,15 +35,19 @@ func (d *detector) promotePacked(now time.Time) {
 		group int
 	}
 	archives, into := map[place][]string{}, map[place][]string{}
+	single := map[string]bool{} // what has an archive of its own, whoever made that: a program may end before its group is known
 	for name, b := range d.locked {
 		at := place{path.Dir(name), b.group}
 		archives[at] = append(archives[at], name)
+		if of, ok := content.Successor(name); ok {
+			single[of] = true
+		}
 	}
 	if len(archives) == 0 {
 		return
 	}
 	for name, l := range d.gone {
-		if !l.worth || now.Sub(l.at) >= together {
+		if !l.worth || single[name] || now.Sub(l.at) >= together {
 			continue
 		}
 		for dir := path.Dir(name); ; dir = path.Dir(dir) {
