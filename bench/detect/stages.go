@@ -242,7 +242,7 @@ func (b *bench) measureObserved(ctx context.Context, set set, r *setResults, bas
 			}
 		}
 		r.ObservedWork = append(r.ObservedWork, raised(w.name, kinds))
-		b.say("%-62s %d signals", w.name, len(kinds))
+		b.say("%-62s %d signals %v", w.name, len(kinds), kinds[:min(5, len(kinds))])
 	}
 	return nil
 }
