@@ -83,7 +83,7 @@ func (a *Agent) storeEvidence(ctx context.Context, incident string, services []s
 		if declared.Kind != "files" {
 			return nil
 		}
-		captured, err := a.capture(ctx, service, declared, nil)
+		captured, err := a.capture(ctx, service, declared)
 		if err != nil {
 			return fmt.Errorf("store evidence of %s: %w", assetKey(service.Name, declared.Name), err)
 		}

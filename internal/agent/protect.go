@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/kedge-project/kedge/archive"
 	"github.com/kedge-project/kedge/internal/asset"
 	"github.com/kedge-project/kedge/internal/asset/postgres"
 	"github.com/kedge-project/kedge/internal/estate"
@@ -26,7 +25,7 @@ type Protected struct {
 // running for each PostgreSQL cluster. done is called after each asset.
 func (a *Agent) Protect(ctx context.Context, services []string, done func(Protected)) error {
 	return a.eachAsset(services, func(service *estate.Service, declared estate.Asset) error {
-		captures := []func() (asset.Captured, error){func() (asset.Captured, error) { return a.capture(ctx, service, declared, nil) }}
+		captures := []func() (asset.Captured, error){func() (asset.Captured, error) { return a.capture(ctx, service, declared) }}
 		if declared.Logical {
 			captures = append(captures, func() (asset.Captured, error) { return a.captureLogical(ctx, service, declared) })
 		}
@@ -66,12 +65,12 @@ func (a *Agent) eachAsset(services []string, fn func(*estate.Service, estate.Ass
 }
 
 // capture takes a first snapshot of an asset of any kind.
-func (a *Agent) capture(ctx context.Context, service *estate.Service, declared estate.Asset, observers []archive.Observer) (asset.Captured, error) {
+func (a *Agent) capture(ctx context.Context, service *estate.Service, declared estate.Asset) (asset.Captured, error) {
 	r, err := a.repository(ctx, service.Repository)
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	opt := asset.CaptureOptions{Host: a.estate.Name, Observers: observers}
+	opt := asset.CaptureOptions{Host: a.estate.Name}
 	switch declared.Kind {
 	case "postgres":
 		return a.captureCluster(ctx, r, service, declared)

@@ -270,7 +270,7 @@ func (r *run) captureOther(ctx context.Context, service *estate.Service, declare
 	about := about{service: service.Name, asset: declared.Name}
 	key := assetKey(service.Name, declared.Name)
 	what := ""
-	capture := func() (asset.Captured, error) { return r.capture(ctx, service, declared, nil) }
+	capture := func() (asset.Captured, error) { return r.capture(ctx, service, declared) }
 	var tree *watchedTree
 	switch declared.Kind {
 	case "files":

@@ -121,7 +121,7 @@ func (t *watchedTree) capture(ctx context.Context, a *Agent) (asset.Captured, er
 	if err != nil {
 		return asset.Captured{}, err
 	}
-	captured, err := a.capture(ctx, t.service, t.declared, nil)
+	captured, err := a.capture(ctx, t.service, t.declared)
 	if err != nil {
 		return captured, err
 	}
