@@ -99,7 +99,7 @@ func (w *segmentWriter) open(end pglogrepl.LSN) error {
 	if err == nil && uint64(info.Size()) != w.size {
 		err = file.Truncate(int64(w.size))
 	}
-	if err == nil {
+	if err == nil && w.spare == "" {
 		err = syncDirectory(w.dir)
 	}
 	if err != nil {
@@ -126,7 +126,11 @@ func (w *segmentWriter) name() error {
 	if w.spare == "" {
 		return nil
 	}
-	if err := os.Rename(w.spare, w.path(w.next-1)); err != nil {
+	err := os.Rename(w.spare, w.path(w.next-1))
+	if err == nil {
+		err = syncDirectory(w.dir)
+	}
+	if err != nil {
 		return fmt.Errorf("write WAL: %w", err)
 	}
 	w.spare = ""
