@@ -297,6 +297,7 @@ func (f *fanotify) rename(events []Event, e Event) []Event {
 		f.places.renamed(e.From, e.Path)
 		if e.From == "" {
 			f.moved = append(f.moved, e.Path)
+			f.places.learnBelow(e.Path, len(f.places.known)+maxArrived) // it may be gone again when its events come
 		}
 	}
 	return append(events, e)

@@ -18,6 +18,8 @@ const (
 	maxPlaces = 1 << 16
 	// maxRenames bounds the renames of directories that are applied when a directory is next asked for.
 	maxRenames = 1 << 10
+	// maxArrived bounds the directories that are learned at once of a tree that was moved in: the kernel's queue waits meanwhile.
+	maxArrived = 1 << 10
 )
 
 // places knows where directories stand that the kernel names by file system and handle. It is used by one goroutine.
@@ -63,17 +65,22 @@ func system(dir string) (id [8]byte, err error) {
 // prime learns the directories that are there: when a tree is removed, its events come after it is gone.
 func (p *places) prime() {
 	for _, root := range p.roots {
-		// What cannot be listed cannot be learned either, and is asked for later.
-		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				p.learn(path)
-			}
-			if len(p.known) >= maxPlaces/2 {
-				return fs.SkipAll
-			}
-			return nil
-		})
+		p.learnBelow(root, maxPlaces/2)
 	}
+}
+
+// learnBelow learns a directory and those below it, as long as fewer than most are known.
+func (p *places) learnBelow(dir string, most int) {
+	// What cannot be listed cannot be learned either, and is asked for later.
+	_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if len(p.known) >= most {
+			return fs.SkipAll
+		}
+		if err == nil && entry.IsDir() {
+			p.learn(path)
+		}
+		return nil
+	})
 }
 
 // learn remembers the handle of a directory.
