@@ -613,3 +613,41 @@ func TestTwoBlobsAtOnceAreStoredAsOneByOne(t *testing.T) {
 		t.Errorf("an empty blob beside another: %v", err)
 	}
 }
+
+func TestAnUploadInAHurryStoresAsFastestDoes(t *testing.T) {
+	plain := content(1, 1)
+	stored := func(opt repo.Options, hurry bool) (n int) {
+		be := memory.New()
+		if _, err := repo.Init(t.Context(), be, password, cheap); err != nil {
+			t.Fatal(err)
+		}
+		r, err := repo.Open(t.Context(), be, password, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.Upload(t.Context(), func(ctx context.Context, up *repo.Uploader) error {
+			if hurry {
+				up.Hurry()
+			}
+			for _, data := range plain {
+				saved, err := up.SaveBlob(ctx, blob.Data, data)
+				if err != nil {
+					return err
+				}
+				n += saved.Stored
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	fastest := stored(repo.Options{Compression: repo.CompressionFastest}, false)
+	if got := stored(repo.Options{}, true); got != fastest {
+		t.Errorf("in a hurry %d bytes were stored, fastest stores %d", got, fastest)
+	}
+	if got, want := stored(repo.Options{Compression: repo.CompressionMax}, true), stored(repo.Options{Compression: repo.CompressionMax}, false); got != want {
+		t.Errorf("asked for max, in a hurry %d bytes were stored, want %d as in no hurry", got, want)
+	}
+}
