@@ -615,7 +615,11 @@ func TestTwoBlobsAtOnceAreStoredAsOneByOne(t *testing.T) {
 }
 
 func TestAnUploadInAHurryStoresAsFastestDoes(t *testing.T) {
-	plain := content(1, 1)
+	source := rand.New(rand.NewPCG(1, 1))
+	var plain []byte
+	for range 20_000 {
+		plain = fmt.Appendf(plain, "%d ships at berth %d, ", source.IntN(1000), source.IntN(20))
+	}
 	stored := func(opt repo.Options, hurry bool) (n int) {
 		be := memory.New()
 		if _, err := repo.Init(t.Context(), be, password, cheap); err != nil {
@@ -629,14 +633,9 @@ func TestAnUploadInAHurryStoresAsFastestDoes(t *testing.T) {
 			if hurry {
 				up.Hurry()
 			}
-			for _, data := range plain {
-				saved, err := up.SaveBlob(ctx, blob.Data, data)
-				if err != nil {
-					return err
-				}
-				n += saved.Stored
-			}
-			return nil
+			saved, err := up.SaveBlob(ctx, blob.Data, plain)
+			n = saved.Stored
+			return err
 		})
 		if err != nil {
 			t.Fatal(err)
