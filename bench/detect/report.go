@@ -132,6 +132,7 @@ func (n noticedRow) inTime() bool {
 func titles() map[string]string {
 	return map[string]string{"known": "families that the rules were written with", "held": "families that the rules were not written with", "strangers": "families of programs that were met, and disguises",
 		"fresh": "families of a fourth set, written when the rules knew the third",
+		"fifth": "families of a fifth set, written when the rules knew the other four",
 		"real":  "all families on files that were not made for this"}
 }
 

@@ -26,6 +26,7 @@ func sets() []set {
 		{"held", heldMakers, heldFamilies, heldWorkloads},
 		{"strangers", strangerMakers, strangerFamilies, strangerWorkloads},
 		{"fresh", strangerMakers, freshFamilies, freshWorkloads},
+		{"fifth", fifthMakers, fifthFamilies, fifthWorkloads},
 	}
 }
 
