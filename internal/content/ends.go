@@ -1,6 +1,13 @@
 package content
 
-import "bytes"
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+)
 
 // How much of a file's beginning and of its end EndsWell looks at, in bytes. An end that stands further from the end is not seen.
 const (
@@ -19,6 +26,9 @@ func EndsWell(name string, head, tail []byte) (well, ended bool) {
 	if expected := Expected(name); expected != Unknown && expected != format {
 		return false, false
 	}
+	if !BeginsWell(head) {
+		return false, false
+	}
 	if end, ok := ends[format]; ok {
 		return end(tail), true
 	}
@@ -31,4 +41,69 @@ var ends = map[Format]func([]byte) bool{
 	"jpeg": func(b []byte) bool { return bytes.Contains(b, []byte{0xff, 0xd9}) }, "png": func(b []byte) bool { return bytes.Contains(b, []byte("IEND")) },
 	"gif": func(b []byte) bool { return bytes.IndexByte(b, 0x3b) >= 0 }, "xz": func(b []byte) bool { return bytes.HasSuffix(b, []byte("YZ")) },
 	"parquet": func(b []byte) bool { return bytes.HasSuffix(b, []byte("PAR1")) },
+}
+
+// BeginsWell tells whether the beginning of a longer file contradicts what its first bytes say: a member that cannot be decompressed, a
+// scan that is no picture. Of other formats than these nothing is known.
+func BeginsWell(head []byte) bool {
+	b := &budgeted{view: &view{version: &Version{Size: int64(len(head)) + 1}, pieces: []piece{{0, head}}, format: Sniff(head)}}
+	switch b.view.format {
+	case "zip":
+		return membersBegin(head)
+	case "pdf":
+		_, why := pdfStreams(head, 256)
+		return why == ""
+	case "jpeg":
+		return checkJPEG(b).health != Broken
+	case "gzip":
+		return checkGzip(b).health != Broken
+	}
+	return true
+}
+
+// membersBegin tells whether the members of an archive, one behind the other from its first byte on, can be decompressed as far as they are at
+// hand (APPNOTE.TXT, 4.3).
+func membersBegin(head []byte) bool {
+	le := binary.LittleEndian
+	for range maxParts {
+		if len(head) < 30 || string(head[:4]) != "PK\x03\x04" {
+			return true
+		}
+		flags, method, sum, packed := le.Uint16(head[6:]), le.Uint16(head[8:]), le.Uint32(head[14:]), int64(le.Uint32(head[18:]))
+		data := head[min(len(head), 30+int(le.Uint16(head[26:]))+int(le.Uint16(head[28:]))):]
+		follows := flags&8 != 0 // the sum and the lengths stand behind the data
+		if flags&1 != 0 || packed == math.MaxUint32 || method != 8 && (method != 0 || follows) {
+			return true
+		}
+		whole := !follows && int64(len(data)) >= packed
+		if whole {
+			data, head = data[:packed], data[packed:]
+		}
+		rest := bytes.NewReader(data) // of which no more is read than is needed
+		var r io.Reader = rest
+		if method == 8 {
+			r = flate.NewReader(rest)
+		}
+		crc := crc32.NewIEEE()
+		got := drain(crc, r, 1<<20)
+		switch {
+		case got.bad, got.cut && whole:
+			return false
+		case !got.complete, !follows && !whole:
+			return true
+		case follows:
+			after := data[len(data)-rest.Len():]
+			if len(after) < 16 {
+				return true
+			}
+			if string(after[:4]) == "PK\x07\x08" {
+				after = after[4:]
+			}
+			sum, head = le.Uint32(after), after[12:]
+		}
+		if crc.Sum32() != sum {
+			return false
+		}
+	}
+	return true
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"regexp"
 	"strconv"
@@ -94,17 +95,39 @@ func innodbHeader(head []byte) bool {
 		binary.BigEndian.Uint32(head[34:]) == binary.BigEndian.Uint32(head[38:])
 }
 
+// checkInnoDB compares the numbers and the sums of pages (MySQL's fil0types.h and buf0checksum.cc). Those that the server itself encrypted say so.
 func checkInnoDB(b *budgeted) parse {
+	wrong, right, encrypted := 0, 0, 0
 	why := b.view.pagesOf(innodbPage, func(n int64, page []byte) string {
-		if int64(binary.BigEndian.Uint32(page[4:])) == n || constant(page) {
-			return ""
+		switch kind := binary.BigEndian.Uint16(page[24:]); {
+		case constant(page):
+		case kind >= 15 && kind <= 17: // FIL_PAGE_ENCRYPTED, with FIL_PAGE_COMPRESSED, of an R-tree
+			encrypted++
+		case int64(binary.BigEndian.Uint32(page[4:])) != n:
+			return "a page is none"
+		case innodbSum(page):
+			right++
+		default:
+			wrong++
 		}
-		return "a page is none"
+		return ""
 	})
-	if why != "" {
+	switch {
+	case why != "":
 		return broken(why)
+	case encrypted > right+wrong:
+		return parse{health: Sound, locked: true}
+	case right > 0 && wrong > 1 && 8*wrong > right: // one may be caught while it is written; where all are, the sums are of another kind
+		return broken("the sums of pages are wrong")
 	}
 	return parse{health: Sound}
+}
+
+// innodbSum tells whether the sum of a page is right, in either of the places where it may stand.
+func innodbSum(page []byte) bool {
+	table, end := crc32.MakeTable(crc32.Castagnoli), innodbPage-8
+	sum := crc32.Checksum(page[4:26], table) ^ crc32.Checksum(page[38:end], table)
+	return sum == binary.BigEndian.Uint32(page) || crc32.Checksum(page[:end+4], table) == binary.BigEndian.Uint32(page[end+4:])
 }
 
 func checkELF(b *budgeted) parse {
@@ -290,25 +313,30 @@ func checkPDF(b *budgeted) parse {
 	}
 	streams := 0
 	for _, p := range b.view.pieces {
-		for rest := p.data; streams < 256; {
-			if rest = afterStream(rest); len(rest) < 16 {
-				break
-			}
-			z, err := zlib.NewReader(bytes.NewReader(rest))
-			if err != nil {
-				return broken("a stream cannot be decompressed")
-			}
-			got := drain(io.Discard, z, 256<<10)
-			if got.bad {
-				return broken("a stream cannot be decompressed")
-			}
-			streams++
+		n, why := pdfStreams(p.data, 256-streams)
+		if why != "" {
+			return broken(why)
 		}
+		streams += n
 	}
 	if streams == 0 {
 		return parse{health: Framed}
 	}
 	return parse{health: Sound}
+}
+
+// pdfStreams decompresses the streams in a part of a document, and returns how many there were, or what is wrong with one.
+func pdfStreams(data []byte, most int) (n int, why string) {
+	for rest := data; n < most; n++ {
+		if rest = afterStream(rest); len(rest) < 16 {
+			break
+		}
+		z, err := zlib.NewReader(bytes.NewReader(rest))
+		if err != nil || drain(io.Discard, z, 256<<10).bad {
+			return n, "a stream cannot be decompressed"
+		}
+	}
+	return n, ""
 }
 
 // afterStream returns what follows the start of the next stream that zlib compressed, nil if there is none.

@@ -6,10 +6,12 @@ import (
 	"hash/crc32"
 )
 
-// checkJPEG walks the segments up to the picture's data, in which 0xff may only stand before what says that it is meant (ITU-T T.81, B.1.1).
+// checkJPEG walks the segments up to the picture's data, in which 0xff may only stand before what says that it is meant (ITU-T T.81, B.1.1), and
+// reads the codes of what is at hand from there on.
 func checkJPEG(b *budgeted) parse {
 	head := b.view.head()
 	at := 2
+	var scan jpegScan
 	for range maxParts {
 		if at+4 > len(head) {
 			if b.view.whole {
@@ -32,13 +34,20 @@ func checkJPEG(b *budgeted) parse {
 		if length < 2 {
 			return broken("a segment of no length")
 		}
+		body := head[at+4 : max(at+4, min(at+2+length, len(head)))]
 		at += 2 + length
 		if marker == 0xda {
+			if why := scan.scan(body, head[min(at, len(head)):]); why != "" {
+				return broken(why)
+			}
 			break
+		}
+		if len(body) == length-2 && scan.segment(marker, body) {
+			return broken("a table that no picture has")
 		}
 	}
 	if b.view.whole {
-		return scanJPEG(head[min(at, len(head)):])
+		return scan.rest(head[min(at, len(head)):])
 	}
 	for i, p := range b.view.pieces {
 		data := p.data
@@ -52,8 +61,8 @@ func checkJPEG(b *budgeted) parse {
 	return parse{health: Sound}
 }
 
-// scanJPEG follows the data of a picture, with the segments between its scans, to its end.
-func scanJPEG(data []byte) parse {
+// rest follows the data of a picture, with the segments between its scans, to its end.
+func (j *jpegScan) rest(data []byte) parse {
 	for {
 		i := bytes.IndexByte(data, 0xff)
 		if i < 0 || i+1 >= len(data) {
@@ -71,7 +80,16 @@ func scanJPEG(data []byte) parse {
 		case len(data) < 3:
 			return parse{health: Cut}
 		case betweenScans(marker, int(binary.BigEndian.Uint16(data[1:]))):
-			data = data[min(1+int(binary.BigEndian.Uint16(data[1:])), len(data)):]
+			end := min(1+int(binary.BigEndian.Uint16(data[1:])), len(data))
+			body, whole := data[3:max(3, end)], end < len(data)
+			data = data[end:]
+			if marker == 0xda {
+				if why := j.scan(body, data); why != "" {
+					return broken(why)
+				}
+			} else if whole && j.segment(marker, body) {
+				return broken("a table that no picture has")
+			}
 		default:
 			return broken("a mark that no picture has")
 		}

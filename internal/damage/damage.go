@@ -354,7 +354,11 @@ func (w *step) do(ctx context.Context, j *job) (content.Finding, error) {
 		case well && j.level == ends:
 			return content.Finding{}, nil
 		case well && ended && edition:
-			if some, err := w.keptInPart(ctx, j.opened, j.New, j.old); err != nil || !some {
+			some, err := w.keptInPart(ctx, j.opened, j.New, j.old)
+			if err == nil && !some {
+				some, err = w.beginsBadly(ctx, j.opened, j.New)
+			}
+			if err != nil || !some {
 				return content.Finding{}, err
 			}
 		}
@@ -510,6 +514,19 @@ func (w *step) endsWell(ctx context.Context, o opened, name string, n *snapshot.
 	}
 	well, ended = content.EndsWell(name, head, tail)
 	return well, ended, nil
+}
+
+// beginning of a version, in bytes, that is read to see that what it holds is not another's noise behind heads that were left.
+const beginning = 64 << 10
+
+// beginsBadly tells whether the beginning of a version contradicts its first bytes.
+func (w *step) beginsBadly(ctx context.Context, o opened, n *snapshot.Node) (bool, error) {
+	data, err := w.open(ctx, o, n)
+	if err != nil {
+		return false, err
+	}
+	head, err := read(data, 0, min(int64(n.Size), beginning))
+	return err == nil && !content.BeginsWell(head), err
 }
 
 // spots are how many places of two versions of one length are compared, a few bytes at each.

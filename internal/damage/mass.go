@@ -441,14 +441,15 @@ func (w *step) judgeDoubts() {
 const maxOwn = 12
 
 // judgeOwn leaves in doubt the few databases of one directory that became noise as a whole while nothing else was damaged: their
-// application may have begun to encrypt them.
+// application may have begun to encrypt them. None leaves parts of them as they were.
 func (w *step) judgeOwn() {
 	all := w.result.Damaged
 	if len(all) == 0 || len(all) > maxOwn {
 		return
 	}
 	for _, f := range all {
-		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(all[0].Path) || f.Former == nil || f.Features[0] != content.Noise {
+		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(all[0].Path) || f.Former == nil || f.Features[0] != content.Noise ||
+			slices.Contains(f.Features, content.Interleaved) {
 			return
 		}
 		switch f.Was {
