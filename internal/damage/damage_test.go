@@ -2,6 +2,7 @@ package damage
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -154,6 +155,14 @@ func (tr *tree) move(name, to string, data []byte) {
 	tr.now[to] = data
 }
 
+func gzipped(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(data) // a buffer takes all
+	w.Close()
+	return b.Bytes()
+}
+
 func text(seed, n int) []byte {
 	rng := rand.New(rand.NewPCG(uint64(seed), 1))
 	list := strings.Fields("the committee noted that ships of five hundred gross tonnage and above shall carry a certificate")
@@ -254,7 +263,7 @@ func TestWhatIsGoneIsNotInEverythingThatCannotBeRead(t *testing.T) {
 		total += len(tr.now[name])
 		delete(tr.now, name)
 	}
-	tr.now["/srv/dept4.tar.gz"] = append([]byte("\x1f\x8b\x08"), noise(8, total*2/3)...) // that is where they are
+	tr.now["/srv/dept4.tar.gz"] = gzipped(text(8, total)) // that is where they are
 	tr.now["/srv/dept4/safe"] = noise(9, total*2/3)
 	tr.want(tr.step())
 }
