@@ -97,7 +97,7 @@ func (a *Agent) assessTree(ctx context.Context, service *estate.Service, declare
 			hints = append(hints, s)
 		}
 	}
-	result, err := assess.History(ctx, r, assetFilter(service.Name, declared.Name), hints)
+	result, err := assess.Run(ctx, r, assess.Options{Filter: assetFilter(service.Name, declared.Name), Hints: hints, Documents: service.Watch.DocumentRoot})
 	if err != nil {
 		return assess.Series{}, nil, err
 	}

@@ -130,7 +130,7 @@ func (a *Agent) releaseFromFiles(ctx context.Context, service *estate.Service) (
 	if err != nil {
 		return nil, blob.ID{}, time.Time{}, err
 	}
-	history, err := assess.History(ctx, r, assetFilter(service.Name, declared.Name), nil)
+	history, err := assess.Run(ctx, r, assess.Options{Filter: assetFilter(service.Name, declared.Name), Documents: service.Watch.DocumentRoot})
 	if err != nil {
 		return nil, blob.ID{}, time.Time{}, fmt.Errorf("%w; and its snapshots cannot be assessed: %w", none, err)
 	}

@@ -95,9 +95,10 @@ func (d Damaged) Leftover() (string, bool) {
 
 // Options say what to assess.
 type Options struct {
-	Filter   snapshot.Filter
-	Hints    []event.Signal // raised by live detection: files that they name count as damaged from the newest change before the signal
-	Progress func(Progress) // may be nil; called by one goroutine at a time
+	Filter    snapshot.Filter
+	Hints     []event.Signal // raised by live detection: files that they name count as damaged from the newest change before the signal
+	Documents string         // where files stand that a web server serves, absolute; empty if that is not known; their names tell, too
+	Progress  func(Progress) // may be nil; called by one goroutine at a time
 }
 
 // Progress says how far an assessment is.
@@ -108,7 +109,7 @@ type Progress struct {
 	Changes         int64 // files that differed between two snapshots, in all
 }
 
-// History is Run without a look at its progress.
+// History is Run for who knows no more than what to assess, and what was raised.
 func History(ctx context.Context, r *repo.Repository, filter snapshot.Filter, hints []event.Signal) (Result, error) {
 	return Run(ctx, r, Options{Filter: filter, Hints: hints})
 }
@@ -134,7 +135,7 @@ func Run(ctx context.Context, r *repo.Repository, opt Options) (Result, error) {
 				opt.Progress(Progress{Host: snapshots[0].Hostname, Paths: snapshots[0].Paths, Done: done, Snapshots: len(snapshots), Changes: changes})
 			}
 		}
-		series, err := assessSeries(ctx, src, snapshots, opt.Hints)
+		series, err := assessSeries(ctx, src, snapshots, opt)
 		if err != nil {
 			return Result{}, fmt.Errorf("assess history of %s on %s: %w", strings.Join(snapshots[0].Paths, " "), snapshots[0].Hostname, err)
 		}
@@ -149,11 +150,11 @@ func Run(ctx context.Context, r *repo.Repository, opt Options) (Result, error) {
 	return result, nil
 }
 
-func assessSeries(ctx context.Context, src *source, snapshots []*snapshot.Snapshot, hints []event.Signal) (Series, error) {
+func assessSeries(ctx context.Context, src *source, snapshots []*snapshot.Snapshot, opt Options) (Series, error) {
 	snapshots, late := inOrder(ctx, src, snapshots)
 	src.diffs = newDiffs(ctx, src, snapshots)
 	defer src.diffs.close()
-	series, err := newWalk(src, snapshots, hints).run(ctx)
+	series, err := newWalk(src, snapshots, opt).run(ctx)
 	if err == nil {
 		src.unread.spoil(ctx, src, snapshots, &series)
 		late.tell(&series)

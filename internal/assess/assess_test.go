@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,34 @@ func TestAnAttackSpreadOverSnapshotsIsPutTogether(t *testing.T) {
 	s := o.assess()
 	o.verdicts(s, "cXXX")
 	o.wantDamage(s, want...)
+}
+
+func TestACommandShellOutsideAnyWebTreeIsNoIncidentByItself(t *testing.T) {
+	o := newOffice(t)
+	o.write("dept0/sdk/php/runtime/setup.php", []byte(`<?php eval(file_get_contents('php://input'));`))
+	o.snapshot()
+	s := o.assess()
+	o.verdicts(s, "cs")
+	o.wantDamage(s)
+	o.verdicts(o.assessWith(Options{Documents: o.path("dept0/sdk")}), "cX")
+}
+
+func TestADirectoryThatIsRemovedWithAllInItIsOnePersonsDoing(t *testing.T) {
+	o := newOffice(t)
+	for i := range 60 {
+		o.write(fmt.Sprintf("dept0/app/modules/m%d/lib/index%d.js", i, i), prose(uint64(i), 20))
+	}
+	o.snapshot()
+	for _, name := range o.glob("dept0/app/modules/*/lib/*.js") {
+		o.remove(name)
+	}
+	if err := os.RemoveAll(o.path("dept0/app")); err != nil {
+		t.Fatal(err)
+	}
+	o.snapshot()
+	s := o.assess()
+	o.verdicts(s, "ccc")
+	o.wantDamage(s)
 }
 
 func TestEachFileHasItsOwnLastCleanSnapshot(t *testing.T) {

@@ -73,7 +73,8 @@ func (d *diffs) compare(s *diffStep, before []*diffStep, a, b blob.ID) error {
 		return d.pair(s, before, path, a, b)
 	}
 	return snapshot.DiffPairs(d.ctx, load, a, b, func(c snapshot.Change) error {
-		if c.Kind == snapshot.Metadata || !isFile(c.Old) && !isFile(c.New) {
+		gone := c.New == nil && c.Old.Type == snapshot.Dir
+		if c.Kind == snapshot.Metadata || !isFile(c.Old) && !isFile(c.New) && !gone {
 			return nil
 		}
 		select {

@@ -116,7 +116,13 @@ func (o *office) encrypt(name, suffix string) {
 
 func (o *office) assess(hints ...event.Signal) Series {
 	o.t.Helper()
-	result, err := History(context.Background(), o.r, snapshot.Filter{Tags: [][]string{{"kedge:asset=fileserver/documents"}}}, hints)
+	return o.assessWith(Options{Hints: hints})
+}
+
+func (o *office) assessWith(opt Options) Series {
+	o.t.Helper()
+	opt.Filter = snapshot.Filter{Tags: [][]string{{"kedge:asset=fileserver/documents"}}}
+	result, err := Run(context.Background(), o.r, opt)
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/internal/damage"
+	"github.com/kedge-project/kedge/internal/estate"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -23,6 +24,26 @@ var techniques = map[string]string{
 
 // release is how many new scripts at once are an application being installed rather than a shell.
 const release = 20
+
+// webDirectories are what web servers, and those who make sites for them, call the directories that are served.
+const webDirectories = " www html htdocs public_html public httpdocs wwwroot webroot webapps web site sites docroot uploads upload "
+
+// webUsers are who web servers and the programs behind them work as, on the systems that are known here.
+const webUsers = " www-data www apache httpd nginx http wwwrun caddy lighttpd tomcat php-fpm "
+
+// served tells whether a script can be run by a visitor, as far as the history knows: it stands where a web server serves files from, or belongs to
+// the user that one works as. Anywhere else a program that runs what it is sent is one of a developer's, or waits to be put there.
+func (w *walk) served(c snapshot.Change) bool {
+	if strings.Contains(webUsers, " "+c.New.User+" ") || w.documents != "" && estate.Below(c.Path, []string{w.documents}) {
+		return true
+	}
+	for dir := range strings.SplitSeq(path.Dir(c.Path), "/") {
+		if dir != "" && strings.Contains(webDirectories, " "+strings.ToLower(dir)+" ") {
+			return true
+		}
+	}
+	return false
+}
 
 // shell judges a new or changed script.
 func (w *walk) shell(ctx context.Context, c snapshot.Change, i, scripts int) (bool, error) {
@@ -40,11 +61,11 @@ func (w *walk) shell(ctx context.Context, c snapshot.Change, i, scripts int) (bo
 		}
 	}
 	// Scripts that are run by a command line are common in trees of sources; a shell needs a web server.
-	served := strings.HasPrefix(path.Ext(c.Path), ".php") || slices.Contains([]string{".phtml", ".phar", ".jsp", ".jspx", ".asp", ".aspx", ".ashx"}, path.Ext(c.Path))
-	if !served {
+	run := strings.HasPrefix(path.Ext(c.Path), ".php") || slices.Contains([]string{".phtml", ".phar", ".jsp", ".jspx", ".asp", ".aspx", ".ashx"}, path.Ext(c.Path))
+	if !run {
 		return false, nil
 	}
-	w.damage(c, i, "shell.uploaded", scripts > release)
+	w.damage(c, i, "shell.uploaded", scripts > release || !w.served(c))
 	return true, nil
 }
 

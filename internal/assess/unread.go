@@ -104,7 +104,9 @@ func (w *walk) diff(i int, fn func(snapshot.Change) error) error {
 	step := w.src.diffs.step(i)
 	for c := range step.changes {
 		delete(u.open, c.Path)
-		w.src.tell(i)
+		if isFile(c.Old) || isFile(c.New) {
+			w.src.tell(i)
+		}
 		if err := fn(c); err != nil {
 			return err
 		}

@@ -54,6 +54,7 @@ type walk struct {
 	judge     *damage.Judge
 	current   int // index of the snapshot that is judged
 	snapshots []*snapshot.Snapshot
+	documents string // where a web server serves files from; empty if that is not known
 	entries   []*entry
 	at        map[string]*entry // what is damaged now, by where it stands
 	moved     map[string]*entry // those that do not stand at their path any more, by path
@@ -76,14 +77,14 @@ type hint struct {
 	until  int
 }
 
-func newWalk(src *source, snapshots []*snapshot.Snapshot, signals []event.Signal) *walk {
+func newWalk(src *source, snapshots []*snapshot.Snapshot, opt Options) *walk {
 	w := &walk{
-		src: src, snapshots: snapshots, at: map[string]*entry{}, moved: map[string]*entry{}, copies: map[string]*entry{},
+		src: src, snapshots: snapshots, documents: opt.Documents, at: map[string]*entry{}, moved: map[string]*entry{}, copies: map[string]*entry{},
 		lost: map[string]lost{}, emptied: map[string]lost{}, injected: map[string]bool{},
 		notes: map[string][]*candidate{}, newest: map[string]*candidate{}, origins: map[string]bool{}, hints: map[string][]hint{},
 		doubts: map[string]*entry{},
 	}
-	for _, s := range signals {
+	for _, s := range opt.Hints {
 		for _, p := range s.Touched {
 			if path.IsAbs(p) {
 				w.hints[p] = append(w.hints[p], hint{Signal: s, picked: -1, until: open})

@@ -65,7 +65,8 @@ type Step struct {
 	Files   int       // that the older one had; 0 if not known
 	// Known tells whether what stood at a path before was damaged itself; nil: nothing was.
 	Known func(path string) bool
-	// Again tells whether a change was in an earlier step too, since what is too little in one is judged with what comes after; nil: none was.
+	// Again tells whether a change was in an earlier step too, since what is too little in one is judged with what comes after, or is of a file
+	// that came in one and is gone; nil: none was.
 	Again func(path string) bool
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/snapshot"
@@ -38,6 +39,7 @@ const (
 
 // archives looks for archives that nobody can open and that could hold what is gone: of the same directory, or of the whole tree.
 func (w *step) archives(ctx context.Context, closed []found) error {
+	closed = slices.DeleteFunc(closed, w.renewed)
 	byDir := map[string][]found{}
 	for _, f := range closed {
 		byDir[path.Dir(f.Path)] = append(byDir[path.Dir(f.Path)], f)
@@ -74,6 +76,21 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 		delete(w.removed, f.Path)
 	}
 	return nil
+}
+
+// renewed tells whether files with a new one's extension are gone from its directory, as where a program merges its own files into others: it
+// is no archive, unless it says that it is one.
+func (w *step) renewed(f found) bool {
+	e := path.Ext(f.Path)
+	if e == "" || f.Open || f.Locked {
+		return false
+	}
+	for name := range w.removed {
+		if path.Ext(name) == e && path.Dir(name) == path.Dir(f.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 // packedOpenly tells which directories have a new archive of their name beside them that is none of the closed ones.
@@ -119,10 +136,18 @@ func digests(names []string) bool {
 	return 2*n > len(names)
 }
 
-// digest tells whether a file is named by a hash, as programs name what they keep, and remove, for themselves.
+// digest tells whether a file is named by a hash, in hexadecimal or base32, as programs name what they keep, and remove, for themselves.
 func digest(name string) bool {
 	base := path.Base(name)
-	return len(base) >= 16 && strings.Trim(strings.TrimSuffix(base, path.Ext(base)), "0123456789abcdefABCDEF") == ""
+	stem := strings.TrimSuffix(base, path.Ext(base))
+	if len(base) < 16 {
+		return false
+	}
+	if strings.Trim(stem, "0123456789abcdefABCDEF") == "" {
+		return true
+	}
+	letters := strings.Trim(stem, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" || strings.Trim(stem, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
+	return len(stem) >= 24 && letters && len(strings.FieldsFunc(stem, unicode.IsLetter)) >= 3
 }
 
 // documents tells whether most of the files have names that promise something, as those of caches do not.
@@ -501,12 +526,23 @@ func (w *step) judgeRemoved() {
 const recent = 30 * 24 * time.Hour
 
 // indiscriminate tells whether a fifth of all files is gone, from several directories, nothing came in their place, and among
-// them are as many recent ones as chance would have it.
+// them are as many recent ones as chance would have it. A directory that is gone with all that was below it is one.
 func (w *step) indiscriminate(names []string) bool {
-	dirs := map[string]bool{}
+	vanished := map[string]bool{}
+	for _, c := range w.Changes {
+		if c.Old != nil && c.Old.Type == snapshot.Dir && c.New == nil {
+			vanished[c.Path] = true
+		}
+	}
+	dirs, places := map[string]bool{}, map[string]bool{}
 	var ages []time.Duration
 	for _, name := range names {
-		dirs[path.Dir(name)] = true
+		dir := path.Dir(name)
+		dirs[dir] = true
+		for vanished[path.Dir(dir)] {
+			dir = path.Dir(dir)
+		}
+		places[dir] = true
 		ages = append(ages, w.Time.Sub(w.removed[name].ModTime))
 	}
 	share := float64(len(names)) / float64(w.Files)
@@ -514,5 +550,5 @@ func (w *step) indiscriminate(names []string) bool {
 		return false
 	}
 	slices.SortFunc(ages, func(a, b time.Duration) int { return cmp.Compare(a, b) })
-	return share > 0.6 || ages[len(ages)/20] < recent
+	return share > 0.6 || len(places) >= 3 && ages[len(ages)/20] < recent
 }

@@ -173,9 +173,9 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 		}
 		return anew
 	})
-	together, elsewhere := consistent(pairs), w.movedOut(pairs)
+	together, elsewhere := consistent(pairs), movedOut(pairs)
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
-		chance := !p.named && (!together && (!p.lonely() || nameless(p.former) && nameless(p.Path)) || elsewhere)
+		chance := !p.named && (!together && (!p.lonely() || nameless(p.former) && nameless(p.Path)) || elsewhere[p.Path])
 		if chance {
 			delete(taken, p.Path)
 		}
@@ -211,25 +211,43 @@ func nameless(name string) bool { return path.Ext(name) == "" }
 // minOut is how many files of one place must have become noise in another to be more than somebody's moving into a safe.
 const minOut = 40
 
-// movedOut tells whether the pairs that only their sizes made have all left one place, which others have not, for another.
-func (w *step) movedOut(pairs []pair) bool {
-	var from, to []string
+// movedOut tells of the pairs that only their sizes made, by where the new file stands, which have left one place for another: of all that came
+// to the other, none stands where they stood.
+func movedOut(pairs []pair) map[string]bool {
+	var all []string
 	for _, p := range pairs {
 		if !p.named {
-			from, to = append(from, p.former), append(to, p.Path)
+			all = append(all, p.former, p.Path)
 		}
 	}
-	if len(from) == 0 || len(from) >= minOut {
-		return false
+	if len(all) == 0 {
+		return nil
 	}
-	slices.Sort(from)
-	place := CommonDirectory(from)
-	for _, name := range to {
-		if name == place || strings.HasPrefix(name, strings.TrimSuffix(place, "/")+"/") {
-			return false
+	slices.Sort(all)
+	top := strings.TrimSuffix(CommonDirectory(all), "/") + "/"
+	byPlace := map[string][]pair{}
+	for _, p := range pairs {
+		if !p.named {
+			place, _, _ := strings.Cut(strings.TrimPrefix(p.Path, top), "/")
+			byPlace[place] = append(byPlace[place], p)
 		}
 	}
-	return true
+	out := map[string]bool{}
+	for _, some := range byPlace {
+		var from []string
+		for _, p := range some {
+			from = append(from, p.former)
+		}
+		slices.Sort(from)
+		left := strings.TrimSuffix(CommonDirectory(from), "/") + "/"
+		if len(some) >= minOut || slices.ContainsFunc(some, func(p pair) bool { return strings.HasPrefix(p.Path, left) }) {
+			continue
+		}
+		for _, p := range some {
+			out[p.Path] = true
+		}
+	}
+	return out
 }
 
 // sibling tells whether two names have the same extension: what a program writes anew has that of what it wrote before, and a name

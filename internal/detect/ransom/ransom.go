@@ -106,7 +106,10 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	judged, err := w.judge.Step(ctx, damage.Step{
 		Changes: merged, Time: now, Files: w.files,
 		Known: w.known,
-		Again: func(path string) bool { r, lately := w.recent[path]; return lately && r.at.Before(now) },
+		Again: func(path string) bool {
+			r, lately := w.recent[path]
+			return lately && (r.at.Before(now) || r.came && r.New == nil)
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -14,8 +14,9 @@ const maxRecent = 2000
 // recent is the last change of a path, within the last minutes.
 type recent struct {
 	snapshot.Change
-	at  time.Time
-	bad bool // what stood there before was damaged, and nothing is known of what it was
+	at   time.Time
+	came bool // there was none before
+	bad  bool // what stood there before was damaged, and nothing is known of what it was
 }
 
 // merge puts changes to those of the last minutes, and returns all as if they had happened at once, in the order of their paths. So a few
@@ -30,7 +31,7 @@ func (w *Watcher) merge(changes []snapshot.Change, now time.Time) []snapshot.Cha
 	}
 	for _, c := range changes {
 		before, lately := w.recent[c.Path]
-		r := recent{Change: c, at: now}
+		r := recent{Change: c, at: now, came: before.came || !lately && c.Old == nil}
 		if _, bad := w.found[c.Path]; bad && lately && !before.bad {
 			r.Old = before.Old // the clean version
 		} else {
