@@ -107,6 +107,35 @@ func (k *kept) base(from int) int {
 	return next
 }
 
+// logged returns a cluster with an empty table log, and where it is stored.
+func logged(t *testing.T) (*postgrestest.Cluster, *Cluster, *repo.Repository, *session) {
+	t.Helper()
+	c := postgrestest.Start(t)
+	p, r := open(t, c), newRepository(t)
+	s := connect(t, c)
+	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	return c, p, r, s
+}
+
+// reopen returns the cluster as the next run of kedge finds it, with the spool of the one before.
+func reopen(t *testing.T, c *postgrestest.Cluster, before *Cluster) *Cluster {
+	t.Helper()
+	p, err := Open(t.Context(), "gisis", declare(c), before.spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// leaveWAL has the server go on to other segments, and forget those that no slot holds.
+func leaveWAL(t *testing.T, c *postgrestest.Cluster) {
+	t.Helper()
+	for range 3 {
+		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
+		c.Superuser(t, "CHECKPOINT")
+	}
+}
+
 // holds restores the newest state and fails the test unless log has the rows 1 to n.
 func holds(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Target, n string) {
 	t.Helper()
@@ -118,10 +147,7 @@ func holds(t *testing.T, c *postgrestest.Cluster, r *repo.Repository, to Target,
 }
 
 func TestAKeptClusterIsStoredWithoutBeingAsked(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	k.base(0)
 	s.do("INSERT INTO log VALUES (1)")
@@ -134,10 +160,7 @@ func TestAKeptClusterIsStoredWithoutBeingAsked(t *testing.T) {
 	holds(t, c, r, Target{Latest: true}, "2")
 
 	// The next run goes on: there is a base backup, and WAL leads on from it.
-	again, err := Open(t.Context(), "gisis", declare(c), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := reopen(t, c, p)
 	k = keep(t, again, r, KeepOptions{})
 	s.do("INSERT INTO log VALUES (3)")
 	k.stored(s)
@@ -324,10 +347,7 @@ func TestAFullRepositoryLosesNothing(t *testing.T) {
 }
 
 func TestALostSlotIsMadeAgainAndItsGapHealed(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	k.base(0)
 	s.do("INSERT INTO log VALUES (1)")
@@ -337,14 +357,8 @@ func TestALostSlotIsMadeAgainAndItsGapHealed(t *testing.T) {
 	// While kedge is away the slot is dropped, and the server forgets.
 	dropSlot(t, c, p)
 	s.do("INSERT INTO log VALUES (2)")
-	for range 3 {
-		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
-		c.Superuser(t, "CHECKPOINT")
-	}
-	again, err := Open(t.Context(), "gisis", declare(c), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	leaveWAL(t, c)
+	again := reopen(t, c, p)
 	k = keep(t, again, r, KeepOptions{})
 	told, _ := k.await("the gap", 0, func(n News) bool { return n.Gap != nil })
 	if !told.Gap.From.Before(told.Gap.To) || told.Gap.FromLSN == "" || told.Gap.ToLSN == "" || told.Gap.Reason == "" {
@@ -359,10 +373,7 @@ func TestALostSlotIsMadeAgainAndItsGapHealed(t *testing.T) {
 }
 
 func TestASlotDroppedForAMomentCostsNothing(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	next := k.base(0)
 	s.do("INSERT INTO log VALUES (1)")
@@ -442,10 +453,7 @@ func TestASecondProcessIsToldThatTheClusterIsCapturedAlready(t *testing.T) {
 }
 
 func TestAnotherPasswordIsToldAndTakenUp(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	next := k.base(0)
 	k.stored(s)

@@ -36,10 +36,7 @@ func promote(t *testing.T, gone, standby *postgrestest.Cluster) {
 }
 
 func TestStreamFollowsAFailOver(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	next := k.base(0)
 	s.do("INSERT INTO log VALUES (1)")
@@ -77,10 +74,7 @@ func TestStreamFollowsAFailOver(t *testing.T) {
 }
 
 func TestFailOverToAServerThatHasForgottenIsHealed(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	k := keep(t, p, r, KeepOptions{})
 	k.base(0)
 	s.do("INSERT INTO log VALUES (1)")
@@ -91,14 +85,8 @@ func TestFailOverToAServerThatHasForgottenIsHealed(t *testing.T) {
 	promote(t, c, second)
 	s = connect(t, second)
 	s.do("INSERT INTO log VALUES (2)")
-	for range 3 {
-		second.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
-		second.Superuser(t, "CHECKPOINT")
-	}
-	again, err := Open(t.Context(), "gisis", declare(second), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	leaveWAL(t, second)
+	again := reopen(t, second, p)
 	k = keep(t, again, r, KeepOptions{})
 	told, _ := k.await("the gap", 0, func(n News) bool { return n.Gap != nil })
 	s.do("INSERT INTO log VALUES (3)")
@@ -109,10 +97,7 @@ func TestFailOverToAServerThatHasForgottenIsHealed(t *testing.T) {
 }
 
 func TestRestOfATimelineComesFromTheNewPrimary(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	c.Superuser(t, "ALTER SYSTEM SET wal_keep_size = '256MB'") // of the standby too
 	second := standby(t, c)
 	k := keep(t, p, r, KeepOptions{})
@@ -129,10 +114,7 @@ func TestRestOfATimelineComesFromTheNewPrimary(t *testing.T) {
 	c.Kill(t)
 	promote(t, c, second)
 
-	again, err := Open(t.Context(), "gisis", declare(second), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := reopen(t, second, p)
 	k = keep(t, again, r, KeepOptions{})
 	s = connect(t, second)
 	s.do("INSERT INTO log VALUES (6)")

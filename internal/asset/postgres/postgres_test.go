@@ -249,10 +249,7 @@ func TestStreamOutlivesTheServersRestart(t *testing.T) {
 	awaitEnd(t, c, p)
 	// And its own.
 	connect(t, c).do("INSERT INTO log VALUES (3)")
-	again, err := Open(t.Context(), "gisis", declare(c), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := reopen(t, c, p)
 	stream(t, again)
 	catchUp(t, again)
 
@@ -286,10 +283,7 @@ func TestStreamSaysWhichWALIsGone(t *testing.T) {
 	stop()
 	// Without its slot the server forgets what nobody holds it to.
 	dropSlot(t, c, p)
-	for range 3 {
-		c.Superuser(t, "CREATE TABLE IF NOT EXISTS filler (n int); INSERT INTO filler VALUES (1); SELECT pg_switch_wal()")
-		c.Superuser(t, "CHECKPOINT")
-	}
+	leaveWAL(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := p.Stream(ctx); !errors.Is(err, errGap) || !strings.Contains(err.Error(), "take a new base backup") {

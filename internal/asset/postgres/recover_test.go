@@ -289,10 +289,7 @@ func newTimelineIsCaptured(t *testing.T, c *postgrestest.Cluster) {
 	c.Stop()
 	server, _ := bringBack(t, c, r, Target{XID: bad.XID, LSN: bad.LSN, Before: true})
 
-	again, err := Open(t.Context(), "gisis", declare(server), p.spool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := reopen(t, server, p)
 	stream(t, again)
 	connect(t, server).do("INSERT INTO ships VALUES (5000, 'on the new timeline')")
 	flush(t, again, r)

@@ -5,15 +5,11 @@ import (
 	"testing"
 
 	"github.com/kedge-project/kedge/backend"
-	"github.com/kedge-project/kedge/internal/asset/postgrestest"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
 func TestFewSnapshotsOfWALServeForEveryMoment(t *testing.T) {
-	c := postgrestest.Start(t)
-	p, r := open(t, c), newRepository(t)
-	s := connect(t, c)
-	s.do("CREATE TABLE log (n int PRIMARY KEY)")
+	c, p, r, s := logged(t)
 	stream(t, p)
 	var marks []string // WAL positions: at the nth, the rows are 1 to n
 	add := func(rows int) {
