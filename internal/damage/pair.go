@@ -228,7 +228,10 @@ func movedOut(pairs []pair) map[string]bool {
 	byPlace := map[string][]pair{}
 	for _, p := range pairs {
 		if !p.named {
-			place, _, _ := strings.Cut(strings.TrimPrefix(p.Path, top), "/")
+			place, _, below := strings.Cut(strings.TrimPrefix(p.Path, top), "/")
+			if !below {
+				place = ""
+			}
 			byPlace[place] = append(byPlace[place], p)
 		}
 	}
