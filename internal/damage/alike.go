@@ -20,7 +20,7 @@ const (
 
 // What several files have in common, beside what mass.go has.
 const (
-	same      = "another's content"    // that another file has, or had
+	another   = "another's content"    // that another file has, or had
 	noted     = "a note stands there"  // that asks for ransom
 	disguised = "of one sort with all" // files of several sorts became one sort, and grew alike
 )
@@ -48,7 +48,6 @@ func (w *step) rewritten() []snapshot.Change {
 // judgeSame takes files of several sorts for overwritten that hold what other files hold or held, which are of other sorts: one
 // picture for all, or the contents of a directory dealt out anew.
 func (w *step) judgeSame() {
-	all := w.rewritten()
 	holders := map[string][]string{} // by content, what holds it now, or held it before
 	for _, c := range w.Changes {
 		if isFile(c.New) && c.New.Size > 0 {
@@ -58,21 +57,36 @@ func (w *step) judgeSame() {
 			holders[key(c.Old)] = append(holders[key(c.Old)], c.Path)
 		}
 	}
-	var hit []snapshot.Change
-	kinds := map[string]bool{}
-	for _, c := range all {
-		if slices.ContainsFunc(holders[key(c.New)], func(other string) bool { return otherSort(c.Path, other) }) {
-			hit = append(hit, c)
-			kinds[path.Ext(c.Path)] = true
+	now := map[string]string{}
+	for _, c := range w.rewritten() {
+		now[c.Path] = key(c.New)
+	}
+	same := HoldingOthers(now, holders)
+	if len(same) > 0 {
+		w.wiped(slices.DeleteFunc(w.rewritten(), func(c snapshot.Change) bool { return !same[c.Path] }), another)
+	}
+}
+
+// HoldingOthers returns those of the rewritten files that hold what another file holds or held, if that is so of enough that are of other sorts
+// than the other. now is what each holds; holders are the files that hold or held a content; contents are named in any way.
+func HoldingOthers(now map[string]string, holders map[string][]string) map[string]bool {
+	hit, kinds := 0, map[string]bool{}
+	for name, held := range now {
+		if slices.ContainsFunc(holders[held], func(other string) bool { return otherSort(name, other) }) {
+			hit++
+			kinds[path.Ext(name)] = true
 		}
 	}
-	if len(hit) < minSame || len(kinds) < minKinds {
-		return
+	if hit < minSame || len(kinds) < minKinds {
+		return nil
 	}
-	hit = slices.DeleteFunc(all, func(c snapshot.Change) bool {
-		return !slices.ContainsFunc(holders[key(c.New)], func(other string) bool { return other != c.Path })
-	})
-	w.wiped(hit, same)
+	all := map[string]bool{}
+	for name, held := range now {
+		if slices.ContainsFunc(holders[held], func(other string) bool { return other != name }) {
+			all[name] = true
+		}
+	}
+	return all
 }
 
 // judgeNoted takes files for overwritten that became shorter, and are notes that ask for ransom now, all about as long.
@@ -167,49 +181,61 @@ func (w *step) wiped(changes []snapshot.Change, feature string) {
 	}
 }
 
-// judgeDisguised takes files of several sorts for encrypted that are gone, each with a new one in its place whose name differs by its
-// last part, the same for all: each is longer than what it replaces by the same length, or in the same proportion. Whatever converts
-// files makes some shorter and some longer.
+// judgeDisguised takes files for encrypted that are gone, each with one of one sort with all the others in its place.
 func (w *step) judgeDisguised() {
-	byStem := map[string][]string{}
+	gone, came := map[string]int64{}, map[string]int64{}
 	for name, n := range w.removed {
-		if n.Size > 0 && path.Ext(name) != "" {
+		gone[name] = int64(n.Size)
+	}
+	told := w.told()
+	for _, c := range w.Changes {
+		if w.added[c.Path] && !told[c.Path] {
+			came[c.Path] = int64(c.New.Size)
+		}
+	}
+	for _, s := range Disguised(gone, came) {
+		w.result.Damaged = append(w.result.Damaged, File{
+			Finding: content.Finding{Features: []string{disguised, together}}, Kind: Renamed, Path: s.Former, Now: s.Now, Former: w.removed[s.Former],
+		})
+		delete(w.removed, s.Former)
+	}
+}
+
+// Disguised returns the files of several sorts that are gone, each with a new one in its place whose name differs by its last part, the
+// same for all: each is longer than what it replaces by the same length, or in the same proportion. Whatever converts files makes some
+// shorter and some longer. The lengths are in bytes, by path.
+func Disguised(gone, came map[string]int64) []Successor {
+	byStem := map[string][]string{}
+	for name, size := range gone {
+		if size > 0 && path.Ext(name) != "" {
 			stem := strings.TrimSuffix(name, path.Ext(name))
 			byStem[stem] = append(byStem[stem], name)
 		}
 	}
 	if len(byStem) < minDisguised {
-		return
+		return nil
 	}
-	told := w.told()
-	byExt := map[string][]pair{}
-	for _, c := range w.Changes {
-		e := path.Ext(c.Path)
-		if !w.added[c.Path] || e == "" || told[c.Path] {
-			continue
-		}
-		stem := strings.TrimSuffix(c.Path, e)
+	byExt := map[string][]Successor{}
+	for _, name := range slices.Sorted(maps.Keys(came)) {
+		e := path.Ext(name)
+		stem := strings.TrimSuffix(name, e)
 		olds := byStem[stem]
-		if len(olds) == 0 { // "report.docx.png"
+		if e == "" || len(olds) == 0 { // "report.docx.png"
 			continue
 		}
 		slices.Sort(olds)
 		byStem[stem] = olds[1:]
-		byExt[e] = append(byExt[e], pair{former: olds[0], old: w.removed[olds[0]], found: found{Change: c}})
+		byExt[e] = append(byExt[e], Successor{olds[0], name, gone[olds[0]], came[name]})
 	}
+	var all []Successor
 	for _, e := range slices.Sorted(maps.Keys(byExt)) {
-		pairs, kinds := byExt[e], map[string]bool{}
-		for _, p := range pairs {
-			kinds[path.Ext(p.former)] = true
+		kinds := map[string]bool{}
+		for _, s := range byExt[e] {
+			kinds[path.Ext(s.Former)] = true
 		}
-		if len(pairs) < minDisguised || len(kinds) < minKinds || !consistent(pairs) {
-			continue
-		}
-		for _, p := range pairs {
-			w.result.Damaged = append(w.result.Damaged, File{
-				Finding: content.Finding{Features: []string{disguised, together}}, Kind: Renamed, Path: p.former, Now: p.Path, Former: p.old,
-			})
-			delete(w.removed, p.former)
+		if len(byExt[e]) >= minDisguised && len(kinds) >= minKinds && consistent(byExt[e]) {
+			all = append(all, byExt[e]...)
 		}
 	}
+	return all
 }

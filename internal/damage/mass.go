@@ -465,25 +465,31 @@ func (w *step) judgeDoubts() {
 // maxOwn is how many databases an application has beside each other.
 const maxOwn = 12
 
-// judgeOwn leaves in doubt the few databases of one directory that became noise as a whole while nothing else was damaged: their
-// application may have begun to encrypt them. None leaves parts of them as they were.
+// judgeOwn leaves in doubt what one application may have encrypted of its own, while nothing else was damaged.
 func (w *step) judgeOwn() {
-	all := w.result.Damaged
-	if len(all) == 0 || len(all) > maxOwn {
-		return
+	if !slices.ContainsFunc(w.result.Damaged, func(f File) bool { return f.Former == nil }) && OfOneApplication(w.result.Damaged) {
+		w.result.Doubts, w.result.Damaged = append(w.result.Doubts, w.result.Damaged...), nil
 	}
-	for _, f := range all {
-		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(all[0].Path) || f.Former == nil || f.Features[0] != content.Noise ||
+}
+
+// OfOneApplication tells whether the files are the few databases of one directory, and became noise as a whole where they stand. Who encrypts for
+// ransom leaves parts of them as they were, or goes on to other files.
+func OfOneApplication(files []File) bool {
+	if len(files) == 0 || len(files) > maxOwn {
+		return false
+	}
+	for _, f := range files {
+		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(files[0].Path) || f.Features[0] != content.Noise ||
 			slices.Contains(f.Features, content.Interleaved) {
-			return
+			return false
 		}
 		switch f.Was {
 		case "sqlite", "innodb", "pgpages":
 		default:
-			return
+			return false
 		}
 	}
-	w.result.Doubts, w.result.Damaged = append(w.result.Doubts, all...), nil
+	return true
 }
 
 // damagedDirs counts the damaged files of each directory.

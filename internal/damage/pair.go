@@ -173,7 +173,7 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 		}
 		return anew
 	})
-	together, elsewhere := consistent(pairs), movedOut(pairs)
+	together, elsewhere := consistent(successors(pairs, true)), MovedOut(successors(pairs, false))
 	pairs = slices.DeleteFunc(pairs, func(p pair) bool {
 		chance := !p.named && (!together && (!p.lonely() || nameless(p.former) && nameless(p.Path)) || elsewhere[p.Path])
 		if chance {
@@ -211,43 +211,56 @@ func nameless(name string) bool { return path.Ext(name) == "" }
 // minOut is how many files of one place must have become noise in another to be more than somebody's moving into a safe.
 const minOut = 40
 
-// movedOut tells of the pairs that only their sizes made, by where the new file stands, which have left one place for another: of all that came
-// to the other, none stands where they stood.
-func movedOut(pairs []pair) map[string]bool {
-	var all []string
+// Successor is a file that is gone, and the new one that may be what became of it, with their lengths in bytes.
+type Successor struct {
+	Former, Now string
+	Was, Is     int64
+}
+
+// successors returns the pairs; without those that their names made, unless named is set.
+func successors(pairs []pair, named bool) []Successor {
+	var all []Successor
 	for _, p := range pairs {
-		if !p.named {
-			all = append(all, p.former, p.Path)
+		if named || !p.named {
+			all = append(all, Successor{p.former, p.Path, int64(p.old.Size), int64(p.New.Size)})
 		}
 	}
-	if len(all) == 0 {
+	return all
+}
+
+// MovedOut tells of files that only their lengths or the time say to be successors, by where they stand, which have left one place for another: of
+// all that came to the other, none stands where it stood.
+func MovedOut(successors []Successor) map[string]bool {
+	if len(successors) == 0 {
 		return nil
+	}
+	var all []string
+	for _, s := range successors {
+		all = append(all, s.Former, s.Now)
 	}
 	slices.Sort(all)
 	top := strings.TrimSuffix(CommonDirectory(all), "/") + "/"
-	byPlace := map[string][]pair{}
-	for _, p := range pairs {
-		if !p.named {
-			place, _, below := strings.Cut(strings.TrimPrefix(p.Path, top), "/")
-			if !below {
-				place = ""
-			}
-			byPlace[place] = append(byPlace[place], p)
+	byPlace := map[string][]Successor{}
+	for _, s := range successors {
+		place, _, below := strings.Cut(strings.TrimPrefix(s.Now, top), "/")
+		if !below {
+			place = ""
 		}
+		byPlace[place] = append(byPlace[place], s)
 	}
 	out := map[string]bool{}
 	for _, some := range byPlace {
 		var from []string
-		for _, p := range some {
-			from = append(from, p.former)
+		for _, s := range some {
+			from = append(from, s.Former)
 		}
 		slices.Sort(from)
 		left := strings.TrimSuffix(CommonDirectory(from), "/") + "/"
-		if len(some) >= minOut || slices.ContainsFunc(some, func(p pair) bool { return strings.HasPrefix(p.Path, left) }) {
+		if len(some) >= minOut || slices.ContainsFunc(some, func(s Successor) bool { return strings.HasPrefix(s.Now, left) }) {
 			continue
 		}
-		for _, p := range some {
-			out[p.Path] = true
+		for _, s := range some {
+			out[s.Now] = true
 		}
 	}
 	return out
@@ -265,19 +278,17 @@ func (p pair) lonely() bool {
 	return p.Whole && (grown >= 0 && grown <= 1024 || ratio >= 1.333 && ratio < 1.37 || ratio >= 2 && ratio < 2.07)
 }
 
-// consistent tells whether most of so many pairs grew by the same length, or in the same proportion, as the files that one program
-// made of others.
-func consistent(pairs []pair) bool {
+// consistent tells whether most of so many files grew by the same length, or in the same proportion, as those that one program made
+// of others.
+func consistent(all []Successor) bool {
 	var grown, ratios []float64
-	for _, p := range pairs {
-		grown = append(grown, float64(p.New.Size)-float64(p.old.Size))
-		ratios = append(ratios, float64(p.New.Size)/float64(p.old.Size))
+	sizes := map[int64]bool{}
+	for _, s := range all {
+		grown = append(grown, float64(s.Is-s.Was))
+		ratios = append(ratios, float64(s.Is)/float64(s.Was))
+		sizes[s.Was] = true
 	}
-	sizes := map[uint64]bool{}
-	for _, p := range pairs {
-		sizes[p.old.Size] = true
-	}
-	if len(pairs) < minPairs || 2*len(sizes) < len(pairs) { // what is written in pieces of one length is as long as before anyway
+	if len(all) < minPairs || 2*len(sizes) < len(all) { // what is written in pieces of one length is as long as before anyway
 		return false
 	}
 	near := func(all []float64, by func(middle float64) float64) bool {
