@@ -65,9 +65,12 @@ type Step struct {
 	Files   int       // that the older one had; 0 if not known
 	// Known tells whether what stood at a path before was damaged itself; nil: nothing was.
 	Known func(path string) bool
-	// Again tells whether a change was in an earlier step too, since what is too little in one is judged with what comes after, or is of a file
-	// that came in one and is gone; nil: none was.
+	// Again tells whether a change was in an earlier step too, since what is too little in one is judged with what comes after; nil: none was.
 	Again func(path string) bool
+	// Came tells whether a file that is gone had come in one of the steps that are judged together; nil: none had.
+	Came func(path string) bool
+	// Standing returns how many files a directory holds now, 0 if that is not known. It is nil if the step may have taken longer than minutes.
+	Standing func(dir string) int
 }
 
 // Judge goes through the steps of a series in order. It remembers what was removed, since the successor of a file may come after it. It

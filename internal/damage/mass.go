@@ -18,6 +18,7 @@ import (
 // How many files make a case of what one or two alone do not: people encrypt, empty and delete files too.
 const (
 	minOpen     = 20 // encrypted openly in one snapshot
+	minSwept    = 8  // encrypted openly within minutes, and nearly all of their directories'
 	minArchived = 5  // gone into an archive with a password
 	minEmptied  = 5  // emptied, though their names promise content
 	minDeleted  = 20 // deleted
@@ -426,6 +427,36 @@ func ReplacedAlike(files []Replaced) []bool {
 	return alike
 }
 
+// Swept tells whether files of several sorts, each encrypted under another name by a tool that says so and gone, are at least half of what stood in
+// their directories, which are several and not all in one of them. People encrypt a few of their files, or one directory with what is below it. standing
+// returns how many files a directory holds now, 0 if that is not known.
+func Swept(all []Successor, standing func(dir string) int) bool {
+	var names []string
+	dirs, here, formats := map[string]int{}, map[string]int{}, map[content.Format]bool{}
+	for _, s := range all {
+		names = append(names, s.Former)
+		dirs[path.Dir(s.Former)]++
+		here[path.Dir(s.Now)]++
+		formats[content.Expected(s.Former)] = true
+	}
+	if !severalKinds(names, minSwept) || len(dirs) < 2 || len(formats) < minKinds {
+		return false
+	}
+	slices.Sort(names)
+	if dirs[CommonDirectory(names)] > 0 {
+		return false
+	}
+	others := 0
+	for dir := range dirs {
+		n := standing(dir)
+		if n == 0 {
+			return false
+		}
+		others += max(0, n-here[dir])
+	}
+	return others <= len(all)
+}
+
 // judgeOpen takes files that were encrypted openly for damaged if there are very many of them at once, or others beside them are damaged. People
 // do it to one after the other.
 func (w *step) judgeOpen() {
@@ -435,9 +466,10 @@ func (w *step) judgeOpen() {
 			atOnce++
 		}
 	}
+	swept := w.Standing != nil && w.swept()
 	for _, f := range w.openly {
 		switch {
-		case atOnce >= minOpen:
+		case atOnce >= minOpen, swept && f.Path != f.Now:
 			f.Features = append(f.Features, together)
 		case dirs[path.Dir(f.Path)] >= minBeside:
 			f.Features = append(f.Features, beside)
@@ -447,6 +479,17 @@ func (w *step) judgeOpen() {
 		w.result.Damaged = append(w.result.Damaged, f)
 		delete(w.removed, f.Path)
 	}
+}
+
+// swept tells of the files that were encrypted openly what Swept does.
+func (w *step) swept() bool {
+	var all []Successor
+	for _, f := range w.openly {
+		if f.Path != f.Now {
+			all = append(all, Successor{Former: f.Path, Now: f.Now})
+		}
+	}
+	return Swept(all, w.Standing)
 }
 
 // judgeDoubts takes what became noise, and perhaps was before, for damaged beside several that were damaged.
@@ -504,7 +547,7 @@ func (w *step) damagedDirs() map[string]int {
 // judgeRemoved takes deleted files for destroyed where a large share of a tree is gone whatever its age, or where they stood among
 // files that were damaged. People delete what is old, or one directory.
 func (w *step) judgeRemoved() {
-	names := w.left(func(name string) bool { return !digest(name) })
+	names := w.left(func(name string) bool { return !digest(name) && !(w.Came != nil && w.Came(name)) })
 	if len(names) == 0 {
 		return
 	}

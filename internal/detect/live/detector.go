@@ -2,11 +2,13 @@ package live
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +40,10 @@ const (
 	minPacked = 5
 	// minTurns is how often one program must have written noise and deleted a file, in turns.
 	minTurns = 7
-	// minCut is how many files one program must have cut to one length.
+	// minCut is how many files one program must have cut to one length, or one part of it.
 	minCut = 6
+	// minHeld is how long a content is at least, in bytes, that two files have in common by no chance.
+	minHeld = 64
 	// remember is how long what was seen is held against what comes after.
 	remember = 15 * time.Minute
 	// together is how far apart a loss and what replaces it may be.
@@ -71,11 +75,15 @@ type detector struct {
 	found   map[string]finding   // damaged, raised or not, by path
 	suspect map[string]arrival   // noise at a new name, which may be anything
 	came    map[int]cameLately   // new files, by group of processes
+	arrived map[string]arrival   // new files
+	weighed int                  // how many files had gone and come when these were compared last
+	rewrote map[string]rewritten // files that hold something else than they did
+	holders map[string][]string  // which files hold a content, or held it
 	packed  map[string]time.Time // names of what new archives hold by their own, without directories
 	locked  map[string]doing     // archives with passwords, and what tools encrypted that say so
 	shorter map[string]arrival   // files that are shorter than they were
-	lengths map[length]int       // how often one became of that length, at least
-	cut     bool                 // of one length there are enough
+	lengths map[length]int       // how often one became of that length, or that part of its length, at least
+	cut     bool                 // of one there are enough
 	instead map[string]instead   // files in whose place something else stands that is no noise
 	gone    map[string]loss      // files that the last snapshot knows
 	origin  map[string]string    // where a file stood before it was renamed
@@ -105,16 +113,24 @@ type finding struct {
 	raised bool
 }
 
-// arrival is a file that came.
+// arrival is a file that came, or became shorter than it was.
 type arrival struct {
 	doing
 	size int64
+	was  int64 // 0 if not known
 }
 
-// length is one that somebody left.
+// rewritten is a file that holds something else than it did.
+type rewritten struct {
+	doing
+	holds string // its content, by its fingerprint
+}
+
+// length is one that somebody left: bytes, or the part of what was that was left, of 50.
 type length struct {
 	group int
 	size  int64
+	part  bool
 }
 
 // cameLately counts new files, none of them longer ago than the last but for together.
@@ -140,7 +156,7 @@ type loss struct {
 
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	d := &detector{
-		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, arrived: map[string]arrival{}, rewrote: map[string]rewritten{}, holders: map[string][]string{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
 		origin: map[string]string{}, shelled: map[string]time.Time{}, waiting: map[string]string{},
 	}
 	d.notes = damage.NewNotes(d.readText)
@@ -227,6 +243,13 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 			before.n = 0
 		}
 		d.came[by.group] = cameLately{before.n + 1, by.at}
+		if len(d.arrived) < maxRemembered {
+			d.arrived[name] = arrival{doing: by, size: size}
+			d.news = d.news || len(d.gone) >= minDeleted
+		}
+		if g.open && len(d.locked) < maxRemembered {
+			d.locked[name] = by
+		}
 	}
 	if old == nil && len(d.packed) < maxRemembered {
 		for _, stem := range damage.PackedStems(path.Base(name)) {
@@ -248,7 +271,7 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	}
 	delete(d.instead, name)
 	if old != nil && former == name && size < int64(old.Size) {
-		d.keepShorter(name, arrival{by, size})
+		d.keepShorter(name, arrival{by, size, int64(old.Size)})
 	} else {
 		delete(d.shorter, name)
 	}
@@ -266,6 +289,11 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	}
 	if err != nil {
 		return err
+	}
+	if old != nil && former == name && c.Old.Data != nil {
+		if err := d.keepContent(name, by, c); err != nil {
+			return err
+		}
 	}
 	if old == nil && packing(g.sample.Format) && !found.Locked {
 		o, err := content.LookInto(c.New)
@@ -290,10 +318,61 @@ func (d *detector) keepShorter(name string, a arrival) {
 	if before.size == a.size && before.group == a.group || len(d.shorter) >= maxRemembered {
 		return // saved once more
 	}
-	of := length{a.group, a.size}
-	if d.lengths[of]++; d.lengths[of] >= minCut {
-		d.cut, d.news = true, true
+	for _, of := range a.lengths() {
+		if d.lengths[of]++; d.lengths[of] >= minCut {
+			d.cut, d.news = true, true
+		}
 	}
+}
+
+// lengths are those by which a file that became shorter may be like others.
+func (a arrival) lengths() []length {
+	return []length{{a.group, a.size, false}, {a.group, a.size * 50 / max(a.was, 1), true}}
+}
+
+// edge is how many bytes of a file's beginning and of its end are its fingerprint.
+const edge = 2048
+
+// keepContent notes what a file holds, and held.
+func (d *detector) keepContent(name string, by doing, c content.Case) error {
+	if len(d.rewrote) >= maxRemembered || len(d.holders) >= maxRemembered {
+		return nil
+	}
+	now, err := fingerprint(c.New)
+	if err != nil {
+		return err
+	}
+	was, err := fingerprint(c.Old)
+	if err != nil {
+		d.trouble(fmt.Errorf("%w: %w", errFormer, err))
+	}
+	if now == was || d.rewrote[name].holds == now {
+		return nil
+	}
+	for _, held := range []string{now, was} {
+		if held != "" && !slices.Contains(d.holders[held], name) {
+			d.holders[held] = append(d.holders[held], name)
+			d.news = d.news || len(d.holders[held]) > 1
+		}
+	}
+	d.rewrote[name] = rewritten{by, now}
+	return nil
+}
+
+// fingerprint is the same for two files of one content; empty for one that holds next to nothing.
+func fingerprint(v *content.Version) (string, error) {
+	if v.Size < minHeld {
+		return "", nil
+	}
+	var edges [2 * edge]byte
+	length := min(edge, v.Size)
+	for i, at := range []int64{0, v.Size - length} {
+		if _, err := v.Data.ReadAt(edges[i*edge:][:length], at); err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read %s: %w", v.Name, err)
+		}
+	}
+	sum := sha256.Sum256(edges[:])
+	return fmt.Sprint(v.Size, " ") + string(sum[:]), nil
 }
 
 // packing tells of formats that can ask for a password.
@@ -357,7 +436,7 @@ func (d *detector) keep(name string, f finding, old *snapshot.Node, size int64) 
 	case (f.Locked || f.own) && old == nil && len(d.locked) < maxRemembered:
 		d.locked[name] = f.doing
 	case f.Noise() && !f.own && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:
-		d.suspect[name], d.news = arrival{f.doing, size}, true
+		d.suspect[name], d.news = arrival{doing: f.doing, size: size}, true
 		return
 	}
 	d.forgive(name)
@@ -392,6 +471,7 @@ const (
 	lockedArchive = "an archive asks for a password"
 	cutShort      = "cut short"
 	replaced      = "nothing of it is left"
+	another       = "another's content"
 	alike         = "with others" // one program did the same to several files
 )
 
@@ -403,6 +483,8 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 		former = from
 	}
 	delete(d.suspect, name)
+	delete(d.arrived, name)
+	delete(d.rewrote, name)
 	if f, has := d.found[name]; has && !f.raised {
 		delete(d.found, name)
 	}
@@ -480,8 +562,18 @@ func (d *detector) forget(now time.Time) {
 	d.notes.Forget(now.Add(-remember))
 	clear(d.lengths)
 	for _, a := range d.shorter {
-		d.lengths[length{a.group, a.size}]++
+		for _, of := range a.lengths() {
+			d.lengths[of]++
+		}
 	}
+	maps.DeleteFunc(d.arrived, func(_ string, a arrival) bool { return old(a.doing) })
+	maps.DeleteFunc(d.rewrote, func(_ string, r rewritten) bool { return old(r.doing) })
+	for held, names := range d.holders {
+		if d.holders[held] = slices.DeleteFunc(names, func(name string) bool { return d.rewrote[name].holds == "" }); len(d.holders[held]) == 0 {
+			delete(d.holders, held)
+		}
+	}
+	d.weighed = 0
 	if len(d.origin) >= maxRemembered {
 		clear(d.origin)
 	}

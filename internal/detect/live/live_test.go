@@ -498,8 +498,8 @@ func TestADaysWorkRaisesNothing(t *testing.T) {
 		},
 		"pointers come in the place of large files": func(s *scene) {
 			for i := range 8 {
-				for _, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
-					s.write(fmt.Sprintf("dept%d/"+kind, i%4, i), fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%064x\nsize 4000\n", i))
+				for k, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
+					s.write(fmt.Sprintf("dept%d/"+kind, i%4, i), fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%064x\nsize 4000\n", 3*i+k))
 				}
 			}
 		},

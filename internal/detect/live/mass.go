@@ -25,6 +25,74 @@ func (d *detector) promote(now time.Time) {
 	d.promotePacked(now)
 	d.cutAlike()
 	d.replacedAlike()
+	d.disguised(now)
+	d.holdingOthers()
+}
+
+// disguised takes files for encrypted in whose place one program put others of one sort, all longer alike.
+func (d *detector) disguised(now time.Time) {
+	if n := len(d.gone) + len(d.arrived); n < d.weighed+d.weighed/16 {
+		return // there are very many, and few more than when they were compared last
+	} else {
+		d.weighed = n
+	}
+	gone, came := map[int]map[string]int64{}, map[int]map[string]int64{} // by group of processes
+	put := func(in map[int]map[string]int64, group int, name string, size int64) {
+		if in[group] == nil {
+			in[group] = map[string]int64{}
+		}
+		in[group][name] = size
+	}
+	for name, l := range d.gone {
+		if l.worth && now.Sub(l.at) < together {
+			put(gone, l.group, name, l.size)
+		}
+	}
+	for name, a := range d.arrived {
+		if _, has := d.found[name]; !has && len(gone[a.group]) > 0 && now.Sub(a.at) < together {
+			put(came, a.group, name, a.size)
+		}
+	}
+	for group, names := range gone {
+		for _, s := range damage.Disguised(names, came[group]) {
+			d.found[s.Now] = finding{Finding: content.Finding{Features: []string{originalsGone, alike}}, doing: d.arrived[s.Now].doing, kind: damage.Renamed, former: s.Former}
+		}
+	}
+}
+
+// swept tells whether what tools encrypted that say so is most of what stood in several directories.
+func (d *detector) swept() bool {
+	var all []damage.Successor
+	for name, f := range d.found {
+		if _, gone := d.gone[f.former]; f.own && gone && f.former != name {
+			all = append(all, damage.Successor{Former: f.former, Now: name})
+		}
+	}
+	return damage.Swept(all, func(dir string) int {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return 0
+		}
+		return len(slices.DeleteFunc(entries, os.DirEntry.IsDir))
+	})
+}
+
+// holdingOthers takes files for overwritten to which one program gave what others hold, or held.
+func (d *detector) holdingOthers() {
+	byGroup := map[int]map[string]string{}
+	for name, r := range d.rewrote {
+		if byGroup[r.group] == nil {
+			byGroup[r.group] = map[string]string{}
+		}
+		byGroup[r.group][name] = r.holds
+	}
+	for _, now := range byGroup {
+		for name := range damage.HoldingOthers(now, d.holders) {
+			if _, has := d.found[name]; !has {
+				d.found[name] = finding{Finding: content.Finding{Features: []string{another, alike}}, doing: d.rewrote[name].doing, kind: damage.Wiped, former: name}
+			}
+		}
+	}
 }
 
 // promotePacked takes files for archived that one program deleted beside an archive with a password that it had made, or below. Who encrypts files one
@@ -73,7 +141,7 @@ func (d *detector) promotePacked(now time.Time) {
 	}
 }
 
-// cutAlike takes files for wiped of which one program left the same length.
+// cutAlike takes files for wiped of which one program left the same length, or the same part.
 func (d *detector) cutAlike() {
 	if !d.cut {
 		return
@@ -82,7 +150,7 @@ func (d *detector) cutAlike() {
 	byGroup := map[int][]damage.Shortened{}
 	for _, name := range slices.Sorted(maps.Keys(d.shorter)) {
 		a := d.shorter[name]
-		byGroup[a.group] = append(byGroup[a.group], damage.Shortened{Path: name, Size: a.size})
+		byGroup[a.group] = append(byGroup[a.group], damage.Shortened{Path: name, Size: a.size, Was: a.was})
 	}
 	for _, files := range byGroup {
 		for _, name := range damage.CutAlike(files, minCut) {
@@ -183,12 +251,22 @@ func (d *detector) pair(now time.Time) {
 	}
 	for group, couples := range alike {
 		if len(couples) >= minAlike && len(couples) > 4*len(alone[group]) {
-			promote(couples)
+			promote(d.notMovedOut(couples))
 		}
 	}
 	for group, names := range alone {
-		promote(d.inTurns(names, gone[group]))
+		promote(d.notMovedOut(d.inTurns(names, gone[group])))
 	}
+}
+
+// notMovedOut leaves out what left one place for another, as a directory's files do that are put into a safe.
+func (d *detector) notMovedOut(couples []couple) []couple {
+	var all []damage.Successor
+	for _, c := range couples {
+		all = append(all, damage.Successor{Former: c.former, Now: c.name})
+	}
+	out := damage.MovedOut(all)
+	return slices.DeleteFunc(couples, func(c couple) bool { return out[c.name] })
 }
 
 // couple is a file that went, and what came for it.

@@ -37,6 +37,7 @@ func (d *detector) raise(now time.Time) []Alarm {
 		d.promote(now)
 	}
 	plain, own := 0, 0
+	var all []damage.File
 	emptiedBy, sorts := map[int]int{}, map[int]map[string]bool{}
 	for name, f := range d.found {
 		switch {
@@ -50,15 +51,20 @@ func (d *detector) raise(now time.Time) []Alarm {
 			own++
 		default:
 			plain++
+			all = append(all, damage.File{Finding: f.Finding, Kind: f.kind, Path: f.former, Now: name})
 		}
 	}
+	if damage.OfOneApplication(all) {
+		plain = 0
+	}
+	swept := own >= minFiles && fresh && d.swept()
 	alarmed := now.Sub(d.alarmed) < remember
 	enough := func(f finding) bool {
 		switch {
 		case f.emptied():
 			return emptiedBy[f.group] >= minEmptied && len(sorts[f.group]) >= minSorts || plain >= minFiles
 		case f.own:
-			return own >= minOwn
+			return own >= minOwn || swept
 		}
 		return plain >= minFiles || alarmed
 	}

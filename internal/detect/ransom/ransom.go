@@ -41,6 +41,7 @@ const (
 // Watcher watches one file asset. It is a detect.Detector, and safe for concurrent use.
 type Watcher struct {
 	service, asset string
+	former         Former
 
 	mu      sync.Mutex
 	judge   *damage.Judge
@@ -48,6 +49,7 @@ type Watcher struct {
 	unread  []error         // of the same
 	pending []snapshot.Change
 	recent  map[string]recent
+	dirs    map[string]listed  // directories in which something came or went within the last minutes
 	files   int                // that the last snapshot holds; 0 if not known
 	found   map[string]finding // damaged files, raised or not, by where they stand, or stood if they are gone
 	notes   *damage.Notes[*snapshot.Node]
@@ -62,8 +64,8 @@ type finding struct {
 // New returns a watcher of one asset. The repository is the one that the asset's snapshots go to.
 func New(service, asset string, former Former) *Watcher {
 	w := &Watcher{
-		service: service, asset: asset,
-		recent: map[string]recent{}, found: map[string]finding{},
+		service: service, asset: asset, former: former,
+		recent: map[string]recent{}, dirs: map[string]listed{}, found: map[string]finding{},
 	}
 	repository := store{former}
 	w.notes = damage.NewNotes(func(path string, n *snapshot.Node) []byte { return w.readText(repository, path, n) })
@@ -98,6 +100,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now().UTC()
+	w.list(w.pending, now)
 	changes := slices.DeleteFunc(w.pending, same)
 	w.ctx, w.pending, w.unread = ctx, nil, nil
 	w.judge.Forget(now.Add(time.Nanosecond)) // what was removed lately is told it again
@@ -105,11 +108,10 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 	merged := w.merge(changes, now)
 	judged, err := w.judge.Step(ctx, damage.Step{
 		Changes: merged, Time: now, Files: w.files,
-		Known: w.known,
-		Again: func(path string) bool {
-			r, lately := w.recent[path]
-			return lately && (r.at.Before(now) || r.came && r.New == nil)
-		},
+		Known:    w.known,
+		Again:    func(path string) bool { r, lately := w.recent[path]; return lately && r.at.Before(now) },
+		Came:     func(path string) bool { return w.recent[path].came },
+		Standing: func(dir string) int { return w.standing(ctx, dir) },
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package ransom
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -46,6 +48,44 @@ func (w *Watcher) merge(changes []snapshot.Change, now time.Time) []snapshot.Cha
 		all = append(all, w.recent[path].Change)
 	}
 	return all
+}
+
+// listed is a directory as it is now, and when something came to it or went last.
+type listed struct {
+	*snapshot.Node
+	at time.Time
+}
+
+// list remembers the directories among the changes: of each to which something came, or from which it went, its time of modification changed.
+func (w *Watcher) list(changes []snapshot.Change, now time.Time) {
+	maps.DeleteFunc(w.dirs, func(_ string, l listed) bool { return now.Sub(l.at) > remember })
+	for _, c := range changes {
+		if c.New != nil && c.New.Type == snapshot.Dir && c.New.Subtree != nil && len(w.dirs) < maxRecent {
+			w.dirs[c.Path] = listed{c.New, now}
+		} else {
+			delete(w.dirs, c.Path)
+		}
+	}
+}
+
+// standing returns how many files a directory holds, 0 if that is not known.
+func (w *Watcher) standing(ctx context.Context, dir string) int {
+	at, known := w.dirs[dir]
+	if !known {
+		return 0
+	}
+	tree, err := snapshot.LoadTree(ctx, w.former, *at.Subtree)
+	if err != nil {
+		w.unread = append(w.unread, fmt.Errorf("look at %s/: %w", dir, err))
+		return 0
+	}
+	n := 0
+	for _, node := range tree.Nodes {
+		if node.Type == snapshot.File {
+			n++
+		}
+	}
+	return n
 }
 
 // known tells whether what stood at a path before was damaged, and nothing is known of what it was.
