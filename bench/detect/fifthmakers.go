@@ -208,15 +208,27 @@ func font(r *rand.Rand, size int) []byte {
 	places = be.AppendUint32(places, uint32(len(glyphs)))
 	glyphCount := len(places)/4 - 1
 	head := slices.Concat([]byte("\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x5f\x0f\x3c\xf5\x00\x0b\x03\xe8"), make([]byte, 34))
-	head[51] = 1 // places of four bytes
-	name := utf16LE([]byte("Example Sans Regular, version 1.02"))
+	head[51] = 1                                                                               // places of four bytes
+	cmap := []byte("\x00\x00\x00\x01\x00\x01\x00\x00\x00\x00\x00\x0c\x00\x00\x01\x06\x00\x00") // one table of 256 letters
+	for i := range 256 {
+		cmap = append(cmap, byte(i%min(glyphCount, 256)))
+	}
+	hhea := slices.Concat([]byte("\x00\x01\x00\x00\x03\x20\xff\x38\x00\x5a\x03\xe8"), make([]byte, 22))
+	hhea = be.AppendUint16(hhea, uint16(glyphCount))
+	var names, letters []byte
+	for i, text := range []string{"Example Sans", "Regular", "", "Example Sans Regular"} {
+		names = append(names, 0, 1, 0, 0, 0, 0, 0, byte(i+1))
+		names = be.AppendUint16(be.AppendUint16(names, uint16(len(text))), uint16(len(letters)))
+		letters = append(letters, text...)
+	}
+	name := slices.Concat([]byte{0, 0, 0, 4, 0, 6 + 48}, names, letters)
 	tables := []struct {
 		tag  string
 		data []byte
-	}{{"cmap", []byte("\x00\x00\x00\x01\x00\x03\x00\x01\x00\x00\x00\x0c\x00\x04\x00\x18\x00\x00\x00\x04\x00\x04\x00\x01\x00\x00\x00\xff\xff\x00\x00\x00 \xff\xff\xff\xe1\x00\x00")},
-		{"glyf", glyphs}, {"head", head}, {"hmtx", widths}, {"loca", places}, {"maxp", be.AppendUint16([]byte("\x00\x01\x00\x00"), uint16(glyphCount))}, {"name", name}}
+	}{{"cmap", cmap},
+		{"glyf", glyphs}, {"head", head}, {"hhea", hhea}, {"hmtx", widths}, {"loca", places}, {"maxp", be.AppendUint16([]byte("\x00\x00\x50\x00"), uint16(glyphCount))}, {"name", name}, {"post", append([]byte("\x00\x03\x00\x00"), make([]byte, 28)...)}}
 	b := be.AppendUint16([]byte("\x00\x01\x00\x00"), uint16(len(tables)))
-	b = append(b, 0, 64, 0, 2, 0, 48)
+	b = append(b, 0, 128, 0, 3, 0, 16) // as nine tables ask for
 	at := 12 + 16*len(tables)
 	var bodies []byte
 	for _, t := range tables {
@@ -245,26 +257,42 @@ func outline(r *rand.Rand) []byte {
 	return append(b, make([]byte, -len(b)&3)...)
 }
 
-// customDump is what pg_dump writes in its own format: a table of contents in plain text, then compressed rows.
+// customDump is what pg_dump writes in its own format, version 1.14: a head, a table of contents whose numbers have a sign
+// byte and four more, then the rows of each table, compressed.
 func customDump(l *language, r *rand.Rand, size int) []byte {
-	b := []byte("PGDMP\x01\x0e\x00\x04\x08\x01\x01\x01\x00\x00\x00\x00")
-	text := func(s string) {
-		b = append(append(b, 0), binary.LittleEndian.AppendUint32(nil, uint32(len(s)))...)
-		b = append(b, s...)
+	const tables = 12
+	b := []byte("PGDMP\x01\x0e\x00\x04\x08\x01")
+	number := func(v int) { b = binary.LittleEndian.AppendUint32(append(b, byte(count(v < 0))), uint32(max(v, -v))) }
+	text := func(list ...string) {
+		for _, s := range list {
+			number(len(s))
+			b = append(b, s...)
+		}
 	}
-	text("erp")
-	text("15.6 (Debian 15.6-0+deb12u1)")
-	for i := range 20 {
-		text(fmt.Sprintf("%d", 3000+i))
-		text(fmt.Sprintf("CREATE TABLE public.%s_%s (\n    id integer NOT NULL,\n    %s text,\n    %s numeric\n);\n", one(r, latin), one(r, latin), one(r, latin), one(r, latin)))
-		text(fmt.Sprintf("DROP TABLE public.%s;\n", one(r, latin)))
+	for _, v := range []int{-1, r.IntN(60), r.IntN(60), 2, 1 + r.IntN(28), 2, 126, 0} { // compression, then the time
+		number(v)
 	}
-	for block := byte(0); len(b) < size; block++ {
-		packed := deflated(bytes.ReplaceAll(l.table(r, 30000), []byte(","), []byte("\t")))
-		b = append(append(b, 1, 0, block, 0, 0, 0, 0), binary.LittleEndian.AppendUint32(nil, uint32(len(packed)))...)
-		b = append(append(b, packed...), 0, 0, 0, 0, 0)
+	text("erp", "15.6 (Debian 15.6-0+deb12u1)", "15.6 (Debian 15.6-0+deb12u1)")
+	number(tables)
+	for i := range tables {
+		name := fmt.Sprintf("%s_%s", one(r, latin), one(r, latin))
+		number(3000 + i)
+		number(1)
+		text("0", fmt.Sprint(16400+i), name, "TABLE DATA")
+		number(3)
+		text("", "", fmt.Sprintf("COPY public.%s (id, date, name, country, amount, rate, remark) FROM stdin;\n", name), "public", "", "", "erp", "false")
+		number(-1) // depends on nothing
+		b = binary.LittleEndian.AppendUint64(append(b, 2), 0)
 	}
-	return b
+	for i := 0; len(b) < size; i++ {
+		rows := deflated(bytes.ReplaceAll(l.table(r, 30000), []byte(","), []byte("\t")))
+		b = append(b, 1)
+		number(3000 + i)
+		number(len(rows))
+		b = append(b, rows...)
+		number(0)
+	}
+	return append(b, 4) // the end
 }
 
 // examples is a TFRecord file: lengths, checksums, and pictures with labels.
@@ -280,11 +308,18 @@ func examples(r *rand.Rand, l *language, size int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		record := fmt.Appendf([]byte("\x0a\x90\x01"), "\x0a\x05label\x12%c%s\x0a\x05image\x12", len(l.words)%90+10, l.word(r))
-		record = append(record, picture...)
+		feature := func(name string, value []byte) []byte {
+			return field(1, append(field(1, []byte(name)), field(2, field(1, field(1, value)))...))
+		}
+		record := field(1, append(feature("image/class/text", []byte(l.word(r))), feature("image/encoded", picture)...))
 		length := le.AppendUint64(nil, uint64(len(record)))
 		b = le.AppendUint32(append(b, length...), masked(length))
 		b = le.AppendUint32(append(b, record...), masked(record))
 	}
 	return b, nil
+}
+
+// field is one of Protocol Buffers that has a length.
+func field(number byte, content []byte) []byte {
+	return append(binary.AppendUvarint([]byte{number<<3 | 2}, uint64(len(content))), content...)
 }

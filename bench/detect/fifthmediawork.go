@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // scalePhotos makes all pictures of a directory two thirds as wide and as high, in place.
@@ -117,14 +120,22 @@ func tagMusic(_ context.Context, sc *scenario, day int) error {
 	return nil
 }
 
-// drawingFile is one of a CAD program: a header, then sections that are compressed.
+// drawingFile is one of a CAD program: a head of small numbers, a part of it masked, then sections that are compressed by
+// references to what came before, and not any further.
 func drawingFile(sc *scenario, size int) []byte {
-	b := append([]byte("AC1032\x00\x00\x00\x00\x00"), noise(sc.r, 245)...)
+	b := slices.Concat([]byte("AC1032\x00\x00\x00\x00\x00\x04\x01"), make([]byte, 115), noise(sc.r, 108), make([]byte, 20))
 	for len(b) < size {
-		packed := deflated(plan(sc.r, 20000))
+		packed := s2.EncodeSnappy(nil, plan(sc.r, 29000))
+		b = append(binary.LittleEndian.AppendUint32(append(b, "\x3b\x2e\x63\x41"...), uint32(len(packed))), make([]byte, 24)...)
 		b = append(append(b, packed...), make([]byte, -len(packed)&31)...)
 	}
 	return b
+}
+
+// editedDrawing keeps the first two thirds of a drawing but for its masked head.
+func editedDrawing(sc *scenario, former []byte) []byte {
+	fresh := drawingFile(sc, len(former)/2)
+	return slices.Concat(fresh[:256], former[256:len(former)*2/3], fresh[256:])
 }
 
 func addDrawings(_ context.Context, sc *scenario) error {
@@ -136,23 +147,28 @@ func addDrawings(_ context.Context, sc *scenario) error {
 	return nil
 }
 
-// autosaveDrawings is what CAD programs do: a lock, a file that is saved every few minutes, the former version as a backup.
+// autosaveDrawings is what CAD programs do: a lock, a file that is saved every few minutes, the former version as a
+// backup. After a crash what was saved last stays.
 func autosaveDrawings(_ context.Context, sc *scenario, day int) error {
 	for i := range 14 {
 		if (i+day)%3 == 0 {
 			continue
 		}
 		name := fmt.Sprintf("plans/hall %d", i)
-		saved := fmt.Sprintf("%s_1_1_%04d.sv$", name, sc.r.IntN(10000))
-		data := drawingFile(sc, 40000+sc.r.IntN(90000))
-		if err := errors.Join(sc.write(name+".dwl", []byte("omar\nWS07\n")), sc.write(saved, drawingFile(sc, len(data))), sc.write(saved, data),
-			sc.rename(name+".dwg", name+".bak"), sc.write(name+".dwg", data), sc.remove(name+".dwl")); err != nil {
+		former, err := sc.read(name + ".dwg")
+		if err != nil {
 			return err
 		}
-		if i%4 > 0 {
-			if err := sc.remove(saved); err != nil {
-				return err
-			}
+		saved := fmt.Sprintf("%s_1_1_%04d.sv$", name, sc.r.IntN(10000))
+		now := editedDrawing(sc, former)
+		if err := errors.Join(sc.write(name+".dwl", []byte("omar\nWS07\n")), sc.write(saved, editedDrawing(sc, former)), sc.write(saved, now)); err != nil {
+			return err
+		}
+		if i%4 == 0 {
+			continue
+		}
+		if err := errors.Join(sc.rename(name+".dwg", name+".bak"), sc.write(name+".dwg", editedDrawing(sc, now)), sc.remove(name+".dwl"), sc.remove(saved)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -203,7 +219,7 @@ func preallocate(_ context.Context, sc *scenario) error {
 	for i := range 24 {
 		data := make([]byte, recordingSize)
 		if i < 12 {
-			copy(data, film(sc.r, recordingSize))
+			record(sc, data)
 		}
 		if err := sc.write(fmt.Sprintf("cameras/hiv%05d.mp4", i), data); err != nil {
 			return err
@@ -212,7 +228,18 @@ func preallocate(_ context.Context, sc *scenario) error {
 	return sc.write("cameras/index00.bin", make([]byte, 4096))
 }
 
-// recordCameras overwrites the oldest of the files, whose sizes stay; the newest is only written to its half.
+// record writes a film into a file of a fixed size: what is left of the file is free.
+func record(sc *scenario, data []byte) {
+	made := film(sc.r, len(data)*9/10)
+	for len(made)+8 > len(data) { // its last unit was a long one
+		made = film(sc.r, len(data)*9/10)
+	}
+	copy(data, made)
+	copy(data[len(made):], binary.BigEndian.AppendUint32(nil, uint32(len(data)-len(made))))
+	copy(data[len(made)+4:], "free")
+}
+
+// recordCameras overwrites the oldest of the files, whose sizes stay.
 func recordCameras(_ context.Context, sc *scenario, day int) error {
 	for i := range 7 {
 		name := fmt.Sprintf("cameras/hiv%05d.mp4", (12+7*day+i)%24)
@@ -220,17 +247,17 @@ func recordCameras(_ context.Context, sc *scenario, day int) error {
 		if err != nil {
 			return err
 		}
-		n := recordingSize
-		if i == 6 {
-			n /= 2
-		}
-		copy(data[:n], film(sc.r, n))
+		record(sc, data)
 		if err := sc.write(name, data); err != nil {
 			return err
 		}
 	}
-	index := bytes.Repeat([]byte("\x00\x01rec \x00\x00"), 512)
-	index[0] = byte(day)
+	var index []byte
+	for i := range 128 {
+		index = binary.LittleEndian.AppendUint32(append(index, "rec\x00"...), uint32(i))
+		index = binary.LittleEndian.AppendUint64(index, uint64(sc.clock.Unix())+uint64(60*i))
+		index = append(binary.LittleEndian.AppendUint32(index, uint32(i%24)), make([]byte, 12)...)
+	}
 	return sc.write("cameras/index00.bin", index)
 }
 
