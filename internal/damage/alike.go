@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/snapshot"
@@ -14,6 +15,7 @@ import (
 // How many files, of how many extensions, have the same done to them by no ordinary work.
 const (
 	minSame      = 6 // hold one content, or one another's
+	minExchanged = 7 // hold one another's, of whatever sorts
 	minDisguised = 8 // became files of one sort that grew alike
 	minKinds     = 3 // extensions
 )
@@ -57,19 +59,20 @@ func (w *step) judgeSame() {
 			holders[key(c.Old)] = append(holders[key(c.Old)], c.Path)
 		}
 	}
-	now := map[string]string{}
+	now, before := map[string]string{}, map[string]string{}
 	for _, c := range w.rewritten() {
-		now[c.Path] = key(c.New)
+		now[c.Path], before[c.Path] = key(c.New), key(c.Old)
 	}
-	same := HoldingOthers(now, holders)
+	same := HoldingOthers(now, before, holders)
 	if len(same) > 0 {
 		w.wiped(slices.DeleteFunc(w.rewritten(), func(c snapshot.Change) bool { return !same[c.Path] }), another)
 	}
 }
 
 // HoldingOthers returns those of the rewritten files that hold what another file holds or held, if that is so of enough that are of other sorts
-// than the other. now is what each holds; holders are the files that hold or held a content; contents are named in any way.
-func HoldingOthers(now map[string]string, holders map[string][]string) map[string]bool {
+// than the other, or if enough have exchanged what they held. now is what each holds, before what it held; holders are the files that hold or held a
+// content; contents are named in any way.
+func HoldingOthers(now, before map[string]string, holders map[string][]string) map[string]bool {
 	hit, kinds := 0, map[string]bool{}
 	for name, held := range now {
 		if slices.ContainsFunc(holders[held], func(other string) bool { return otherSort(name, other) }) {
@@ -77,7 +80,7 @@ func HoldingOthers(now map[string]string, holders map[string][]string) map[strin
 			kinds[path.Ext(name)] = true
 		}
 	}
-	if hit < minSame || len(kinds) < minKinds {
+	if (hit < minSame || len(kinds) < minKinds) && exchanged(now, before) < minExchanged {
 		return nil
 	}
 	all := map[string]bool{}
@@ -87,6 +90,33 @@ func HoldingOthers(now map[string]string, holders map[string][]string) map[strin
 		}
 	}
 	return all
+}
+
+// exchanged counts the files that hold what another of them held, whose name differs by more than numbers, in the same directory. Generations
+// differ by their numbers, and two releases that change places are in two directories.
+func exchanged(now, before map[string]string) int {
+	held := map[string][]string{}
+	for name, content := range before {
+		held[content] = append(held[content], name)
+	}
+	letters := func(name string) string { // of its base, without the extension
+		base := path.Base(name)
+		return strings.Map(func(c rune) rune {
+			if !unicode.IsLetter(c) {
+				return -1
+			}
+			return unicode.ToLower(c)
+		}, strings.TrimSuffix(base, path.Ext(base)))
+	}
+	n := 0
+	for name, content := range now {
+		if content != "" && slices.ContainsFunc(held[content], func(other string) bool {
+			return other != name && path.Dir(other) == path.Dir(name) && letters(other) != letters(name)
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // judgeNoted takes files for overwritten that became shorter, and are notes that ask for ransom now, all about as long.

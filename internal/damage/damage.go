@@ -108,11 +108,11 @@ type step struct {
 	kept    map[string]bool           // changed ones of which a new file holds what they held
 	emptied []snapshot.Change
 	jobs    []job
-	bases   map[string]bool   // names of the removed ones, without their directories; nil: not asked yet
-	sizes   []int64           // of the removed ones, ascending; nil: not asked yet
-	strange []snapshot.Change // new, dense, and no successor of anything by name
-	openly  []File            // encrypted under a name, or by a tool, that says so
-	instead []replacement     // something else stands there now that is no noise
+	bases   map[string][]string // the removed ones, by their names without the directories; nil: not asked yet
+	sizes   []int64             // of the removed ones, ascending; nil: not asked yet
+	strange []snapshot.Change   // new, dense, and no successor of anything by name
+	openly  []File              // encrypted under a name, or by a tool, that says so
+	instead []replacement       // something else stands there now that is no noise
 	groups  map[string]*group
 	// beginnings are the paths of files that became shorter, and begin as they did.
 	beginnings []string
@@ -276,7 +276,7 @@ func (w *step) plan(c snapshot.Change) {
 		}
 		return
 	}
-	former, old := w.former(c.Path)
+	former, old := w.former(c.Path, c.New.Size)
 	now := w.stats(c.New, old)
 	switch {
 	case old != nil:
@@ -402,16 +402,19 @@ func (w *step) settle(j *job) error {
 	return nil
 }
 
-// goneElsewhere tells whether a file of that name is gone from any directory.
-func (w *step) goneElsewhere(name string) bool {
+// gone returns the files that were removed, sorted, by their names without the directory. What became of them since is not left out.
+func (w *step) gone() map[string][]string {
 	if w.bases == nil {
-		w.bases = map[string]bool{}
-		for gone := range w.removed {
-			w.bases[path.Base(gone)] = true
+		w.bases = map[string][]string{}
+		for _, name := range slices.Sorted(maps.Keys(w.removed)) {
+			w.bases[path.Base(name)] = append(w.bases[path.Base(name)], name)
 		}
 	}
-	return w.bases[path.Base(name)]
+	return w.bases
 }
+
+// goneElsewhere tells whether a file of that name is gone from any directory.
+func (w *step) goneElsewhere(name string) bool { return len(w.gone()[path.Base(name)]) > 0 }
 
 // asLong tells whether a file that is gone was as long as a new one, or a little shorter by what an encryptor appends.
 func (w *step) asLong(size int64) bool {

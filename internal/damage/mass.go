@@ -1,7 +1,6 @@
 package damage
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -176,7 +175,7 @@ func (w *step) left(in func(string) bool) []string {
 
 // intoArchives takes all of the names for packed into the archives if these are as large as that would make them.
 func (w *step) intoArchives(names []string, archives []found) []File {
-	if len(archives) == 0 || len(archives)*2 > len(names) && len(names) > 2 || len(names) == 0 {
+	if n := volumeSets(archives); n == 0 || n*2 > len(names) && len(names) > 2 || len(names) == 0 {
 		return nil
 	}
 	var plain, stored, packed int64
@@ -202,6 +201,19 @@ func (w *step) intoArchives(names []string, archives []found) []File {
 		files = append(files, File{Finding: f, Kind: Archived, Path: name, Former: w.removed[name]})
 	}
 	return files
+}
+
+// volumeSets counts archives; the volumes of one, which have numbers behind its name, are one.
+func volumeSets(archives []found) int {
+	sets := map[string]bool{}
+	for _, a := range archives {
+		name := a.Path
+		if e := path.Ext(name); len(e) >= 3 && strings.Trim(e, ".zr0123456789") == "" { // .001, .z01, .r00
+			name = strings.TrimSuffix(name, e)
+		}
+		sets[name] = true
+	}
+	return len(sets)
 }
 
 // wereOpaque tells whether most of the files were out of reach before, as those of a backup's repository or of a cache are.
@@ -244,49 +256,6 @@ func (w *step) judgeEmptied() {
 	}
 }
 
-// judgeCut takes files for wiped that were longer, and of which the same length or the same part is left. That it is left is read, once
-// it has come to many files.
-func (w *step) judgeCut(ctx context.Context) error {
-	var shorter []Shortened
-	var changes []snapshot.Change
-	for _, c := range w.rewritten() {
-		if c.New.Size < c.Old.Size {
-			shorter = append(shorter, Shortened{c.Path, int64(c.New.Size), int64(c.Old.Size)})
-			changes = append(changes, c)
-		}
-	}
-	alike := map[string]bool{}
-	for _, name := range CutAlike(shorter, minCut) {
-		alike[name] = true
-	}
-	if len(alike) == 0 && !severalKinds(w.beginnings, minCut) {
-		return nil
-	}
-	kept, errs := make([]bool, len(changes)), make([]error, len(changes))
-	side(len(changes), func(i int) { kept[i], errs[i] = w.beginning(ctx, changes[i]) })
-	var cuts []snapshot.Change
-	var names []string
-	for i, c := range changes {
-		if errs[i] != nil {
-			if err := w.skip(c.Path, errs[i]); err != nil {
-				return err
-			}
-		}
-		// People cut the end off a text, too.
-		if kept[i] && (alike[c.Path] || c.New.Size%sector == 0 || content.Expected(c.Path) != content.Text) {
-			cuts = append(cuts, c)
-			names = append(names, c.Path)
-		}
-	}
-	if severalKinds(names, minCut) {
-		w.wiped(cuts, cut)
-	}
-	return nil
-}
-
-// sector is the smallest unit of a disk, in bytes.
-const sector = 512
-
 // severalKinds tells whether so many files, of so many extensions, are no accident.
 func severalKinds(names []string, least int) bool {
 	kinds := map[string]bool{}
@@ -294,69 +263,6 @@ func severalKinds(names []string, least int) bool {
 		kinds[path.Ext(name)] = true
 	}
 	return len(names) >= least && len(kinds) >= minKinds
-}
-
-// beginning tells whether what stands there now is how the former content begins, by what it ends with.
-func (w *step) beginning(ctx context.Context, c snapshot.Change) (bool, error) {
-	if k := len(c.New.Content); k > 1 && (k > len(c.Old.Content) || !slices.Equal(c.New.Content[:k-1], c.Old.Content[:k-1])) {
-		return false, nil
-	}
-	o := opened{}
-	is, err := w.open(ctx, o, c.New)
-	if err != nil {
-		return false, err
-	}
-	was, err := w.open(ctx, o, c.Old)
-	if err != nil {
-		return false, err
-	}
-	length := min(int64(c.New.Size), 256)
-	a, err := read(is, int64(c.New.Size)-length, length)
-	if err != nil {
-		return false, err
-	}
-	b, err := read(was, int64(c.New.Size)-length, length)
-	return bytes.Equal(a, b), err
-}
-
-// littleCut is the part, of 50, from which a file only became a little shorter, as half of those that are edited do: what is told by
-// them is read, and so they would cost a tenth of an assessment's reads.
-const littleCut = 48
-
-// Shortened is a file that was longer, in bytes.
-type Shortened struct {
-	Path      string
-	Size, Was int64 // Was is 0 if it is not known
-}
-
-// CutAlike returns those of the files, in the order of their lengths, that were cut to one length, or to one part of what they were: at least so
-// many, and of several extensions. Whether they were cut, and not written anew, is not asked.
-func CutAlike(files []Shortened, least int) []string {
-	byLength, byPart := map[int64][]string{}, map[int64][]string{}
-	for _, f := range files {
-		byLength[f.Size] = append(byLength[f.Size], f.Path)
-		if part := f.Size * 50 / max(f.Was, 1); f.Was > 0 && part < littleCut { // of 50
-			byPart[part] = append(byPart[part], f.Path)
-		}
-	}
-	var all []string
-	told := map[string]bool{}
-	add := func(groups map[int64][]string, least int) {
-		for _, by := range slices.Sorted(maps.Keys(groups)) {
-			if len(groups[by]) < least || !severalKinds(groups[by], least) {
-				continue
-			}
-			for _, name := range groups[by] {
-				if !told[name] {
-					told[name] = true
-					all = append(all, name)
-				}
-			}
-		}
-	}
-	add(byLength, least)
-	add(byPart, max(least, len(files)/3))
-	return all
 }
 
 // replacement is a file in whose place something else stands that is no noise.

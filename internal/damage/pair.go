@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kedge-project/kedge/internal/content"
 	"github.com/kedge-project/kedge/snapshot"
@@ -17,9 +19,9 @@ import (
 // maxParts is how many extensions an attacker may append: ".id-7.mail@example.org.lock" has four.
 const maxParts = 5
 
-// former returns the file that a new one stands for by its name: something was appended to it, or put before it. The node is nil if
-// that file is not known to be gone; the name is "" if none comes to mind.
-func (w *step) former(name string) (string, *snapshot.Node) {
+// former returns the file that a new one, of so many bytes, stands for by its name: something was appended to it, or put before it. The node is nil
+// if that file is not known to be gone; the name is "" if none comes to mind.
+func (w *step) former(name string, size uint64) (string, *snapshot.Node) {
 	if len(w.lost) == 0 {
 		stem, _ := content.Successor(name)
 		return stem, nil
@@ -44,7 +46,37 @@ func (w *step) former(name string) (string, *snapshot.Node) {
 			}
 		}
 	}
+	if name, n := w.fromElsewhere(base, size); n != nil {
+		return name, n
+	}
 	return first, nil
+}
+
+// maxGrown is how many bytes longer a file may be than what it was made of by something that leaves parts of it alone.
+const maxGrown = 4 << 10
+
+// fromElsewhere returns the file that is gone from another directory, and whose whole name a new one's ends with: "share__plans__quay.docx" was
+// plans/quay.docx. It was as long, or a little shorter.
+func (w *step) fromElsewhere(base string, size uint64) (string, *snapshot.Node) {
+	for i, c := range base {
+		if i == 0 || i+1 >= len(base) || unicode.IsLetter(c) || unicode.IsDigit(c) || c == '.' {
+			continue
+		}
+		for _, name := range w.gone()[base[i+utf8.RuneLen(c):]] {
+			n := w.removed[name]
+			if n != nil && !w.claimed[name] && n.Size > 0 && n.Size <= size && size <= n.Size+maxGrown && pathIn(base[:i], path.Dir(name)) {
+				w.claimed[name] = true
+				return name, n
+			}
+		}
+	}
+	return "", nil
+}
+
+// pathIn tells whether the beginning of a name ends with that of the directory.
+func pathIn(before, dir string) bool {
+	before = strings.TrimRightFunc(before, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
+	return dir == "." || dir == "/" || strings.HasSuffix(before, path.Base(dir))
 }
 
 // strangers looks at new files that are dense, or may be noise in letters, for what became of those that are gone.
@@ -349,14 +381,10 @@ func (w *step) inParts(ctx context.Context, noise []found, taken map[string]bool
 
 // byName pairs files whose names agree in different directories.
 func (w *step) byName(noise []found, taken map[string]bool) []pair {
-	bases := map[string][]string{}
-	for name := range w.removed {
-		bases[path.Base(name)] = append(bases[path.Base(name)], name)
-	}
 	var pairs []pair
 	for _, f := range noise {
 		for base, ok := path.Base(f.Path), true; ok; base, ok = content.Successor(base) {
-			names := slices.DeleteFunc(slices.Clone(bases[base]), func(name string) bool { return w.claimed[name] })
+			names := slices.DeleteFunc(slices.Clone(w.gone()[base]), func(name string) bool { return w.claimed[name] || w.removed[name] == nil })
 			if len(names) == 0 {
 				continue
 			}

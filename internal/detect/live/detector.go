@@ -78,6 +78,7 @@ type detector struct {
 	arrived map[string]arrival   // new files
 	weighed int                  // how many files had gone and come when these were compared last
 	rewrote map[string]rewritten // files that hold something else than they did
+	turned  map[string]turned    // the same of files that were renamed, by their new names
 	holders map[string][]string  // which files hold a content, or held it
 	packed  map[string]time.Time // names of what new archives hold by their own, without directories
 	locked  map[string]doing     // archives with passwords, and what tools encrypted that say so
@@ -123,7 +124,13 @@ type arrival struct {
 // rewritten is a file that holds something else than it did.
 type rewritten struct {
 	doing
-	holds string // its content, by its fingerprint
+	holds, held string // its content, and what it was, by their fingerprints
+}
+
+// turned is a file that was renamed and holds something else than it did.
+type turned struct {
+	doing
+	damage.Successor
 }
 
 // length is one that somebody left: bytes, or the part of what was that was left, of 50.
@@ -156,7 +163,7 @@ type loss struct {
 
 func newDetector(tree Tree, a *actors, trouble func(error)) *detector {
 	d := &detector{
-		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, arrived: map[string]arrival{}, rewrote: map[string]rewritten{}, holders: map[string][]string{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
+		tree: tree, actors: a, trouble: trouble, found: map[string]finding{}, suspect: map[string]arrival{}, came: map[int]cameLately{}, arrived: map[string]arrival{}, rewrote: map[string]rewritten{}, turned: map[string]turned{}, holders: map[string][]string{}, packed: map[string]time.Time{}, locked: map[string]doing{}, shorter: map[string]arrival{}, lengths: map[length]int{}, instead: map[string]instead{}, gone: map[string]loss{},
 		origin: map[string]string{}, shelled: map[string]time.Time{}, waiting: map[string]string{},
 	}
 	d.notes = damage.NewNotes(d.readText)
@@ -290,7 +297,7 @@ func (d *detector) judge(ctx context.Context, name string, by doing, deep bool) 
 	if err != nil {
 		return err
 	}
-	if old != nil && former == name && c.Old.Data != nil {
+	if old != nil && c.Old.Data != nil {
 		if err := d.keepContent(name, by, c); err != nil {
 			return err
 		}
@@ -349,13 +356,20 @@ func (d *detector) keepContent(name string, by doing, c content.Case) error {
 	if now == was || d.rewrote[name].holds == now {
 		return nil
 	}
+	if c.Name != name {
+		if c.Renamed && len(d.turned) < maxRemembered {
+			d.turned[name] = turned{by, damage.Successor{Former: c.Name, Now: name, Was: c.Old.Size, Is: c.New.Size}}
+			d.news = d.news || len(d.turned) >= minFiles
+		}
+		return nil
+	}
 	for _, held := range []string{now, was} {
 		if held != "" && !slices.Contains(d.holders[held], name) {
 			d.holders[held] = append(d.holders[held], name)
 			d.news = d.news || len(d.holders[held]) > 1
 		}
 	}
-	d.rewrote[name] = rewritten{by, now}
+	d.rewrote[name] = rewritten{by, now, was}
 	return nil
 }
 
@@ -485,6 +499,7 @@ func (d *detector) lost(ctx context.Context, name string, by doing) error {
 	delete(d.suspect, name)
 	delete(d.arrived, name)
 	delete(d.rewrote, name)
+	delete(d.turned, name)
 	if f, has := d.found[name]; has && !f.raised {
 		delete(d.found, name)
 	}
@@ -568,6 +583,7 @@ func (d *detector) forget(now time.Time) {
 	}
 	maps.DeleteFunc(d.arrived, func(_ string, a arrival) bool { return old(a.doing) })
 	maps.DeleteFunc(d.rewrote, func(_ string, r rewritten) bool { return old(r.doing) })
+	maps.DeleteFunc(d.turned, func(_ string, t turned) bool { return old(t.doing) })
 	for held, names := range d.holders {
 		if d.holders[held] = slices.DeleteFunc(names, func(name string) bool { return d.rewrote[name].holds == "" }); len(d.holders[held]) == 0 {
 			delete(d.holders, held)

@@ -31,7 +31,7 @@ func (d *detector) promote(now time.Time) {
 
 // disguised takes files for encrypted in whose place one program put others of one sort, all longer alike.
 func (d *detector) disguised(now time.Time) {
-	if n := len(d.gone) + len(d.arrived); n < d.weighed+d.weighed/16 {
+	if n := len(d.gone) + len(d.arrived) + len(d.turned); n < d.weighed+d.weighed/16 {
 		return // there are very many, and few more than when they were compared last
 	} else {
 		d.weighed = n
@@ -53,9 +53,19 @@ func (d *detector) disguised(now time.Time) {
 			put(came, a.group, name, a.size)
 		}
 	}
+	for name, t := range d.turned {
+		if _, has := d.found[name]; !has && now.Sub(t.at) < together {
+			put(gone, t.group, t.Former, t.Was)
+			put(came, t.group, name, t.Is)
+		}
+	}
 	for group, names := range gone {
 		for _, s := range damage.Disguised(names, came[group]) {
-			d.found[s.Now] = finding{Finding: content.Finding{Features: []string{originalsGone, alike}}, doing: d.arrived[s.Now].doing, kind: damage.Renamed, former: s.Former}
+			by := d.arrived[s.Now].doing
+			if t, renamed := d.turned[s.Now]; renamed {
+				by = t.doing
+			}
+			d.found[s.Now] = finding{Finding: content.Finding{Features: []string{originalsGone, alike}}, doing: by, kind: damage.Renamed, former: s.Former}
 		}
 	}
 }
@@ -79,15 +89,15 @@ func (d *detector) swept() bool {
 
 // holdingOthers takes files for overwritten to which one program gave what others hold, or held.
 func (d *detector) holdingOthers() {
-	byGroup := map[int]map[string]string{}
+	now, before := map[int]map[string]string{}, map[int]map[string]string{} // by group of processes
 	for name, r := range d.rewrote {
-		if byGroup[r.group] == nil {
-			byGroup[r.group] = map[string]string{}
+		if now[r.group] == nil {
+			now[r.group], before[r.group] = map[string]string{}, map[string]string{}
 		}
-		byGroup[r.group][name] = r.holds
+		now[r.group][name], before[r.group][name] = r.holds, r.held
 	}
-	for _, now := range byGroup {
-		for name := range damage.HoldingOthers(now, d.holders) {
+	for group := range now {
+		for name := range damage.HoldingOthers(now[group], before[group], d.holders) {
 			if _, has := d.found[name]; !has {
 				d.found[name] = finding{Finding: content.Finding{Features: []string{another, alike}}, doing: d.rewrote[name].doing, kind: damage.Wiped, former: name}
 			}
