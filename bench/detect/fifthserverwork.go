@@ -237,7 +237,7 @@ func migrateToServer(ctx context.Context, sc *scenario, day int) error {
 				return err
 			}
 		case 2:
-			if err := errors.Join(sc.write("pg/dumps/"+strings.ReplaceAll(dump, "/", "-")+".dump", customDump(sc.people.languages[0], sc.r, 50000)), sc.remove(name)); err != nil {
+			if err := errors.Join(sc.write(sc.free("pg/dumps/"+strings.TrimSuffix(path.Base(dump), ".sql")+".dump"), customDump(sc.people.languages[0], sc.r, 50000)), sc.remove(name)); err != nil {
 				return err
 			}
 			if sc.exists(dump) {
