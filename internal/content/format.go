@@ -2,6 +2,8 @@ package content
 
 import (
 	"bytes"
+	"compress/zlib"
+	"io"
 	"path"
 	"strings"
 )
@@ -37,7 +39,7 @@ var signatures = []signature{
 	{0, "RIFF", "riff", nil}, {0, "fLaC", "flac", nil}, {0, "II*\x00", "tiff", nil}, {0, "MM\x00*", "tiff", nil}, {0, "BM", "bmp", reservedZero},
 	{0, "\x00\x00\x01\x00", "ico", nil}, {0, "\x00\x01\x00\x00", "ttf", nil}, {0, "OTTO", "otf", nil}, {0, "ttcf", "ttf", nil},
 	{0, "wOFF", "woff", nil}, {0, "wOF2", "woff", nil}, {0, "\x00asm", "wasm", nil}, {0, "\xca\xfe\xba\xbe", "class", nil},
-	{0, "PACK", "gitpack", nil}, {0, "\xfftOc", "gitindex", nil}, {0, "DIRC", "gitindex", nil}, {0, "\xed\xab\xee\xdb", "rpm", nil},
+	{0, "PACK", "gitpack", nil}, {0, "# v2 git bundle\n", "gitbundle", nil}, {0, "# v3 git bundle\n", "gitbundle", nil}, {0, "\x78", "gitobject", looseObject}, {0, "PGDMP", "pgdump", nil}, {0, "\xfftOc", "gitindex", nil}, {0, "DIRC", "gitindex", nil}, {0, "\xed\xab\xee\xdb", "rpm", nil},
 	{0, "\xde\x12\x04\x95", "mo", nil}, {0, "\x95\x04\x12\xde", "mo", nil}, {0, "\x1aE\xdf\xa3", "matroska", nil},
 	{0, "PAR1", "parquet", nil}, {0, "\x89HDF\r\n\x1a\n", "hdf", nil}, {0, "\x93NUMPY", "npy", nil}, {0, "ARROW1", "arrow", nil}, {0, "Obj\x01", "avro", nil},
 	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil},
@@ -45,7 +47,7 @@ var signatures = []signature{
 	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "\x00\x00\x00\x0cJXL ", "jxl", nil}, {0, "\xff\x0a", "jxl", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
 	{18, "\x05\x20", "pgpages", postgresHeader}, {24, "\x00\x08", "innodb", innodbHeader},
 	{0, "$ANSIBLE_VAULT;", Encrypted, nil}, {0, "\x00GITCRYPT\x00", Encrypted, nil}, {0, "-----BEGIN PKCS7", Encrypted, nil}, {0, "-----BEGIN CMS", Encrypted, nil},
-	{0, "\x30", Encrypted, envelopedData}, {0, "", Encrypted, openPGP},
+	{0, "\x30", Encrypted, envelopedData}, {0, "\x30", Encrypted, personalExchange}, {0, "", Encrypted, openPGP},
 	{0, "age-encryption.org/", Encrypted, nil}, {0, "-----BEGIN AGE ENCRYPTED", Encrypted, nil}, {0, "Salted__", Encrypted, nil}, {0, "AES\x02\x00", Encrypted, nil},
 	{0, "-----BEGIN PGP MESSAGE", Encrypted, nil}, {0, "LUKS\xba\xbe", Encrypted, nil}, {0, "\x03\xd9\xa2\x9a", Encrypted, nil},
 }
@@ -84,6 +86,33 @@ func compiledPython(head []byte) bool {
 // envelopedData: CMS names what it holds in its first bytes, OID 1.2.840.113549.1.7.3 (RFC 5652).
 func envelopedData(head []byte) bool {
 	return bytes.Contains(head[:min(len(head), 24)], []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"))
+}
+
+// personalExchange: PKCS #12 begins with its version, 3, and names the safe that it keeps, OID 1.2.840.113549.1.7.1 or .2 (RFC 7292, section 4).
+func personalExchange(head []byte) bool {
+	head = head[:min(len(head), 32)]
+	version := bytes.Index(head, []byte("\x02\x01\x03\x30"))
+	return version >= 2 && version <= 6 && bytes.Contains(head, []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07"))
+}
+
+// looseObject: what git stores is compressed by zlib, and begins with its type and its length (gitformat-loose).
+func looseObject(head []byte) bool {
+	if len(head) < 8 || (int(head[0])<<8|int(head[1]))%31 != 0 {
+		return false
+	}
+	r, err := zlib.NewReader(bytes.NewReader(head))
+	if err != nil {
+		return false
+	}
+	var begin [32]byte
+	n, _ := io.ReadFull(r, begin[:]) // of a head the end is missing
+	kind, rest, _ := bytes.Cut(begin[:n], []byte(" "))
+	length, _, ended := bytes.Cut(rest, []byte{0})
+	switch string(kind) {
+	case "blob", "tree", "commit", "tag":
+		return ended && len(length) > 0 && len(bytes.Trim(length, "0123456789")) == 0
+	}
+	return false
 }
 
 // openPGP: a message begins with packets of session keys, and goes on with one of encrypted data (RFC 9580).

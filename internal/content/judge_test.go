@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"compress/zlib"
 	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
@@ -285,10 +286,29 @@ func TestAShortMagicMetByChanceHidesNoEncryption(t *testing.T) {
 	noise := make([]byte, 16<<10)
 	rand.NewChaCha8([32]byte{2}).Read(noise)
 	former := Former{Plain: 16 << 10, Stored: 4 << 10}
-	for _, magic := range []string{"\x1f\x8b", "\xff\xfb", "\xff\xf3", "BM", "MZ"} {
+	for _, magic := range []string{"\x1f\x8b", "\xff\xfb", "\xff\xf3", "BM", "MZ", "\x78\x01", "\x78\x9c", "\x30\x82"} {
 		chance := append([]byte(magic), noise[len(magic):]...)
 		if found := Judge("posixpath.pyc", former, sampled(chance), false); !found.Encrypted() {
 			t.Errorf("noise that begins with %q passes for %q: %v", magic, Sniff(chance), found.Features)
+		}
+	}
+}
+
+func TestWhatGitAndOthersPackForThemselvesIsKnown(t *testing.T) {
+	var object bytes.Buffer
+	z := zlib.NewWriter(&object)
+	if _, err := z.Write(append([]byte("blob 4000\x00"), bytes.Repeat([]byte("line "), 800)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for head, want := range map[string]Format{
+		object.String(): "gitobject", "# v2 git bundle\nPACK": "gitbundle", "PGDMP\x01\x0e\x00": "pgdump",
+		"\x30\x82\x04\x8f\x02\x01\x03\x30\x82\x04\x45\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01\xa0": Encrypted, // by openssl pkcs12
+	} {
+		if got := Sniff([]byte(head)); got != want {
+			t.Errorf("%.16q is taken for %q, want %q", head, got, want)
 		}
 	}
 }
