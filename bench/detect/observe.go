@@ -60,6 +60,7 @@ func (o *observer) look(ctx context.Context) ([]event.Signal, error) {
 	if summary := o.sc.last.Summary; summary != nil {
 		o.watcher.Holds(int(summary.TotalFilesProcessed))
 	}
+	o.watcher.Stands(o.sc.last.Tree)
 	o.watcher.Changes(changes)
 	return o.watcher.Detect(ctx)
 }

@@ -131,6 +131,7 @@ func (t *watchedTree) capture(ctx context.Context, a *Agent) (asset.Captured, er
 	}
 	t.last = captured.Snapshot.Tree
 	t.files.Holds(int(captured.Fact.Files))
+	t.files.Stands(captured.Snapshot.Tree)
 	for _, taker := range t.takers {
 		taker.Changes(changes)
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -341,4 +342,20 @@ func TestNoiseThatReplacedNoiseIsDamagedBesideANoteOnly(t *testing.T) {
 	}
 	o.snapshot()
 	o.wantDamage(o.assess(), want...)
+}
+
+func TestCopiesAreDeletedWhileTheirOriginalsStand(t *testing.T) {
+	o := newOffice(t)
+	originals := o.glob("dept*/*")
+	for i, name := range originals {
+		o.write(fmt.Sprintf("copies/of%d/%s", i%6, path.Base(name)), o.read(name))
+	}
+	o.snapshot()
+	for _, name := range o.glob("copies/*/*") {
+		o.remove(name)
+	}
+	o.snapshot()
+	s := o.assess()
+	o.verdicts(s, "ccc")
+	o.wantDamage(s)
 }

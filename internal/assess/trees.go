@@ -82,3 +82,23 @@ func (t *trees) entry(id blob.ID) (l *loadedTree, mine bool) {
 	t.held += t.size(id)
 	return l, mine
 }
+
+// each calls fn for each node below a tree. What cannot be read is left out: who compares the snapshots tells of it.
+func (t *trees) each(ctx context.Context, id blob.ID, fn func(*snapshot.Node)) error {
+	nodes, err := t.get(ctx, id)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return nil
+	}
+	for _, n := range nodes {
+		fn(n)
+		if n.Type == snapshot.Dir && n.Subtree != nil {
+			if err := t.each(ctx, *n.Subtree, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

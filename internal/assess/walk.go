@@ -138,6 +138,9 @@ func (w *walk) step(ctx context.Context, i int) error {
 	j, err := w.judge.Step(ctx, damage.Step{
 		Changes: changes, Time: w.snapshots[i].Time, Files: files(w.snapshots[i-1]),
 		Known: func(path string) bool { return standing[path] != nil },
+		Each: func(ctx context.Context, fn func(*snapshot.Node)) error {
+			return w.src.diffs.trees.each(ctx, w.snapshots[i].Tree, fn)
+		},
 	})
 	if err != nil {
 		return err

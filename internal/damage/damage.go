@@ -71,6 +71,8 @@ type Step struct {
 	Came func(path string) bool
 	// Standing returns how many files a directory holds now, 0 if that is not known. It is nil if the step may have taken longer than minutes.
 	Standing func(dir string) int
+	// Each calls fn for each node of the newer snapshot; nil: what it holds beside the changes is not known.
+	Each func(ctx context.Context, fn func(*snapshot.Node)) error
 }
 
 // Judge goes through the steps of a series in order. It remembers what was removed, since the successor of a file may come after it. It
@@ -118,6 +120,7 @@ type step struct {
 	beginnings []string
 	split      map[string]bool // gone, and one of the new files that have its name is how it began
 	claimed    map[string]bool // of the removed ones, those that a new file was paired with
+	stand      map[string]bool // of the removed ones, those of which a copy still stands; nil: not asked yet
 }
 
 // Step judges what changed.
@@ -148,7 +151,9 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	w.judgeReplaced()
 	w.judgeOpen()
 	w.judgeDoubts()
-	w.judgeRemoved()
+	if err := w.judgeRemoved(ctx); err != nil {
+		return Judgement{}, err
+	}
 	w.judgeOwn()
 	for _, c := range s.Changes {
 		if isFile(c.New) {

@@ -452,13 +452,21 @@ func (w *step) damagedDirs() map[string]int {
 
 // judgeRemoved takes deleted files for destroyed where a large share of a tree is gone whatever its age, or where they stood among
 // files that were damaged. People delete what is old, or one directory.
-func (w *step) judgeRemoved() {
+func (w *step) judgeRemoved(ctx context.Context) error {
 	names := w.left(func(name string) bool { return !digest(name) && !(w.Came != nil && w.Came(name)) })
-	if len(names) == 0 {
-		return
+	if len(names) < minDeleted {
+		return nil
 	}
 	atOnce := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return w.Again != nil && w.Again(name) })
 	all := len(atOnce) >= minDeleted && w.Files > 0 && w.indiscriminate(atOnce)
+	if all {
+		standing, err := w.standing(ctx)
+		if err != nil {
+			return err
+		}
+		atOnce = slices.DeleteFunc(atOnce, func(name string) bool { return standing[name] })
+		all = len(atOnce) >= minDeleted && w.indiscriminate(atOnce)
+	}
 	feature := together
 	if all {
 		names = atOnce // what programs clear away one after the other is their own
@@ -467,7 +475,7 @@ func (w *step) judgeRemoved() {
 		damaged := w.damagedDirs()
 		names = slices.DeleteFunc(names, func(name string) bool { return damaged[path.Dir(name)] < minBeside })
 		if len(names) < minDeleted || len(names)*4 < len(w.result.Damaged) {
-			return
+			return nil
 		}
 	}
 	for _, name := range names {
@@ -475,6 +483,7 @@ func (w *step) judgeRemoved() {
 			Finding: content.Finding{Features: []string{gone, feature}}, Kind: Deleted, Path: name, Former: w.removed[name],
 		})
 	}
+	return nil
 }
 
 // recent is the age below which a file is not deleted for being old.

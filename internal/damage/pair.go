@@ -220,7 +220,18 @@ func (w *step) pairAll(ctx context.Context, noise, readable []found) (map[string
 			return w.examine(ctx, opened{}, content.Case{Name: p.former, Renamed: p.named}, p.New, p.old, p.Path)
 		})
 	})
+	var standing map[string]bool
 	for i, p := range pairs {
+		if !p.named && errs[i] == nil && findings[i].Noise() {
+			var err error
+			if standing, err = w.standing(ctx); err != nil {
+				return nil, err
+			}
+			if standing[p.former] { // by chance, then
+				delete(taken, p.Path)
+				continue
+			}
+		}
 		if errs[i] != nil {
 			if err := w.skip(p.Path, errs[i]); err != nil {
 				return nil, err

@@ -51,6 +51,7 @@ type Watcher struct {
 	recent  map[string]recent
 	dirs    map[string]listed  // directories in which something came or went within the last minutes
 	files   int                // that the last snapshot holds; 0 if not known
+	root    blob.ID            // its tree; zero if not known
 	found   map[string]finding // damaged files, raised or not, by where they stand, or stood if they are gone
 	notes   *damage.Notes[*snapshot.Node]
 	alarmed bool // something was raised: from now on every further file is
@@ -87,6 +88,13 @@ func (w *Watcher) Holds(files int) {
 	w.files = files
 }
 
+// Stands takes the tree of the snapshot that the next Changes tell of. With it nothing is raised for files of which a copy still stands.
+func (w *Watcher) Stands(root blob.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.root = root
+}
+
 // Changes takes the differences between the last two snapshots. It is called after the snapshot and before Detect.
 func (w *Watcher) Changes(changes []snapshot.Change) {
 	w.mu.Lock()
@@ -112,6 +120,7 @@ func (w *Watcher) Detect(ctx context.Context) ([]event.Signal, error) {
 		Again:    func(path string) bool { r, lately := w.recent[path]; return lately && r.at.Before(now) },
 		Came:     func(path string) bool { return w.recent[path].came },
 		Standing: func(dir string) int { return w.standing(ctx, dir) },
+		Each:     w.each,
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kedge-project/kedge/blob"
 	"github.com/kedge-project/kedge/snapshot"
 )
 
@@ -86,6 +87,25 @@ func (w *Watcher) standing(ctx context.Context, dir string) int {
 		}
 	}
 	return n
+}
+
+// each calls fn for each node of the last snapshot, as far as that is known.
+func (w *Watcher) each(ctx context.Context, fn func(*snapshot.Node)) error {
+	todo := []blob.ID{w.root}
+	for len(todo) > 0 && !w.root.IsZero() {
+		tree, err := snapshot.LoadTree(ctx, w.former, todo[0])
+		if err != nil {
+			return err
+		}
+		todo = todo[1:]
+		for _, n := range tree.Nodes {
+			fn(n)
+			if n.Type == snapshot.Dir && n.Subtree != nil {
+				todo = append(todo, *n.Subtree)
+			}
+		}
+	}
+	return nil
 }
 
 // known tells whether what stood at a path before was damaged, and nothing is known of what it was.
