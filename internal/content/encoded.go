@@ -50,6 +50,29 @@ func sevenBits(b []byte) bool {
 
 // encodedBytes returns how many bytes of a text are noise in an alphabet, with the ends of lines between.
 func encodedBytes(text []byte) int {
+	n := runBytes(text)
+	if n*5 >= len(text)*3 {
+		return n
+	}
+	if escaped(text) {
+		return len(text)
+	}
+	// Any other alphabet: without knowing it, by how evenly its letters are used.
+	even := 0
+	for at := 0; at < len(text); at += 2 * WindowSize {
+		window := text[at:min(at+2*WindowSize, len(text))]
+		if evenLetters(window) || evenTokens(window) {
+			even += len(window)
+		}
+		if even == 0 && at > 0 {
+			break // so is the rest
+		}
+	}
+	return max(n, even)
+}
+
+// runBytes returns how many bytes of a text stand in runs of letters that are noise when they are decoded.
+func runBytes(text []byte) int {
 	var is [256]bool
 	for _, c := range []byte(letters) {
 		is[c] = true
@@ -82,24 +105,7 @@ func encodedBytes(text []byte) int {
 		}
 	}
 	flush()
-	if n*5 >= len(text)*3 {
-		return n
-	}
-	if escaped(text) {
-		return len(text)
-	}
-	// Any other alphabet: without knowing it, by how evenly its letters are used.
-	even := 0
-	for at := 0; at < len(text); at += 2 * WindowSize {
-		window := text[at:min(at+2*WindowSize, len(text))]
-		if evenLetters(window) || evenTokens(window) {
-			even += len(window)
-		}
-		if even == 0 && at > 0 {
-			break // so is the rest
-		}
-	}
-	return max(n, even)
+	return n
 }
 
 func evenLetters(window []byte) bool {

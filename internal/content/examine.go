@@ -48,6 +48,9 @@ func Examine(c Case) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
+	if parsed.why != "" && before.health == Sound && now.format == was.format {
+		parsed.health = Broken
+	}
 	if was.format == Encrypted && now.format == Encrypted {
 		if stale(was, now) {
 			f.Open, f.Features = false, []string{Noise, Interleaved}
@@ -494,10 +497,9 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 		}
 		had := encodedShare(was, 0)
 		lettered := now.format != was.format || was.format == Text || is >= 0.9
-		if (had < 0.2 || is >= 0.97 && (had < 0.95 || opening(was) != opening(now))) && lettered && !echoes(was.head()[kept:], now, kept) {
+		if (had < 0.2 || is >= 0.97 && (had < 0.95 || opening(was) != opening(now))) && lettered && (!echoes(was.head()[kept:], now, kept) || had < 0.2 && headed(was.head(), now)) {
 			return Encoded
 		}
-		return ""
 	}
 	if 2*d.filled > d.noise.n && (was.format == Unknown && constant(first(was.head())) || was.format.paged() && now.format == was.format && (parsed.health != Broken || before.health == Broken) || was.format == Unknown && !random(now.head(), 0)) {
 		return "" // space was reserved before
@@ -536,7 +538,13 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	if d.holed(was, now) {
 		return Overwritten
 	}
-	if was.format != Unknown && now.format == was.format && parsed.health != Sound && !was.format.paged() && sprinkled(was, now) {
+	if what := spoiled(was, now); what != "" {
+		return what
+	}
+	if now.version.Size == was.version.Size && !was.format.holdsFiles() && d.fresh >= unit && 50*d.same > d.total && streamsBroken(was, now) {
+		return Unparseable
+	}
+	if now.format == was.format && (parsed.health != Sound || was.format.paged()) && !was.format.holdsFiles() && sprinkled(was, now) {
 		return Scrambled
 	}
 	if known {
@@ -555,7 +563,7 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 		d.spread = true
 		return Noise
 	}
-	if what := d.scrambled(was, now); what != "" {
+	if what := d.scrambled(was, now, before); what != "" {
 		return what
 	}
 	if d.fresh >= 2*unit && parsed.health == Broken && before.health > Broken && now.format == was.format && now.version.Size == was.version.Size {
@@ -576,7 +584,7 @@ func opening(v *view) byte {
 func first(b []byte) []byte { return b[:min(len(b), unit)] }
 
 // scrambled tells how content was changed that is no noise.
-func (d *contrast) scrambled(was, now *view) string {
+func (d *contrast) scrambled(was, now *view, before parse) string {
 	old, is := was.head(), now.head()
 	n := min(len(old), len(is))
 	if n < 2*minWindow || !now.aligned(was) {
@@ -584,6 +592,15 @@ func (d *contrast) scrambled(was, now *view) string {
 	}
 	if 2*d.same < d.total && permuted(was, now) {
 		return Scrambled
+	}
+	if least := max(unit/4, d.total/4); now.version.Size == was.version.Size && (d.fresh >= least || d.fresh >= unit/4 && was.format == Text && now.format == Text) && substituted(old[:n], is[:n]) {
+		return Keyed
+	}
+	if was.format == Text && now.format == Text && reworded(was, now) {
+		return Scrambled
+	}
+	if before.health >= Framed && was.format != Encrypted && now.format == Unknown && now.version.Size == was.version.Size {
+		return Scrambled // its first bytes are gone, whatever is left
 	}
 	if d.same*50 > d.total {
 		return ""
@@ -647,7 +664,7 @@ func keyed(old, now []byte) bool {
 // stand elsewhere in another alphabet of eight bits, are no damage.
 func substituted(old, now []byte) bool {
 	var to, from [256]int
-	n := min(len(old), len(now), 8<<10)
+	n := min(len(old), len(now), otherPiece)
 	if n < 4*unit {
 		return false
 	}
@@ -687,11 +704,15 @@ func sprinkled(was, now *view) bool {
 	}
 	changed, alone, grid, last := 0, 0, 0, -1
 	kinds, spread := map[[2]byte]bool{}, map[int]bool{}
+	var by [256]int // how much was added
+	var on [4]int   // where, from the start of a word
 	for i := range is {
 		if old[i] == is[i] {
 			continue
 		}
 		changed++
+		by[is[i]-old[i]]++
+		on[i%4]++
 		kinds[[2]byte{old[i], is[i]}] = true
 		spread[i/(2*unit)] = true
 		if last >= 0 {
@@ -704,6 +725,9 @@ func sprinkled(was, now *view) bool {
 	}
 	if changed < 12 || len(kinds) < min(20, changed/2) || 10*alone < 9*changed || 5*len(spread) < 4*(len(is)/(2*unit)) {
 		return false
+	}
+	if was.format == Unknown || was.format.paged() { // programs keep counters in such files, side by side or one in each record
+		return 16*changed < len(is) && 4*slices.Max(by[:]) < changed && 2*slices.Max(on[:]) < changed && 8*slices.Min(on[:]) > changed
 	}
 	return grid >= cipherBlock || 16*changed < len(is)
 }
@@ -736,13 +760,37 @@ func sameWords(a, b []byte) bool {
 // echoes tells whether more of a former text is found in what stands there now than chance explains; the first bytes of that may be
 // left out.
 func echoes(old []byte, now *view, without int) bool {
+	heard, _ := echo(old, now, without)
+	return heard >= 3
+}
+
+// headed tells whether all that is no noise in letters stood in the former text: how its parts were headed, and nothing else.
+func headed(old []byte, now *view) bool {
+	head := now.head()[:min(len(now.head()), otherPiece)]
+	rest := make([]byte, 0, len(head))
+	within := false
+	for line := range bytes.Lines(head) {
+		letter := len(bytes.Trim(line, letters+"\r\n")) == 0
+		if within = letter && (within || len(line) > minRun); !within {
+			rest = append(rest, line...)
+		}
+	}
+	if 2*len(rest) > len(head) {
+		return false
+	}
+	heard, asked := echo(rest, &view{pieces: []piece{{0, old}}}, 0)
+	return asked >= 8 && 10*heard > 9*asked
+}
+
+// echo returns how many of some places of a former text are found in what stands there now, and how many were looked for.
+func echo(old []byte, now *view, without int) (heard, asked int) {
 	const length, places = 12, 64
-	heard := 0
 	for i := range places {
 		at := i * (len(old) - length) / places
 		if at < 0 || patterned(old[at:at+length]) {
 			continue
 		}
+		asked++
 		for _, p := range now.pieces {
 			data := p.data
 			if p.off == 0 {
@@ -754,7 +802,7 @@ func echoes(old []byte, now *view, without int) bool {
 			}
 		}
 	}
-	return heard >= 3
+	return heard, asked
 }
 
 // spread tells whether noise was thinned with something that is none.

@@ -30,7 +30,7 @@ type signature struct {
 // signatures, in order: the first match counts. Sources: the formats' own specifications; file(1) knows more.
 var signatures = []signature{
 	{0, "PK\x03\x04", "zip", nil}, {0, "PK\x05\x06", "zip", nil}, {0, "PK\x07\x08", "zip", nil}, {0, "JM\x01\x00PK", "zip", nil},
-	{0, "%PDF-", "pdf", nil}, {0, "\xff\xd8\xff", "jpeg", nil}, {0, "\x89PNG\r\n\x1a\n", "png", nil}, {0, "GIF8", "gif", nil},
+	{0, "%PDF-", "pdf", nil}, {0, "\xff\xd8\xff", "jpeg", nil}, {0, "\x89PNG\r\n\x1a\n", "png", nil}, {0, "GIF87a", "gif", nil}, {0, "GIF89a", "gif", nil},
 	{0, "\x1f\x8b\x08", "gzip", nil}, {0, "BZh", "bzip2", nil}, {0, "\xfd7zXZ\x00", "xz", nil}, {0, "\x28\xb5\x2f\xfd", "zstd", nil},
 	{0, "7z\xbc\xaf\x27\x1c", "7z", nil}, {0, "Rar!\x1a\x07", "rar", nil}, {0, "\x04\x22\x4d\x18", "lz4", nil},
 	{0, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole", nil}, {0, "SQLite format 3\x00", "sqlite", nil},
@@ -45,6 +45,8 @@ var signatures = []signature{
 	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil},
 	{0, "MSCF", "cab", nil}, {0, "8BPS", "psd", nil}, {0, "hsqs", "squashfs", nil}, {0, "dex\n", "dex", nil}, {0, "bplist00", "plist", nil}, {0, "Cr24", "crx", nil},
 	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "\x00\x00\x00\x0cJXL ", "jxl", nil}, {0, "\xff\x0a", "jxl", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
+	{0, "\xd4\xc3\xb2\xa1", "pcap", captureHeader}, {0, "\xa1\xb2\xc3\xd4", "pcap", captureHeader}, {0, "\x4d\x3c\xb2\xa1", "pcap", captureHeader},
+	{0, "G", "mpegts", transportHeader}, {128, "DICM", "dicom", nil}, {0, ".snd\x00\x00", "au", nil}, {6, "\x00\x00{", "safetensors", tensorHeader}, {0, "", "dbf", dbaseHeader},
 	{18, "\x05\x20", "pgpages", postgresHeader}, {24, "\x00\x08", "innodb", innodbHeader},
 	{0, "$ANSIBLE_VAULT;", Encrypted, nil}, {0, "\x00GITCRYPT\x00", Encrypted, nil}, {0, "-----BEGIN PKCS7", Encrypted, nil}, {0, "-----BEGIN CMS", Encrypted, nil},
 	{0, "\x30", Encrypted, envelopedData}, {0, "\x30", Encrypted, personalExchange}, {0, "", Encrypted, openPGP},
@@ -183,7 +185,7 @@ func secondFrame(head []byte) bool {
 // packed formats are close to noise inside by nature.
 func (f Format) packed() bool {
 	switch f {
-	case "pgpages", "innodb", "npy", "hdf", "disk", "plist", "pyc", "dex", "psd", "parquet", "arrow", "avro", "ole", "sqlite", "elf", "exe", "tar", "ar", "riff", "bmp", "ico", "ttf", "otf", "wasm", "class", "mo", "gitindex", Text:
+	case "pgpages", "innodb", "npy", "hdf", "disk", "plist", "pyc", "dex", "psd", "parquet", "arrow", "avro", "ole", "sqlite", "elf", "exe", "tar", "ar", "riff", "bmp", "ico", "ttf", "otf", "wasm", "class", "mo", "gitindex", "pcap", "dicom", "au", "safetensors", "dbf", "mpegts", Text:
 		return false
 	}
 	return true

@@ -2,6 +2,7 @@ package content
 
 import (
 	"bytes"
+	"image/gif"
 	"testing"
 	"time"
 )
@@ -66,4 +67,38 @@ func TestHostileFilesAreBounded(t *testing.T) {
 			t.Errorf("file %d of %d bytes took %s: %+v", i, len(data), took, found)
 		}
 	}
+}
+
+// FuzzParsers feeds each parser by itself, and what compares two versions of one length.
+func FuzzParsers(f *testing.F) {
+	for _, data := range [][]byte{
+		photoOf(1)[:3000], avroOf(1, 2), matroskaOf(1, 1), transportOf(1, 12), captureOf(1, 9), tableOf(1, 20), catalogueOf(1, 9), radiographOf(1, 900), pdfOf(1, 1),
+		zippedAs("part%d", words(1, 900), words(2, 900)), gzipped(words(1, 3000)), encodedBy(func(b *bytes.Buffer) error { return gif.Encode(b, paletted(1), nil) })[:4000],
+	} {
+		f.Add(data, 700, []byte("\x00\x00\x00\xff\x78\x9c"))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, at int, change []byte) {
+		changed := bytes.Clone(data)
+		if len(data) > 0 {
+			copy(changed[uint(at)%uint(len(data)):], change)
+		}
+		for _, d := range [][]byte{data, changed} {
+			v, err := look(version("x", d), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := check(v); err != nil {
+				t.Fatal(err)
+			}
+			BeginsWell(d)
+		}
+		was, now := &Version{Size: int64(len(data)), Data: bytes.NewReader(data)}, &Version{Size: int64(len(data)), Data: bytes.NewReader(changed)}
+		found, err := Examine(Case{Name: "x", Old: was, New: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Encrypted() && bytes.Equal(data, changed) {
+			t.Errorf("a file that did not change is told as damage: %+v", found)
+		}
+	})
 }

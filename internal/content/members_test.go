@@ -3,9 +3,14 @@ package content
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image/jpeg"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -153,6 +158,107 @@ func TestAnotherPhotoOrPageInItsPlaceIsNoDamage(t *testing.T) {
 		}
 		if found.Encrypted() {
 			t.Errorf("%s: told as damage: %+v", c.what, found)
+		}
+	}
+}
+
+func TestWhatIsFoundInsideAFileOfAnyFormatIsHeldAgainstWhatItWas(t *testing.T) {
+	chunk := func(seed uint64) []byte { return deflated(records(seed, 9000)) }
+	hold := func(chunks ...[]byte) []byte {
+		all := []byte("\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x08\x08\x00\x04\x00\x10\x00")
+		for _, c := range chunks {
+			all = append(append(all, "TREE\x01\x00\x01\x00"...), c...)
+		}
+		return all
+	}
+	good := hold(chunk(1), chunk(2), chunk(3))
+	found, err := Examine(Case{Name: "a.h5", Old: version("a.h5", good), New: version("a.h5", within(good, 2048, 2560))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !found.Encrypted() {
+		t.Errorf("a sector of noise in compressed data is not told: %+v", found)
+	}
+	other := bytes.Clone(good) // a shorter chunk in the place of one
+	copy(other[40:], chunk(1)[:8])
+	short := deflated(records(9, 4000))
+	copy(other[bytes.Index(other, []byte("\x78\x9c")):], short)
+	found, err = Examine(Case{Name: "a.h5", Old: version("a.h5", good), New: version("a.h5", other)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Encrypted() {
+		t.Errorf("other data that can be decompressed in the place of some is told as damage: %+v", found)
+	}
+}
+
+func TestATextOfItsOwnWordsDrawnAnewIsTold(t *testing.T) {
+	var b, sortedLines, turned bytes.Buffer
+	words := func(seed uint64, n int) string { return fmt.Sprintf("word%d", rand.New(rand.NewPCG(seed, 3)).IntN(n)) }
+	var lines []string
+	for i := range 300 {
+		lines = append(lines, fmt.Sprintf("%s %s of %s, %s\n", words(uint64(4*i), 400), words(uint64(4*i+1), 400), words(uint64(4*i+2), 400), words(uint64(4*i+3), 400)))
+		b.WriteString(lines[i])
+		fields := strings.Fields(lines[i])
+		slices.Reverse(fields)
+		fmt.Fprintln(&turned, strings.Join(fields, " "))
+	}
+	slices.Sort(lines)
+	sortedLines.WriteString(strings.Join(lines, ""))
+	all := strings.Fields(b.String())
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	var drawn bytes.Buffer
+	for five := range slices.Chunk(all, 5) {
+		fmt.Fprintln(&drawn, strings.Join(five, " "))
+	}
+	digits := bytes.Clone(b.Bytes())
+	for i, c := range digits {
+		if c >= '0' && c <= '9' {
+			digits[i] = '0' + (c-'0'+1)%10
+		}
+	}
+	for what, c := range map[string]struct {
+		now  []byte
+		told bool
+	}{
+		"its words in another order": {drawn.Bytes(), true}, "each digit raised by one": {digits, true},
+		"its lines sorted": {sortedLines.Bytes(), false}, "its columns turned round": {turned.Bytes(), false},
+	} {
+		found, err := Examine(Case{Name: "a.txt", Old: version("a.txt", b.Bytes()), New: version("a.txt", c.now)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Encrypted() != c.told {
+			t.Errorf("%s: told %v, want %v: %+v", what, found.Encrypted(), c.told, found)
+		}
+	}
+}
+
+// mailbox is a text of mails, of each of which body makes the body.
+func mailbox(body func(i int) []byte) []byte {
+	var b bytes.Buffer
+	for i := range 12 {
+		fmt.Fprintf(&b, "From anna@example.org Tue Mar %2d 10:00:00 2026\nReceived: from mx%d.example.org by mail.example.net\nSubject: minutes %d of the committee\n\n%s\n", i+1, i, i*37, body(i))
+	}
+	return b.Bytes()
+}
+
+func TestAMailboxWhoseBodiesBecameNoiseInLettersIsTold(t *testing.T) {
+	good := mailbox(func(i int) []byte { return words(uint64(i), 4000) })
+	bad := mailbox(func(i int) []byte { return lines(base64.StdEncoding.EncodeToString(noise(byte(i), 4000)), 76) })
+	mail := mailbox(func(i int) []byte {
+		return append(words(uint64(i+50), 900), lines(base64.StdEncoding.EncodeToString(noise(byte(i), 2000)), 76)...)
+	})
+	for what, c := range map[string]struct {
+		now  []byte
+		told bool
+	}{"bodies became noise": {bad, true}, "other mails with noise attached": {mail, false}} {
+		found, err := Examine(Case{Name: "a.mbox", Old: version("a.mbox", good), New: version("a.mbox", c.now)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Encrypted() != c.told {
+			t.Errorf("%s: told %v, want %v: %+v", what, found.Encrypted(), c.told, found)
 		}
 	}
 }

@@ -20,7 +20,7 @@ const (
 // parse is what a look at a format's structure tells.
 type parse struct {
 	health Health
-	why    string // what is wrong
+	why    string // what is wrong, or would be if it was right before
 	locked bool   // an archive that asks for a password
 	// wrapped tells of an archive that holds nothing but noise, as it is.
 	wrapped bool
@@ -104,4 +104,5 @@ var parsers = map[Format]func(*budgeted) parse{
 	"7z": check7z, "rar": checkRAR, "pdf": checkPDF, "sqlite": checkSQLite, "pgpages": checkPostgres, "innodb": checkInnoDB,
 	"mp4": checkMP4, "riff": checkRIFF, "ogg": checkOgg, "mp3": checkMP3, "flac": checkFLAC, "elf": checkELF, "exe": checkEXE, "tar": checkTar,
 	"ole": checkOLE, "ttf": checkSFNT, "otf": checkSFNT, "woff": checkWOFF, "bmp": checkBMP, "parquet": checkParquet, "tiff": checkTIFF, "disk": checkDisk,
+	"avro": checkAvro, "matroska": checkMatroska, "mpegts": checkTransport, "pcap": checkCapture, "dbf": checkDBase, "mo": checkMO,
 }

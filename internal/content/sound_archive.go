@@ -45,7 +45,8 @@ type zipEntry struct {
 	at               int64 // of its local header
 }
 
-// zipDirectory reads a ZIP's central directory, or as much of it as is looked at. ok is false if there is none.
+// zipDirectory reads a ZIP's central directory, or as much of it as is looked at. ok is false if there is none; large, if more may be behind
+// what was looked at.
 func zipDirectory(b *budgeted) (entries []zipEntry, large, ok bool) {
 	size := b.view.version.Size
 	tail := b.at(size-min(size, 22+math.MaxUint16), int(min(size, 22+math.MaxUint16)))
@@ -57,7 +58,7 @@ func zipDirectory(b *budgeted) (entries []zipEntry, large, ok bool) {
 		}
 	}
 	if end < 0 {
-		return nil, false, false
+		return nil, true, false
 	}
 	e := tail[end:]
 	count, length, from := binary.LittleEndian.Uint16(e[10:]), int64(binary.LittleEndian.Uint32(e[12:])), int64(binary.LittleEndian.Uint32(e[16:]))
@@ -73,6 +74,7 @@ func zipDirectory(b *budgeted) (entries []zipEntry, large, ok bool) {
 	if dir == nil {
 		return nil, b.spent(), length == 0 && count == 0 || b.spent()
 	}
+	whole := int64(len(dir)) == length
 	for len(dir) >= 46 && len(entries) < maxParts {
 		if string(dir[:4]) != "PK\x01\x02" {
 			return entries, false, false
@@ -81,7 +83,7 @@ func zipDirectory(b *budgeted) (entries []zipEntry, large, ok bool) {
 		names := 46 + int(le.Uint16(dir[28:]))
 		next := names + int(le.Uint16(dir[30:])) + int(le.Uint16(dir[32:]))
 		if next > len(dir) {
-			return entries, true, int64(len(dir)) < length
+			return entries, !whole, !whole
 		}
 		entries = append(entries, zipEntry{
 			name: string(dir[46:names]), flags: le.Uint16(dir[8:]), method: le.Uint16(dir[10:]), crc: le.Uint32(dir[16:]),
@@ -89,13 +91,13 @@ func zipDirectory(b *budgeted) (entries []zipEntry, large, ok bool) {
 		})
 		dir = dir[next:]
 	}
-	return entries, false, true
+	return entries, false, !whole || len(entries) == maxParts || len(entries) == int(count)
 }
 
 func checkZip(b *budgeted) parse {
-	entries, _, ok := zipDirectory(b)
+	entries, cut, ok := zipDirectory(b)
 	if !ok {
-		if zipBeginsWell(b) {
+		if cut && zipBeginsWell(b) {
 			return parse{health: Cut}
 		}
 		return broken("no central directory")

@@ -117,7 +117,9 @@ func checkInnoDB(b *budgeted) parse {
 		return broken(why)
 	case encrypted > right+wrong:
 		return parse{health: Sound, locked: true}
-	case right > 0 && wrong > 1 && 8*wrong > right: // one may be caught while it is written; where all are, the sums are of another kind
+	case right == 0 && wrong > 1: // perhaps they are of another kind
+		return parse{health: Framed, why: "no sum is right"}
+	case wrong > 1 && 8*wrong > right: // one may be caught while it is written
 		return broken("the sums of pages are wrong")
 	}
 	return parse{health: Sound}

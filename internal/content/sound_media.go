@@ -2,8 +2,10 @@ package content
 
 import (
 	"bytes"
+	"compress/lzw"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 )
 
 // checkJPEG walks the segments up to the picture's data, in which 0xff may only stand before what says that it is meant (ITU-T T.81, B.1.1), and
@@ -171,31 +173,47 @@ func checkPNG(b *budgeted) parse {
 	return parse{health: Framed}
 }
 
-// checkGIF follows the blocks of a picture that is at hand in full.
+// checkGIF follows the blocks of a picture that is at hand in full, and decompresses its frames.
 func checkGIF(b *budgeted) parse {
 	data := b.view.head()
 	if !b.view.whole || len(data) < 14 {
 		return parse{health: Unchecked}
 	}
-	at := 13 + colours(data[10])
+	at, frames := 13+colours(data[10]), 0
 	for at < len(data) {
+		bits := 0 // of a frame's codes
 		switch data[at] {
 		case 0x3b:
+			if frames == 0 {
+				return broken("no frame")
+			}
 			return parse{health: Sound}
 		case 0x21:
 			at += 2
 		case 0x2c:
+			frames++
 			if at+10 >= len(data) {
 				return parse{health: Cut}
 			}
-			at += 11 + colours(data[at+9])
+			if at += 11 + colours(data[at+9]); at <= len(data) {
+				bits = int(data[at-1])
+			}
 		default:
 			return broken("no block where one should be")
 		}
+		var frame []byte
 		for at < len(data) && data[at] != 0 {
-			at += 1 + int(data[at])
+			next := at + 1 + int(data[at])
+			if bits > 0 {
+				frame = append(frame, data[at+1:min(next, len(data))]...)
+			}
+			at = next
 		}
-		at++
+		if at++; bits > 0 && at <= len(data) {
+			if bits < 2 || bits > 8 || drain(io.Discard, lzw.NewReader(bytes.NewReader(frame), lzw.LSB, bits), maxInflated).bad {
+				return broken("a frame cannot be decompressed")
+			}
+		}
 	}
 	return parse{health: Cut}
 }
