@@ -16,7 +16,8 @@ func (w *walk) doubt(f damage.File, i int) {
 	}
 }
 
-// minOthers is how many other files must be damaged in a series for the few of one application not to be its own doing.
+// minOthers is how many other files must be damaged in a series, or in how many directories and sorts there must be doubts, for the few of one
+// application not to be its own doing.
 const minOthers = 3
 
 // judgeDoubts takes a doubtful file for damaged if a ransom note stands beside it and it changed since the attack
@@ -33,14 +34,19 @@ func (w *walk) judgeDoubts() {
 			}
 		}
 	}
-	others := 0
+	others, places := 0, map[string]bool{}
 	for _, e := range w.entries {
 		if !e.weak && strings.HasPrefix(e.kinds[0], "file.") {
 			others++
 		}
 	}
 	for _, e := range w.doubts {
-		if len(e.found.Features) > 1 && others >= minOthers { // an application's own doing, were it alone
+		if len(e.found.Features) > 1 {
+			places[path.Dir(e.path)+" "+path.Ext(e.path)] = true
+		}
+	}
+	for _, e := range w.doubts {
+		if len(e.found.Features) > 1 && (others >= minOthers || len(places) >= minOthers) { // an application's own doing, were it alone
 			e.add(damage.Encrypted)
 			w.entries = append(w.entries, e)
 			continue

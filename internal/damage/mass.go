@@ -416,9 +416,25 @@ const maxOwn = 12
 
 // judgeOwn leaves in doubt what one application may have encrypted of its own, while nothing else was damaged.
 func (w *step) judgeOwn() {
-	if !slices.ContainsFunc(w.result.Damaged, func(f File) bool { return f.Former == nil }) && OfOneApplication(w.result.Damaged) {
-		w.result.Doubts, w.result.Damaged = append(w.result.Doubts, w.result.Damaged...), nil
+	all := w.result.Damaged
+	if len(all) == 0 || slices.ContainsFunc(all, func(f File) bool { return f.Former == nil }) {
+		return
 	}
+	if OfOneApplication(all) || w.Standing == nil && w.filledAnew(all) {
+		w.result.Doubts, w.result.Damaged = append(w.result.Doubts, all...), nil
+	}
+}
+
+// filledAnew tells whether the files are of one directory and one sort, were dense before, stand where they stood and are still what they say: a
+// program that writes again into files that it made, as recorders do, leaves no more than that. Who encrypts for ransom goes on to other files.
+func (w *step) filledAnew(files []File) bool {
+	for _, f := range files {
+		if f.Kind != Encrypted || f.Now != f.Path || path.Dir(f.Path) != path.Dir(files[0].Path) || path.Ext(f.Path) != path.Ext(files[0].Path) ||
+			w.stats(f.Former, nil).compressible() || slices.Contains(f.Features, content.FormatLost) || slices.Contains(f.Features, content.Unparseable) {
+			return false
+		}
+	}
+	return true
 }
 
 // OfOneApplication tells whether the files are the few databases of one directory, and became noise as a whole where they stand. Who encrypts for
