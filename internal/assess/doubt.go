@@ -12,7 +12,7 @@ import (
 // files that are encrypted or packed in ways unknown here are. mend and remove forget it again.
 func (w *walk) doubt(f damage.File, i int) {
 	if w.doubts[f.Path] == nil {
-		w.doubts[f.Path] = &entry{path: f.Path, now: f.Path, first: i, until: open, good: i - 1, clean: f.Former, found: f.Finding}
+		w.doubts[f.Path] = &entry{path: f.Path, now: f.Now, first: i, until: open, good: i - 1, clean: f.Former, kinds: []string{f.Kind}, found: f.Finding}
 	}
 }
 
@@ -47,7 +47,6 @@ func (w *walk) judgeDoubts() {
 	}
 	for _, e := range w.doubts {
 		if len(e.found.Features) > 1 && (others >= minOthers || len(places) >= minOthers) { // an application's own doing, were it alone
-			e.add(damage.Encrypted)
 			w.entries = append(w.entries, e)
 			continue
 		}
@@ -55,7 +54,6 @@ func (w *walk) judgeDoubts() {
 			continue
 		}
 		e.found.Features = append(e.found.Features, content.BesideNote)
-		e.add(damage.Encrypted)
 		w.entries = append(w.entries, e)
 	}
 }

@@ -242,3 +242,19 @@ func TestFilesOfSeveralPlacesThatBecomeNoiseInAnotherAreDamaged(t *testing.T) {
 		t.Errorf("%d files are damaged, want all %d", len(j.Damaged), len(want))
 	}
 }
+
+func TestAFolderWhoseEncryptedFilesAreListedInItIsInDoubt(t *testing.T) {
+	tr := newTree(t)
+	list := ""
+	for i, name := range tr.glob("/srv/dept2/*") {
+		id := fmt.Sprintf("%x", noise(700+i, 16))
+		list += fmt.Sprintf("%q:{},", id)
+		tr.move(name, "/srv/dept2/"+id, noise(900+i, len(tr.now[name])+16))
+	}
+	tr.now["/srv/dept2/.metadata"] = []byte("{" + list + "}")
+	j := tr.step()
+	tr.want(j)
+	if len(j.Doubts) == 0 {
+		t.Error("none of the files is in doubt")
+	}
+}

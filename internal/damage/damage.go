@@ -154,7 +154,9 @@ func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
 	if err := w.judgeRemoved(ctx); err != nil {
 		return Judgement{}, err
 	}
-	w.judgeOwn()
+	if err := w.judgeOwn(ctx); err != nil {
+		return Judgement{}, err
+	}
 	for _, c := range s.Changes {
 		if isFile(c.New) {
 			delete(j.lost, c.Path)

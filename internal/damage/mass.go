@@ -1,6 +1,7 @@
 package damage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -415,14 +416,56 @@ func (w *step) judgeDoubts() {
 const maxOwn = 12
 
 // judgeOwn leaves in doubt what one application may have encrypted of its own, while nothing else was damaged.
-func (w *step) judgeOwn() {
+func (w *step) judgeOwn(ctx context.Context) error {
 	all := w.result.Damaged
 	if len(all) == 0 || slices.ContainsFunc(all, func(f File) bool { return f.Former == nil }) {
-		return
+		return nil
 	}
-	if OfOneApplication(all) || w.Standing == nil && w.filledAnew(all) {
+	own := OfOneApplication(all) || w.Standing == nil && w.filledAnew(all)
+	if !own {
+		var err error
+		if own, err = w.listed(ctx, all); err != nil {
+			return err
+		}
+	}
+	if own {
 		w.result.Doubts, w.result.Damaged = append(w.result.Doubts, all...), nil
 	}
+	return nil
+}
+
+// maxListing is how long the list of a directory's encrypted files is at most, in bytes.
+const maxListing = 1 << 20
+
+// listed tells whether the files are of one directory, have new names that say nothing, and a text that came or changed in the same directory has
+// all of these: a program that lets its user read them keeps such a list.
+func (w *step) listed(ctx context.Context, files []File) (bool, error) {
+	dir := path.Dir(files[0].Now)
+	for _, f := range files {
+		if f.Kind != Renamed || path.Dir(f.Now) != dir || path.Dir(f.Path) != dir || !digest(f.Now) {
+			return false, nil
+		}
+	}
+	for _, c := range w.Changes {
+		if !isFile(c.New) || path.Dir(c.Path) != dir || c.New.Size > maxListing || c.New.Size < uint64(16*len(files)) || digest(c.Path) {
+			continue
+		}
+		data, err := w.store.Content(ctx, c.New)
+		if err != nil {
+			return false, err
+		}
+		text, err := read(data, 0, int64(c.New.Size))
+		if err != nil {
+			if err := w.skip(c.Path, err); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if !slices.ContainsFunc(files, func(f File) bool { return !bytes.Contains(text, []byte(path.Base(f.Now))) }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // filledAnew tells whether the files are of one directory and one sort, were dense before, stand where they stood and are still what they say: a
