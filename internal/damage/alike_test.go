@@ -258,3 +258,49 @@ func TestAFolderWhoseEncryptedFilesAreListedInItIsInDoubt(t *testing.T) {
 		t.Error("none of the files is in doubt")
 	}
 }
+
+func TestWhatIsEncryptedOpenlyIsSweptInSeveralDirectoriesOnly(t *testing.T) {
+	named := func(dirs ...string) (all []Successor) {
+		for i, dir := range dirs {
+			for _, name := range []string{"scan.pdf", "photo.jpg", "report.docx", "list.txt"} {
+				former := fmt.Sprintf("%s/%d-%s", dir, i, name)
+				all = append(all, Successor{Former: former, Now: former + ".gpg"})
+			}
+		}
+		return all
+	}
+	for what, c := range map[string]struct {
+		files []Successor
+		stand int
+		want  bool
+	}{
+		"two whole directories":                 {named("/srv/press", "/srv/home/ines"), 4, true},
+		"a few of each directory":               {named("/srv/press", "/srv/home/ines"), 40, false},
+		"nothing is known of what stands there": {named("/srv/press", "/srv/home/ines"), 0, false},
+		"one directory":                         {named("/srv/press", "/srv/press", "/srv/press"), 12, false},
+		"one directory, and what is below it":   {named("/srv/press", "/srv/press/2019", "/srv/press/2020"), 4, false},
+		"four files":                            {named("/srv/press"), 4, false},
+	} {
+		if got := Swept(c.files, func(string) int { return c.stand }); got != c.want {
+			t.Errorf("%s: swept %v, want %v", what, got, c.want)
+		}
+	}
+}
+
+func TestFilesOfOneSortForAllAreToldIfTheyGrewAlike(t *testing.T) {
+	gone, came := map[string]int64{}, map[string]int64{}
+	for i := range 9 {
+		stem := fmt.Sprintf("/srv/dept%d/file%d", i%3, i)
+		gone[stem+[]string{".docx", ".csv", ".jpg"}[i%3]] = int64(1000 * (i + 1))
+		came[stem+".png"] = int64(1000*(i+1) + 70)
+	}
+	if got := Disguised(gone, came); len(got) != 9 {
+		t.Errorf("%d files are told, want 9", len(got))
+	}
+	for i := range 9 { // as a converter leaves them
+		came[fmt.Sprintf("/srv/dept%d/file%d.png", i%3, i)] = int64(1000*(i+1)) * int64(1+i*i%5) / 3
+	}
+	if got := Disguised(gone, came); len(got) != 0 {
+		t.Errorf("what was converted is told: %v", got)
+	}
+}

@@ -8,6 +8,9 @@ import (
 	"crypto/cipher"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
+	"math"
 	"os"
 	"os/exec"
 	"path"
@@ -268,6 +271,67 @@ func TestEveryWayToANewNameIsFollowed(t *testing.T) {
 	}
 }
 
+// someOf names a paper, a sheet and a page of two departments in turn.
+func someOf(i int) string {
+	return fmt.Sprintf("dept%d/"+[]string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"}[i%3], i/3%2, i/3%2+4*(i/6))
+}
+
+// pixels is a picture of as many pixels as content has bytes.
+func pixels(content string) string {
+	side := int(math.Ceil(math.Sqrt(float64(len(content)))))
+	img := image.NewGray(image.Rect(0, 0, side, side))
+	copy(img.Pix, content)
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		panic(err)
+	}
+	return b.String()
+}
+
+func TestWhatOneProgramDoesToFilesOfSeveralSortsIsNoticed(t *testing.T) {
+	stem := func(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }
+	former := map[int]string{}
+	for way, hit := range map[string]func(s *scene, i int){
+		"made a picture, then renamed": func(s *scene, i int) {
+			s.write(someOf(i), pixels(encrypted(someOf(i), s.read(someOf(i)))))
+			s.rename(someOf(i), stem(someOf(i))+".png")
+		},
+		"a picture beside it, then deleted": func(s *scene, i int) {
+			s.write(stem(someOf(i))+".png", pixels(encrypted(someOf(i), s.read(someOf(i)))))
+			s.remove(someOf(i))
+		},
+		"one picture for all": func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
+		"three quarters left": func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
+		"as OpenSSL encrypts them": func(s *scene, i int) {
+			name := fmt.Sprintf("case%d/%s", i/5, []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"}[i%5])
+			s.write(name+".enc", "Salted__"+encrypted(name, s.read(name)+prose))
+			s.remove(name)
+		},
+		"the next one's content": func(s *scene, i int) {
+			if i == 0 {
+				for k := range 13 {
+					former[k] = s.read(someOf(k))
+				}
+			}
+			s.write(someOf(i), former[i+1])
+		},
+	} {
+		t.Run(way, func(t *testing.T) {
+			s := newScene(t, true, nil)
+			n := 0
+			for ; n < 12 && len(s.raised) == 0; n++ {
+				hit(s, n)
+			}
+			if len(s.raised) == 0 || n > 10 {
+				t.Errorf("%d files raised %q, want a signal after ten at most", n, s.kinds())
+			}
+			for _, err := range s.wrong {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestWipingIsNoticed(t *testing.T) {
 	s := newScene(t, true, nil)
 	for i := range 3 {
@@ -500,6 +564,15 @@ func TestADaysWorkRaisesNothing(t *testing.T) {
 			for i := range 8 {
 				for k, kind := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
 					s.write(fmt.Sprintf("dept%d/"+kind, i%4, i), fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%064x\nsize 4000\n", 3*i+k))
+				}
+			}
+		},
+		"a directory moves into a vault": func(s *scene) {
+			for i := 0; i < 24; i += 4 {
+				for k, name := range []string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"} {
+					name = fmt.Sprintf("dept0/"+name, i)
+					s.write(fmt.Sprintf("safe/d/%d/%c%c.c9r", i, 'a'+i, 'k'+k), encrypted(name, s.read(name)+prose))
+					s.remove(name)
 				}
 			}
 		},
