@@ -204,7 +204,13 @@ func asBase91(_ *rand.Rand, _, data []byte) []byte {
 		}
 		b = append(b, letters[v%91], letters[v/91])
 	}
-	return append(b, letters[queue%91], letters[queue/91%91])
+	if n > 0 {
+		b = append(b, letters[queue%91])
+	}
+	if n > 7 || queue > 90 {
+		b = append(b, letters[queue/91])
+	}
+	return b
 }
 
 func asBase45(_ *rand.Rand, _, data []byte) []byte {

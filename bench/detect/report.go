@@ -52,7 +52,7 @@ It is told nothing of the truth, which the generator keeps: which files are dama
   without knowledge of the rules, of what is publicly known of ransomware and wipers that were met and of disguises that they could
   take up; the fourth when the rules had learned from the third; the fifth when they had learned from all these. When they were first
   measured (seed 1), 60.9 % of the third set's damaged files were told, 86.1 % of the fourth's and 88.5 % of the fifth's. Of the fifth's
-  34 workloads 7 were taken for attacks, one of them by a fault of the generator. Once a set's figures are told it is no stranger any more, and
+  34 workloads 7 were taken for attacks, two of them by faults of the generator. Once a set's figures are told it is no stranger any more, and
   the next rules need a new one.
 - Real files: ` + "`-tree /usr/share,/usr/lib`" + ` copies files of a system instead of making them, attacks them with the families of all sets and
   lets real programs work with them.
