@@ -447,6 +447,11 @@ func (d *detector) keep(name string, f finding, old *snapshot.Node, size int64) 
 			d.found[name], d.news = f, true
 		}
 		return
+	case f.Locked && old != nil && f.former != name && (had || len(d.found) < maxRemembered):
+		f.own, f.kind, f.raised = true, damage.Renamed, had && before.raised
+		f.Features = []string{lockedArchive, content.Renamed}
+		d.found[name], d.news = f, true
+		return
 	case (f.Locked || f.own) && old == nil && len(d.locked) < maxRemembered:
 		d.locked[name] = f.doing
 	case f.Noise() && !f.own && old == nil && content.Expected(name) == content.Unknown && len(d.suspect) < maxRemembered:

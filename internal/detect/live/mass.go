@@ -105,14 +105,15 @@ func (d *detector) holdingOthers() {
 	}
 }
 
-// promotePacked takes files for archived that one program deleted beside an archive with a password that it had made, or below. Who encrypts files one
-// by one leaves as many new ones as old ones go.
+// promotePacked takes files for archived that one program deleted beside an archive with a password that it had made, or below; or beside one file
+// of noise, which is as long as what is gone could be packed to. Who encrypts files one by one leaves as many new ones as old ones go.
 func (d *detector) promotePacked(now time.Time) {
 	type place struct {
 		dir   string
 		group int
 	}
-	archives, into := map[place][]string{}, map[place][]string{}
+	archives, opaque, into := map[place][]string{}, map[place][]string{}, map[place][]string{}
+	sizes, lengths := map[place]int64{}, map[place]int64{} // of what is opaque, and of what is gone
 	single := map[string]bool{} // what has an archive of its own, whoever made that: a program may end before its group is known
 	for name, b := range d.locked {
 		at := place{path.Dir(name), b.group}
@@ -121,7 +122,14 @@ func (d *detector) promotePacked(now time.Time) {
 			single[of] = true
 		}
 	}
-	if len(archives) == 0 {
+	for name, a := range d.suspect {
+		if !content.NamedPacked(name) {
+			at := place{path.Dir(name), a.group}
+			opaque[at] = append(opaque[at], name)
+			sizes[at] += a.size
+		}
+	}
+	if len(archives)+len(opaque) == 0 {
 		return
 	}
 	for name, l := range d.gone {
@@ -129,8 +137,9 @@ func (d *detector) promotePacked(now time.Time) {
 			continue
 		}
 		for dir := path.Dir(name); ; dir = path.Dir(dir) {
-			if at := (place{dir, l.group}); len(archives[at]) > 0 {
+			if at := (place{dir, l.group}); len(archives[at])+len(opaque[at]) > 0 {
 				into[at] = append(into[at], name)
+				lengths[at] += l.size
 			}
 			if dir == "/" || dir == "." {
 				break
@@ -138,7 +147,11 @@ func (d *detector) promotePacked(now time.Time) {
 		}
 	}
 	for at, names := range into {
-		if len(names) < minPacked || 2*len(archives[at]) > len(names) {
+		packed := archives[at]
+		if len(packed) == 0 && couldHold(sizes[at], opaque[at], names, lengths[at]) {
+			packed = opaque[at]
+		}
+		if len(names) < minPacked || len(packed) == 0 || 2*len(packed) > len(names) {
 			continue
 		}
 		for _, name := range names {
@@ -149,6 +162,19 @@ func (d *detector) promotePacked(now time.Time) {
 			}
 		}
 	}
+}
+
+// couldHold tells whether files of noise, so long together, could be what files of several sorts that are gone were packed into. What a program
+// writes anew has an extension that one of these had.
+func couldHold(size int64, archives, names []string, length int64) bool {
+	sorts := map[string]bool{}
+	for _, name := range names {
+		sorts[path.Ext(name)] = true
+	}
+	if len(sorts) < minSorts || slices.ContainsFunc(archives, func(name string) bool { return sorts[path.Ext(name)] }) {
+		return false
+	}
+	return 4*size >= length && size <= length+length/20+int64(len(names)+1)*grown
 }
 
 // cutAlike takes files for wiped of which one program left the same length, or the same part.
