@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path"
 	"slices"
@@ -185,7 +187,11 @@ func rarArchive(a *attack, names []string) error {
 	if err != nil {
 		return err
 	}
-	data := slices.Concat([]byte("Rar!\x1a\x07\x01\x00"), noise(a.r, 4), []byte{0x21, 4, 0, 0, 1, 15}, noise(a.r, 28), noise(a.r, 16), chained(a, packed))
+	check := noise(a.r, 8)
+	sum := sha256.Sum256(check)
+	header := slices.Concat([]byte{0x21, 4, 0, 0, 1, 15}, noise(a.r, 16), check, sum[:4])
+	header = append(binary.LittleEndian.AppendUint32([]byte("Rar!\x1a\x07\x01\x00"), crc32.ChecksumIEEE(header)), header...)
+	data := append(header, chained(a, packed)...)
 	return replaceBy(a, names, path.Join(path.Dir(names[0]), path.Base(path.Dir(names[0]))+".rar"), data)
 }
 
@@ -195,8 +201,7 @@ func sevenZipVolumes(a *attack, names []string) error {
 	if err != nil {
 		return err
 	}
-	header := slices.Concat([]byte("7z\xbc\xaf\x27\x1c\x00\x04"), noise(a.r, 4), noise(a.r, 5), make([]byte, 3), noise(a.r, 2), make([]byte, 6), noise(a.r, 4))
-	data := slices.Concat(header, chacha(a, packed), []byte{0x17, 0x06}, noise(a.r, 40))
+	data := encrypted7z(a, packed)
 	archive := path.Join(path.Dir(names[0]), path.Base(path.Dir(names[0]))+".7z")
 	volumes := slices.Collect(slices.Chunk(data, 100<<10))
 	for i, volume := range volumes[1:] {
@@ -205,6 +210,22 @@ func sevenZipVolumes(a *attack, names []string) error {
 		}
 	}
 	return replaceBy(a, names, archive+".001", volumes[0])
+}
+
+// encrypted7z is an archive as 7z writes it with a password and -mhe: the first header says where the last one stands,
+// which says where the encrypted list of the files does.
+func encrypted7z(a *attack, packed []byte) []byte {
+	le := binary.LittleEndian
+	body := chained(a, packed)[16:]
+	n := len(body)
+	last := []byte{0x17, 0x06, 0xe0 | byte(n>>24), byte(n), byte(n >> 8), byte(n >> 16), 1, 9, 112, 0}
+	last = append(append(last, 7, 11, 1, 0, 1, 0x24, 6, 0xf1, 7, 1, 0x12, 0x53, 0x0f), noise(a.r, 16)...)
+	last = append(append(append(last, 12, 106, 10, 1), noise(a.r, 4)...), 0, 0)
+	first := le.AppendUint64(nil, uint64(n+112))
+	first = le.AppendUint64(first, uint64(len(last)))
+	first = le.AppendUint32(first, crc32.ChecksumIEEE(last))
+	mark := le.AppendUint32([]byte("7z\xbc\xaf\x27\x1c\x00\x04"), crc32.ChecksumIEEE(first))
+	return slices.Concat(mark, first, body, noise(a.r, 112), last)
 }
 
 // cabinet leaves a cabinet file (MS-CAB) whose folder is not compressed, and encrypted before.
