@@ -42,7 +42,7 @@ var signatures = []signature{
 	{0, "PACK", "gitpack", nil}, {0, "# v2 git bundle\n", "gitbundle", nil}, {0, "# v3 git bundle\n", "gitbundle", nil}, {0, "\x78", "gitobject", looseObject}, {0, "PGDMP", "pgdump", nil}, {0, "\xfftOc", "gitindex", nil}, {0, "DIRC", "gitindex", nil}, {0, "\xed\xab\xee\xdb", "rpm", nil},
 	{0, "\xde\x12\x04\x95", "mo", nil}, {0, "\x95\x04\x12\xde", "mo", nil}, {0, "\x1aE\xdf\xa3", "matroska", nil},
 	{0, "PAR1", "parquet", nil}, {0, "\x89HDF\r\n\x1a\n", "hdf", nil}, {0, "\x93NUMPY", "npy", nil}, {0, "ARROW1", "arrow", nil}, {0, "Obj\x01", "avro", nil},
-	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil},
+	{0, "QFI\xfb", "disk", nil}, {0, "KDMV", "disk", nil}, {0, "vhdxfile", "disk", nil}, {0, "conectix", "disk", nil}, {64, "\x7f\x10\xda\xbe", "disk", nil}, {60, "BOOKMOBI", "mobi", nil},
 	{0, "MSCF", "cab", nil}, {0, "8BPS", "psd", nil}, {0, "hsqs", "squashfs", nil}, {0, "dex\n", "dex", nil}, {0, "bplist00", "plist", nil}, {0, "Cr24", "crx", nil},
 	{0, "\x00\x00\x00\x0cjP", "jp2", nil}, {0, "\x00\x00\x00\x0cJXL ", "jxl", nil}, {0, "\xff\x0a", "jxl", nil}, {0, "AT&TFORM", "djvu", nil}, {2, "\r\n", "pyc", compiledPython}, {18, "\x04\x20", "pgpages", postgresHeader},
 	{0, "\xd4\xc3\xb2\xa1", "pcap", captureHeader}, {0, "\xa1\xb2\xc3\xd4", "pcap", captureHeader}, {0, "\x4d\x3c\xb2\xa1", "pcap", captureHeader},

@@ -16,7 +16,8 @@ import (
 const (
 	minSame      = 6 // hold one content, or one another's
 	minExchanged = 7 // hold one another's, of whatever sorts
-	minDisguised = 8 // became files of one sort that grew alike
+	minDisguised = 7 // became files of one sort that grew alike
+	minNoted     = 6 // are notes that ask for ransom
 	minKinds     = 3 // extensions
 )
 
@@ -133,7 +134,7 @@ func (w *step) judgeNoted(ctx context.Context) error {
 		for i, c := range all {
 			names[i] = c.Path
 		}
-		if !severalKinds(names, minCut) {
+		if !severalKinds(names, minNoted) {
 			continue
 		}
 		some, err := w.notes(ctx, all[:3])

@@ -24,7 +24,7 @@ const (
 	minDeleted  = 20 // deleted
 	minBeside   = 2  // damaged in one directory, so that what is doubtful there counts too
 	minReplaced = 6  // of at least two packed formats, as pictures and documents are, and now of none
-	minCut      = 10 // of at least three extensions, cut to the same length
+	minCut      = 8  // of at least three extensions, cut to the same length
 )
 
 // What several files have in common.
