@@ -114,7 +114,7 @@ func (d *detector) promotePacked(now time.Time) {
 	}
 	archives, opaque, into := map[place][]string{}, map[place][]string{}, map[place][]string{}
 	sizes, lengths := map[place]int64{}, map[place]int64{} // of what is opaque, and of what is gone
-	single := map[string]bool{} // what has an archive of its own, whoever made that: a program may end before its group is known
+	single := map[string]bool{}                            // what has an archive of its own, whoever made that: a program may end before its group is known
 	for name, b := range d.locked {
 		at := place{path.Dir(name), b.group}
 		archives[at] = append(archives[at], name)

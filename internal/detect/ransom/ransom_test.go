@@ -410,6 +410,27 @@ func TestATreeOfWhichMostIsDeletedIsNoticedIfItsSizeIsKnown(t *testing.T) {
 	})
 }
 
+func TestFilesEncryptedOpenlyInDirectoryAfterDirectoryAreNoticed(t *testing.T) {
+	tr := newTree(t)
+	tr.fill()
+	tr.snapshot()
+	n := 0
+	for dept := range 2 {
+		for _, name := range tr.below(fmt.Sprintf("/srv/files/dept%d/", dept)) {
+			tr.now[name+".age"] = append([]byte("age-encryption.org/v1\n"), encrypt("k", tr.now[name])...)
+			delete(tr.now, name)
+			n++
+			if got := kinds(tr.snapshot()); got != "" {
+				if dept == 0 || !strings.HasPrefix(got, "file.renamed:") {
+					t.Errorf("file %d of department %d raised %q", n, dept, got)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("%d files raised nothing", n)
+}
+
 func TestFilesThatCameMinutesAgoMayGoAgain(t *testing.T) {
 	tr := newTree(t)
 	tr.fill()

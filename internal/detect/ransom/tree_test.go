@@ -67,7 +67,7 @@ func (tr *tree) LoadBlob(_ context.Context, h blob.Handle, _ []byte) ([]byte, er
 func (tr *tree) snapshot() []event.Signal {
 	tr.t.Helper()
 	var changes []snapshot.Change
-	next := map[string]*snapshot.Node{}
+	next, changed := map[string]*snapshot.Node{}, map[string]bool{} // changed are the directories to which something came, or from which it went
 	for name, data := range maps.Clone(tr.now) {
 		id := blob.Hash(data)
 		n := &snapshot.Node{Name: path.Base(name), Type: snapshot.File, Size: uint64(len(data)), Content: []blob.ID{id}, ModTime: time.Now()}
@@ -80,13 +80,31 @@ func (tr *tree) snapshot() []event.Signal {
 		kind := snapshot.Modified
 		if old == nil {
 			kind = snapshot.Added
+			changed[path.Dir(name)] = true
 		}
 		changes = append(changes, snapshot.Change{Path: name, Kind: kind, Old: old, New: n})
 	}
 	for name, old := range tr.last {
 		if next[name] == nil {
+			changed[path.Dir(name)] = true
 			changes = append(changes, snapshot.Change{Path: name, Kind: snapshot.Removed, Old: old})
 		}
+	}
+	for dir := range changed {
+		listing := &snapshot.Tree{}
+		for name, n := range next {
+			if path.Dir(name) == dir {
+				listing.Nodes = append(listing.Nodes, n)
+			}
+		}
+		listing.Sort()
+		data, err := listing.Encode()
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		id := blob.Hash(data)
+		tr.blobs[id] = data
+		changes = append(changes, snapshot.Change{Path: dir, Kind: snapshot.Metadata, Old: &snapshot.Node{Type: snapshot.Dir}, New: &snapshot.Node{Type: snapshot.Dir, Subtree: &id}})
 	}
 	slices.SortFunc(changes, func(a, b snapshot.Change) int { return strings.Compare(a.Path, b.Path) })
 	tr.last = next
@@ -175,4 +193,16 @@ func kinds(signals []event.Signal) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+// below returns the files of a directory, sorted.
+func (tr *tree) below(dir string) []string {
+	var names []string
+	for name := range tr.now {
+		if strings.HasPrefix(name, dir) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
