@@ -3,6 +3,8 @@ package content
 import (
 	"bytes"
 	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -26,7 +28,7 @@ func EndsWell(name string, head, tail []byte) (well, ended bool) {
 	if expected := Expected(name); expected != Unknown && expected != format {
 		return false, false
 	}
-	if !BeginsWell(head) {
+	if !BeginsWell(head) || random(innerBegin(format, head), 0) {
 		return false, false
 	}
 	if end, ok := ends[format]; ok {
@@ -106,4 +108,26 @@ func membersBegin(head []byte) bool {
 		}
 	}
 	return true
+}
+
+// innerBegin returns how the content of something begins that may hold anything, as far as its head goes; nil if that is less than says something,
+// or says what it is.
+func innerBegin(format Format, head []byte) []byte {
+	var inner []byte
+	switch i := bytes.Index(head, []byte("IDAT")); {
+	case format == "png" && i >= 0:
+		if z, err := zlib.NewReader(bytes.NewReader(head[i+4:])); err == nil {
+			inner = beginningOf(z)
+		}
+	case format == "gzip":
+		if z, err := gzip.NewReader(bytes.NewReader(head)); err == nil {
+			inner = beginningOf(z)
+		}
+	case format == "pdf":
+		inner = pdfInner(head)
+	}
+	if len(inner) < unit || Sniff(inner) != Unknown {
+		return nil
+	}
+	return inner
 }

@@ -165,7 +165,7 @@ func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 		f.Features = append(f.Features, Compressible)
 	case primary == Encoded && was.format == Text, primary == Noise && (d.spread || 2*d.over >= d.noise.n || random(now.head(), 0) && !random(was.head(), 0) && len(was.head()) >= minWindow):
 		f.Features = append(f.Features, Structured)
-	case primary == Noise && d.evened(was):
+	case primary == Noise && (d.evened(was) || parsed.wrapped && before.health >= Framed):
 		f.Features = append(f.Features, Structured)
 	}
 	if primary != Encoded && d.interleaved(was, now) && !random(was.head(), 0) && !was.format.holdsFiles() {
@@ -484,7 +484,7 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	// A format that is not checked here, and was not there before, is a magic that costs nothing.
 	known := now.format != Unknown && now.format != Text && (parsed.health != Broken || now.format.paged() && before.health == Broken) &&
 		(parsed.health != Unchecked || now.format == was.format || now.format == Expected(now.version.Name))
-	if parsed.wrapped && (now.format != was.format || !before.wrapped) {
+	if parsed.wrapped && !before.wrapped && !parsed.holdsFormer(was) && (was.format != Unknown || !random(was.head(), 0)) {
 		return Noise
 	}
 	kept := common(was.head(), now.head())

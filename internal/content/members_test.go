@@ -1,13 +1,16 @@
 package content
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"image"
 	"image/jpeg"
+	"image/png"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -259,6 +262,51 @@ func TestAMailboxWhoseBodiesBecameNoiseInLettersIsTold(t *testing.T) {
 		}
 		if found.Encrypted() != c.told {
 			t.Errorf("%s: told %v, want %v: %+v", what, found.Encrypted(), c.told, found)
+		}
+	}
+}
+
+func TestNoiseThatWasPutIntoSomethingIsTold(t *testing.T) {
+	good := words(1, 50000)
+	picture := func(pixels []byte) []byte {
+		m := image.NewGray(image.Rect(0, 0, 220, 220))
+		copy(m.Pix, pixels)
+		return encodedBy(func(b *bytes.Buffer) error { return png.Encode(b, m) })
+	}
+	document := func(stream []byte) []byte {
+		return fmt.Appendf(nil, "%%PDF-1.4\n1 0 obj\n<</Length %d>>\nstream\n%s\nendstream\nendobj\nxref\n0 1\nstartxref\n%d\n%%%%EOF\n", len(stream), stream, len(stream)+56)
+	}
+	archive := func(name string, data []byte) []byte {
+		return encodedBy(func(b *bytes.Buffer) error {
+			w := tar.NewWriter(b)
+			w.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o644})
+			w.Write(data)
+			return w.Close()
+		})
+	}
+	for what, c := range map[string]struct {
+		old, now []byte
+		told     bool
+	}{
+		"noise as a gzip file":                     {good, gzipped(encrypt(good)), true},
+		"noise as the pixels of a picture":         {good, picture(encrypt(good)), true},
+		"noise as a stream of a document":          {good, document(encrypt(good)), true},
+		"noise as the only member of a tar file":   {good, archive("data", encrypt(good)), true},
+		"compressed":                               {good, gzipped(good), false},
+		"noise that was there before, compressed":  {noise(1, 50000), gzipped(noise(1, 50000)), false},
+		"dense data of its own format, compressed": {files(1)["model.pak"], gzipped(files(1)["model.pak"]), false},
+		"a picture in its place":                   {good, picture(records(1, 6100)), false},
+		"encrypted openly, in a tar file":          {good, archive("data.gpg", encrypt(good)), false},
+	} {
+		found, err := Examine(Case{Name: "a.txt", Renamed: true, Old: version("a.txt", c.old), New: version("a.txt.out", c.now)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Encrypted() != c.told {
+			t.Errorf("%s: told %v, want %v: %+v", what, found.Encrypted(), c.told, found)
+		}
+		if well, _ := EndsWell("a.out", c.now[:HeadSize], c.now[len(c.now)-TailSize:]); what[:8] == "noise as" && what != "noise as the only member of a tar file" && well {
+			t.Errorf("%s: its first and last bytes look well", what)
 		}
 	}
 }

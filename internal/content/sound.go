@@ -22,8 +22,9 @@ type parse struct {
 	health Health
 	why    string // what is wrong, or would be if it was right before
 	locked bool   // an archive that asks for a password
-	// wrapped tells of an archive that holds nothing but noise, as it is.
+	// wrapped tells of an archive, or of what else may hold something, that it holds nothing but noise, as it is; inner is how that begins.
 	wrapped bool
+	inner   []byte
 }
 
 func broken(why string) parse { return parse{health: Broken, why: why} }

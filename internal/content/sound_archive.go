@@ -125,24 +125,23 @@ func checkZip(b *budgeted) parse {
 	if checked > 0 && !p.locked {
 		p.health = Sound
 	}
-	p.wrapped = len(entries) == 1 && entries[0].noise(b)
+	if len(entries) == 1 {
+		p.wraps(entries[0].name, entries[0].asItIs(b))
+	}
 	return p
 }
 
-// noise tells whether an entry is noise that stands there as it is, and does not say by its name that it is encrypted.
-func (e zipEntry) noise(b *budgeted) bool {
-	if e.method != 0 || e.flags&1 != 0 || e.packed < 4*unit || NamedEncrypted(e.name) || NamedPacked(e.name) {
-		return false
+// asItIs returns the beginning of an entry that is neither compressed nor encrypted.
+func (e zipEntry) asItIs(b *budgeted) []byte {
+	if e.method != 0 || e.flags&1 != 0 {
+		return nil
 	}
 	local := b.at(e.at, 30)
 	if local == nil {
-		return false
+		return nil
 	}
 	from := e.at + 30 + int64(binary.LittleEndian.Uint16(local[26:])) + int64(binary.LittleEndian.Uint16(local[28:]))
-	data := b.at(from, int(min(e.packed, 2*WindowSize)))
-	var h histogram
-	h.add(data)
-	return h.uniform() && Sniff(data) == Unknown
+	return b.at(from, int(min(e.packed, 2*WindowSize)))
 }
 
 // check decompresses an entry and returns how much it became, or what is wrong with it.
@@ -205,7 +204,9 @@ func checkGzip(b *budgeted) parse {
 	case got.cut:
 		return parse{health: Cut}
 	}
-	return parse{health: Sound}
+	p := parse{health: Sound}
+	p.wraps(gzipInner(b))
+	return p
 }
 
 func checkBzip2(b *budgeted) parse {
@@ -340,6 +341,7 @@ func rarEncrypted(body []byte) bool {
 
 func checkTar(b *budgeted) parse {
 	at, size := int64(0), b.view.version.Size
+	p, members := parse{health: Framed}, 0
 	for range maxParts {
 		h := b.at(at, 512)
 		if h == nil {
@@ -349,7 +351,7 @@ func checkTar(b *budgeted) parse {
 			return parse{health: Cut}
 		}
 		if len(bytes.Trim(h, "\x00")) == 0 {
-			return parse{health: Framed}
+			return p
 		}
 		sum := int64(8 * ' ')
 		for i, c := range h {
@@ -368,8 +370,13 @@ func checkTar(b *budgeted) parse {
 		if at >= size {
 			return parse{health: Cut}
 		}
+		if members++; members > 1 {
+			p = parse{health: Framed}
+		} else if length >= minWrapped {
+			p.wraps(string(bytes.TrimRight(h[:100], "\x00")), b.at(512, int(min(length, maxWrapped))))
+		}
 	}
-	return parse{health: Framed}
+	return p
 }
 
 func octal(field []byte) (int64, bool) {

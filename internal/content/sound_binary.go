@@ -321,10 +321,12 @@ func checkPDF(b *budgeted) parse {
 		}
 		streams += n
 	}
-	if streams == 0 {
-		return parse{health: Framed}
+	p := parse{health: Framed}
+	if streams > 0 {
+		p.health = Sound
 	}
-	return parse{health: Sound}
+	p.wraps("", pdfInner(b.view.head()))
+	return p
 }
 
 // pdfStreams decompresses the streams in a part of a document, and returns how many there were, or what is wrong with one.

@@ -166,7 +166,9 @@ func checkPNG(b *budgeted) parse {
 			if sums == 0 {
 				return parse{health: Framed}
 			}
-			return parse{health: Sound}
+			p := parse{health: Sound}
+			p.wraps("", pngInner(b))
+			return p
 		}
 		at += 12 + length
 	}
