@@ -93,21 +93,20 @@ func HoldingOthers(now, before map[string]string, holders map[string][]string) m
 	return all
 }
 
-// exchanged counts the files that hold what another of them held, whose name differs by more than numbers, in the same directory. Generations
+// exchanged counts the files that hold what another of them held, whose name begins otherwise but for numbers, in the same directory. Generations
 // differ by their numbers, and two releases that change places are in two directories.
 func exchanged(now, before map[string]string) int {
 	held := map[string][]string{}
 	for name, content := range before {
 		held[content] = append(held[content], name)
 	}
-	letters := func(name string) string { // of its base, without the extension
-		base := path.Base(name)
+	letters := func(name string) string {
 		return strings.Map(func(c rune) rune {
 			if !unicode.IsLetter(c) {
 				return -1
 			}
 			return unicode.ToLower(c)
-		}, strings.TrimSuffix(base, path.Ext(base)))
+		}, stem(name))
 	}
 	n := 0
 	for name, content := range now {
@@ -192,11 +191,13 @@ func otherSort(a, b string) bool {
 	if strings.EqualFold(x, y) || len(x) < 2 || len(y) < 2 {
 		return false
 	}
-	stem := func(name string) string {
-		base, _, _ := strings.Cut(strings.TrimLeft(path.Base(name), "._~#"), ".")
-		return base
-	}
 	return stem(a) != stem(b)
+}
+
+// stem returns what a name begins with, before its first dot and behind the marks of temporary and hidden files.
+func stem(name string) string {
+	base, _, _ := strings.Cut(strings.TrimLeft(path.Base(name), "._~#"), ".")
+	return base
 }
 
 // wiped takes files for overwritten, unless they are told already.

@@ -54,6 +54,22 @@ func TestOnePictureForManyPicturesIsAPlaceholder(t *testing.T) {
 	tr.want(tr.step())
 }
 
+func TestExchangedPicturesOfOneDirectoryAreTold(t *testing.T) {
+	tr := newTree(t)
+	var names []string
+	for i, of := range []string{"harbour", "pier", "lake", "bridge", "mill", "tower", "market", "ferry"} {
+		names = append(names, fmt.Sprintf("/srv/pictures/%s %d.jpg", of, i))
+		tr.now[names[i]] = picture(70+i, 9000+100*i)
+	}
+	tr.step()
+	first := tr.now[names[0]]
+	for i, name := range names[:len(names)-1] {
+		tr.now[name] = tr.now[names[i+1]]
+	}
+	tr.now[names[len(names)-1]] = first
+	tr.want(tr.step(), wipedAt(names)...)
+}
+
 func TestContentsThatWereExchangedAreTold(t *testing.T) {
 	tr := newTree(t)
 	names := some(4)
@@ -70,11 +86,15 @@ func TestRotatedGenerationsAreNotExchanged(t *testing.T) {
 	for i := range 12 {
 		tr.now[fmt.Sprintf("/srv/logs/app%d.log", i)] = text(100+i, 4000)
 		tr.now[fmt.Sprintf("/srv/logs/app%d.1", i)] = text(200+i, 4000)
+		tr.now[fmt.Sprintf("/srv/logs/sys%d.log", i)] = text(600+i, 4000)
+		tr.now[fmt.Sprintf("/srv/logs/sys%d.log.1", i)] = text(700+i, 4000)
 		tr.now[fmt.Sprintf("/srv/logs/app%d.old", i)] = text(300+i, 4000)
 		tr.now[fmt.Sprintf("/srv/logs/app%d.bak", i)] = text(500+i, 4000)
 	}
 	tr.step()
 	for i := range 12 {
+		tr.now[fmt.Sprintf("/srv/logs/sys%d.log.1", i)] = tr.now[fmt.Sprintf("/srv/logs/sys%d.log", i)]
+		tr.now[fmt.Sprintf("/srv/logs/sys%d.log", i)] = text(800+i, 4000)
 		tr.now[fmt.Sprintf("/srv/logs/app%d.bak", i)] = tr.now[fmt.Sprintf("/srv/logs/app%d.old", i)]
 		tr.now[fmt.Sprintf("/srv/logs/app%d.old", i)] = tr.now[fmt.Sprintf("/srv/logs/app%d.1", i)]
 		tr.now[fmt.Sprintf("/srv/logs/app%d.1", i)] = tr.now[fmt.Sprintf("/srv/logs/app%d.log", i)]
