@@ -69,18 +69,3 @@ func TestAFileUnderANameThatHoldsItsPathIsFoundAgain(t *testing.T) {
 		return "/srv/_data_/srv__" + path.Base(path.Dir(name)) + "__" + path.Base(name)
 	})...)
 }
-
-func TestVolumesOfOneArchiveAreOne(t *testing.T) {
-	tr := newTree(t)
-	var want []string
-	total := 0
-	for _, name := range tr.glob("/srv/dept4/*") {
-		total += len(tr.now[name])
-		delete(tr.now, name)
-		want = append(want, "file.archived "+name+" now ")
-	}
-	for i := range 13 { // as long as none of the files, and not twice as long
-		tr.now[fmt.Sprintf("/srv/dept4/all.7z.%03d", i+1)] = noise(9+i, total/13)
-	}
-	tr.want(tr.step(), want...)
-}

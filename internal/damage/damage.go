@@ -113,6 +113,7 @@ type step struct {
 	bases   map[string][]string // the removed ones, by their names without the directories; nil: not asked yet
 	sizes   []int64             // of the removed ones, ascending; nil: not asked yet
 	strange []snapshot.Change   // new, dense, and no successor of anything by name
+	sets    map[string][]volume // of the new files, those that are parts of one
 	openly  []File              // encrypted under a name, or by a tool, that says so
 	instead []replacement       // something else stands there now that is no noise
 	groups  map[string]*group

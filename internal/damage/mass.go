@@ -176,7 +176,7 @@ func (w *step) left(in func(string) bool) []string {
 
 // intoArchives takes all of the names for packed into the archives if these are as large as that would make them.
 func (w *step) intoArchives(names []string, archives []found) []File {
-	if n := volumeSets(archives); n == 0 || n*2 > len(names) && len(names) > 2 || len(names) == 0 {
+	if n := wholes(archives); n == 0 || n*2 > len(names) && len(names) > 2 || len(names) == 0 {
 		return nil
 	}
 	var plain, stored, packed int64
@@ -202,19 +202,6 @@ func (w *step) intoArchives(names []string, archives []found) []File {
 		files = append(files, File{Finding: f, Kind: Archived, Path: name, Former: w.removed[name]})
 	}
 	return files
-}
-
-// volumeSets counts archives; the volumes of one, which have numbers behind its name, are one.
-func volumeSets(archives []found) int {
-	sets := map[string]bool{}
-	for _, a := range archives {
-		name := a.Path
-		if e := path.Ext(name); len(e) >= 3 && strings.Trim(e, ".zr0123456789") == "" { // .001, .z01, .r00
-			name = strings.TrimSuffix(name, e)
-		}
-		sets[name] = true
-	}
-	return len(sets)
 }
 
 // wereOpaque tells whether most of the files were out of reach before, as those of a backup's repository or of a cache are.

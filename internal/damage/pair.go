@@ -85,6 +85,7 @@ func (w *step) strangers(ctx context.Context) error {
 		return nil
 	}
 	var noise, locked, readable []found
+	w.sets = volumeSets(w.strange)
 	looked, errs := make([]content.Opaque, len(w.strange)), make([]error, len(w.strange))
 	side(len(w.strange), func(i int) {
 		c := w.strange[i]
@@ -132,6 +133,14 @@ type found struct {
 
 func (w *step) lookInto(ctx context.Context, c snapshot.Change) (content.Opaque, error) {
 	o := opened{}
+	if set := w.volumes(c.Path); set != nil {
+		whole, _ := volumeOf(c.Path)
+		v, err := w.joined(ctx, o, whole, set)
+		if err != nil {
+			return content.Opaque{}, err
+		}
+		return content.LookInto(v)
+	}
 	if !w.stats(c.New, nil).mayBeEncoded() {
 		if well, _, err := w.endsWell(ctx, o, c.Path, c.New); err != nil || well && !packs(c.Path) {
 			return content.Opaque{}, err
