@@ -114,6 +114,7 @@ type step struct {
 	sizes   []int64             // of the removed ones, ascending; nil: not asked yet
 	strange []snapshot.Change   // new, dense, and no successor of anything by name
 	sets    map[string][]volume // of the new files, those that are parts of one
+	linked  map[string]string   // what symbolic links that came in the place of files lead to: the places, by where they lead
 	openly  []File              // encrypted under a name, or by a tool, that says so
 	instead []replacement       // something else stands there now that is no noise
 	groups  map[string]*group
@@ -126,7 +127,7 @@ type step struct {
 
 // Step judges what changed.
 func (j *Judge) Step(ctx context.Context, s Step) (Judgement, error) {
-	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, kept: map[string]bool{}, split: map[string]bool{}, result: Judgement{Moved: map[string]string{}}}
+	w := &step{Judge: j, Step: s, removed: map[string]*snapshot.Node{}, groups: map[string]*group{}, claimed: map[string]bool{}, added: map[string]bool{}, kept: map[string]bool{}, split: map[string]bool{}, linked: map[string]string{}, result: Judgement{Moved: map[string]string{}}}
 	w.sort()
 	for _, c := range s.Changes {
 		if isFile(c.New) && c.New.Size > 0 && w.result.Moved[c.Path] == "" && !w.kept[c.Path] && !(isFile(c.Old) && slices.Equal(c.Old.Content, c.New.Content)) {
@@ -186,6 +187,9 @@ func (w *step) sort() {
 			if w.Known == nil || !w.Known(c.Path) {
 				w.removed[c.Path] = c.Old
 			}
+			if n := c.New; n != nil && n.Type == snapshot.Symlink {
+				w.linked[leadsTo(c.Path, n.LinkTarget)] = c.Path
+			}
 			if c.Old.Size > 0 {
 				gone[key(c.Old)] = append(gone[key(c.Old)], c.Path)
 			}
@@ -216,6 +220,14 @@ func (w *step) sort() {
 	for name, n := range w.removed {
 		w.lost[name] = lost{n, w.Time}
 	}
+}
+
+// leadsTo returns the path that a symbolic link at a path names.
+func leadsTo(at, target string) string {
+	if path.IsAbs(target) {
+		return path.Clean(target)
+	}
+	return path.Join(path.Dir(at), target)
 }
 
 // keep finds the changed files of which a new file holds what they held, as where large files are put into a store with a pointer in

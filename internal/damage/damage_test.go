@@ -30,6 +30,7 @@ type tree struct {
 	t      *testing.T
 	judge  *Judge
 	now    map[string][]byte
+	links  map[string]string // where those of the files that are symbolic links now lead to
 	last   map[string]*snapshot.Node
 	clock  time.Time
 	broken string // content that cannot be read
@@ -105,7 +106,11 @@ func (tr *tree) step() Judgement {
 	}
 	for name, old := range tr.last {
 		if next[name] == nil {
-			changes = append(changes, snapshot.Change{Path: name, Kind: snapshot.Removed, Old: old})
+			c := snapshot.Change{Path: name, Kind: snapshot.Removed, Old: old}
+			if target := tr.links[name]; target != "" {
+				c.Kind, c.New = snapshot.Modified, &snapshot.Node{Name: path.Base(name), Type: snapshot.Symlink, LinkTarget: target}
+			}
+			changes = append(changes, c)
 		}
 	}
 	slices.SortFunc(changes, func(a, b snapshot.Change) int { return strings.Compare(a.Path, b.Path) })
@@ -220,6 +225,15 @@ func TestAnEncryptedCopyInAnotherDirectoryIsPairedByName(t *testing.T) {
 		want = append(want, "file.renamed "+name+" now "+to)
 	}
 	tr.want(tr.step(), want...)
+}
+
+func TestAFileIsFollowedToWhereItsLinkLeads(t *testing.T) {
+	tr := newTree(t)
+	tr.links = map[string]string{"/srv/dept0/photo0.jpg": "../.cache/1", "/srv/dept1/minutes1.txt": "/srv/.cache/2", "/srv/dept2/ledger2.dat": "/srv/store/ledger2.dat"}
+	tr.move("/srv/dept0/photo0.jpg", "/srv/.cache/1", noise(1, 12_345))
+	tr.move("/srv/dept1/minutes1.txt", "/srv/.cache/2", noise(2, 23_456))
+	tr.move("/srv/dept2/ledger2.dat", "/srv/store/ledger2.dat", tr.now["/srv/dept2/ledger2.dat"]) // somebody's large file, put elsewhere as it was
+	tr.want(tr.step(), "file.renamed /srv/dept0/photo0.jpg now /srv/.cache/1", "file.renamed /srv/dept1/minutes1.txt now /srv/.cache/2")
 }
 
 func TestFilesLockedIntoAnArchiveAreDamagedAndPackedOnesAreNot(t *testing.T) {

@@ -26,6 +26,9 @@ func (w *step) former(name string, size uint64) (string, *snapshot.Node) {
 		stem, _ := content.Successor(name)
 		return stem, nil
 	}
+	if from, n := w.linked[name], w.removed[w.linked[name]]; n != nil {
+		return from, n
+	}
 	first := ""
 	for stem, ok := content.Successor(name); ok; stem, ok = content.Successor(stem) {
 		if first == "" {
