@@ -133,12 +133,21 @@ type turned struct {
 	damage.Successor
 }
 
-// length is one that somebody left: bytes, or the part of what was that was left, of 50.
+// length is one that somebody left of a file, or took from it.
 type length struct {
 	group int
 	size  int64
-	part  bool
+	of    measure
 }
+
+// measure is what the lengths of files that became shorter have in common.
+type measure int
+
+const (
+	left measure = iota // the length, in bytes
+	part                // the part of what they were, of 50
+	lost                // what they became shorter by, in bytes
+)
 
 // cameLately counts new files, none of them longer ago than the last but for together.
 type cameLately struct {
@@ -334,7 +343,7 @@ func (d *detector) keepShorter(name string, a arrival) {
 
 // lengths are those by which a file that became shorter may be like others.
 func (a arrival) lengths() []length {
-	return []length{{a.group, a.size, false}, {a.group, a.size * 50 / max(a.was, 1), true}}
+	return []length{{a.group, a.size, left}, {a.group, a.size * 50 / max(a.was, 1), part}, {a.group, a.was - a.size, lost}}
 }
 
 // edge is how many bytes of a file's beginning and of its end are its fingerprint.

@@ -276,6 +276,11 @@ func someOf(i int) string {
 	return fmt.Sprintf("dept%d/"+[]string{"paper%02d.txt", "sheet%02d.csv", "page%02d.html"}[i%3], i/3%2, i/3%2+4*(i/6))
 }
 
+// ofCase names the files of one case after the other.
+func ofCase(i int) string {
+	return fmt.Sprintf("case%d/%s", i/5, []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"}[i%5])
+}
+
 // pixels is a picture of as many pixels as content has bytes.
 func pixels(content string) string {
 	side := int(math.Ceil(math.Sqrt(float64(len(content)))))
@@ -300,12 +305,12 @@ func TestWhatOneProgramDoesToFilesOfSeveralSortsIsNoticed(t *testing.T) {
 			s.write(stem(someOf(i))+".png", pixels(encrypted(someOf(i), s.read(someOf(i)))))
 			s.remove(someOf(i))
 		},
-		"one picture for all": func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
-		"three quarters left": func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
+		"one picture for all":      func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
+		"three quarters left":      func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
+		"the first 100 bytes gone": func(s *scene, i int) { s.write(ofCase(i), s.read(ofCase(i))[100:]) },
 		"as OpenSSL encrypts them": func(s *scene, i int) {
-			name := fmt.Sprintf("case%d/%s", i/5, []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"}[i%5])
-			s.write(name+".enc", "Salted__"+encrypted(name, s.read(name)+prose))
-			s.remove(name)
+			s.write(ofCase(i)+".enc", "Salted__"+encrypted(ofCase(i), s.read(ofCase(i))+prose))
+			s.remove(ofCase(i))
 		},
 		"the next one's content": func(s *scene, i int) {
 			if i == 0 {

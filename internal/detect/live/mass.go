@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -190,7 +191,7 @@ func (d *detector) cutAlike() {
 	}
 	for _, files := range byGroup {
 		for _, name := range damage.CutAlike(files, minCut) {
-			if _, has := d.found[name]; !has && d.beginsAsBefore(name) {
+			if _, has := d.found[name]; !has && d.partOfFormer(name) {
 				d.found[name] = finding{Finding: content.Finding{Features: []string{cutShort, alike}}, doing: d.shorter[name].doing, kind: damage.Wiped, former: name}
 			}
 			delete(d.shorter, name)
@@ -201,8 +202,8 @@ func (d *detector) cutAlike() {
 // compared is how many bytes of what is left of a file are compared with what it was.
 const compared = 64
 
-// beginsAsBefore tells whether what is left of a file is its beginning. Pointers that stand for large files are of one length too.
-func (d *detector) beginsAsBefore(name string) bool {
+// partOfFormer tells whether what is left of a file is its beginning, or its end. Pointers that stand for large files are of one length too.
+func (d *detector) partOfFormer(name string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	old := d.lookup(ctx, name)
@@ -212,16 +213,20 @@ func (d *detector) beginsAsBefore(name string) bool {
 	}
 	defer f.Close()
 	v := d.tree.Former.version(ctx, name, old)
-	if v.Data == nil {
+	if v.Data == nil || v.Size < size {
 		return false
 	}
-	var is, was [compared]byte
-	n, err := f.ReadAt(is[:min(compared, size)], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	is := make([]byte, min(compared, size))
+	if _, err := f.ReadAt(is, 0); err != nil && !errors.Is(err, io.EOF) {
 		return false
 	}
-	_, err = v.Data.ReadAt(was[:n], 0)
-	return (err == nil || errors.Is(err, io.EOF)) && is == was
+	for _, at := range []int64{0, v.Size - size} {
+		was := make([]byte, len(is))
+		if _, err := v.Data.ReadAt(was, at); (err == nil || errors.Is(err, io.EOF)) && bytes.Equal(is, was) {
+			return true
+		}
+	}
+	return false
 }
 
 // replacedAlike takes files for encrypted that one program turned into something else.
