@@ -307,7 +307,13 @@ func TestWhatOneProgramDoesToFilesOfSeveralSortsIsNoticed(t *testing.T) {
 		},
 		"one picture for all":      func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
 		"three quarters left":      func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
-		"the first 100 bytes gone": func(s *scene, i int) { s.write(ofCase(i), s.read(ofCase(i))[100:]) },
+		"the first 100 bytes gone": func(s *scene, i int) { // mostly of texts, which look well without
+			name := someOf(i)
+			if i%4 == 3 {
+				name = ofCase(i / 4 * 7)
+			}
+			s.write(name, s.read(name)[100:])
+		},
 		"as OpenSSL encrypts them": func(s *scene, i int) {
 			s.write(ofCase(i)+".enc", "Salted__"+encrypted(ofCase(i), s.read(ofCase(i))+prose))
 			s.remove(ofCase(i))
