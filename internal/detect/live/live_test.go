@@ -305,8 +305,8 @@ func TestWhatOneProgramDoesToFilesOfSeveralSortsIsNoticed(t *testing.T) {
 			s.write(stem(someOf(i))+".png", pixels(encrypted(someOf(i), s.read(someOf(i)))))
 			s.remove(someOf(i))
 		},
-		"one picture for all":      func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
-		"three quarters left":      func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
+		"one picture for all": func(s *scene, i int) { s.write(someOf(i), pixels(strings.Repeat(prose, 40))) },
+		"three quarters left": func(s *scene, i int) { s.write(someOf(i), s.read(someOf(i))[:len(s.read(someOf(i)))*3/4]) },
 		"the first 100 bytes gone": func(s *scene, i int) { // mostly of texts, which look well without
 			name := someOf(i)
 			if i%4 == 3 {
