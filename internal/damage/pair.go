@@ -283,6 +283,27 @@ func successors(pairs []pair, named bool) []Successor {
 	return all
 }
 
+// mostlyFrom returns the deepest directory, with a slash behind it, that nine tenths of the files stood in or below: something else may have gone
+// at the same time.
+func mostlyFrom(successors []Successor) string {
+	below := map[string]int{}
+	for _, s := range successors {
+		for dir := path.Dir(s.Former); ; dir = path.Dir(dir) {
+			below[dir]++
+			if dir == "/" || dir == "." {
+				break
+			}
+		}
+	}
+	most := "/"
+	for dir, n := range below {
+		if 10*n >= 9*len(successors) && len(dir) > len(most) {
+			most = dir
+		}
+	}
+	return strings.TrimSuffix(most, "/") + "/"
+}
+
 // MovedOut tells of files that only their lengths or the time say to be successors, by where they stand, which have left one place for another: of
 // all that came to the other, none stands where it stood.
 func MovedOut(successors []Successor) map[string]bool {
@@ -305,12 +326,7 @@ func MovedOut(successors []Successor) map[string]bool {
 	}
 	out := map[string]bool{}
 	for _, some := range byPlace {
-		var from []string
-		for _, s := range some {
-			from = append(from, s.Former)
-		}
-		slices.Sort(from)
-		left := strings.TrimSuffix(CommonDirectory(from), "/") + "/"
+		left := mostlyFrom(some)
 		if len(some) >= minOut || slices.ContainsFunc(some, func(s Successor) bool { return strings.HasPrefix(s.Now, left) }) {
 			continue
 		}
