@@ -589,11 +589,22 @@ func (w *step) keptInPart(ctx context.Context, o opened, now, old *snapshot.Node
 		if err := g.Wait(); err != nil {
 			return false, err
 		}
-		if bytes.Equal(sides[0], sides[1]) {
+		if kept(sides[0], sides[1]) {
 			same++
 		}
 	}
 	return len(places) < 5 || 5*same >= len(places), nil
+}
+
+// kept tells whether a quarter of the bytes are the same at their places.
+func kept(a, b []byte) bool {
+	n := 0
+	for i := range a {
+		if a[i] == b[i] {
+			n++
+		}
+	}
+	return 4*n >= len(a)
 }
 
 func read(r io.ReaderAt, off, n int64) ([]byte, error) {

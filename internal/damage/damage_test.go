@@ -420,7 +420,7 @@ func TestOnePictureThatBecameATextIsSomebodysWork(t *testing.T) {
 
 func TestOnePictureThatBecameATextAsLongIsNot(t *testing.T) {
 	tr := newTree(t)
-	log := bytes.Repeat([]byte("2026-03-02 18:00:01 INFO request served in 12 ms\n"), 1000)
+	log := text(900, 50_000)
 	tr.now["/srv/dept0/photo0.jpg"] = log[:len(tr.now["/srv/dept0/photo0.jpg"])]
 	tr.now["/srv/dept1/minutes1.txt"] = log[:len(tr.now["/srv/dept1/minutes1.txt"])] // a key that was renewed may be as long as before
 	tr.want(tr.step(), "file.encrypted /srv/dept0/photo0.jpg now /srv/dept0/photo0.jpg")

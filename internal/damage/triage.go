@@ -94,7 +94,7 @@ func suspicion(was, now stats) level {
 		if now.share() < was.share()/3 && (aligned || now.share() < 0.02) { // one value, a pattern
 			return look
 		}
-		return now.beginning(grown)
+		return now.beginning(was, grown)
 	case now.compressible():
 		switch {
 		case aligned && (rise > 0.08 || surplus > 192+was.stored/512), grown == 0 && surplus > 192+was.stored/2048, grown == 0 && now.plain < 64<<10 && surplus*50 > was.stored:
@@ -103,7 +103,7 @@ func suspicion(was, now stats) level {
 			now.size > was.size && now.stored*20 >= was.plain*19 && now.size < 32*was.size: // all of it may be in there as noise
 			return look
 		}
-		return now.beginning(grown)
+		return now.beginning(was, grown)
 	case was.compressible() && rise > 0.05, grown == 0:
 		return look
 	case now.stored >= now.plain, aligned && surplus >= 16 && surplus*4 >= was.plain-was.stored: // a quarter of what could be compressed is gone
@@ -112,9 +112,9 @@ func suspicion(was, now stats) level {
 	return none
 }
 
-// beginning is how closely a file is looked at whose blobs say nothing: its beginning may have been emptied.
-func (s stats) beginning(grown int64) level {
-	if grown == 0 && s.fresh {
+// beginning is how closely a file is looked at whose blobs say nothing: its beginning may have been emptied, or what was dense be of another kind.
+func (s stats) beginning(was stats, grown int64) level {
+	if grown == 0 && s.fresh || !was.compressible() {
 		return ends
 	}
 	return none
