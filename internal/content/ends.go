@@ -63,6 +63,9 @@ func BeginsWell(head []byte) bool {
 	return true
 }
 
+// maxMemberName is how long a member's name is at most, in bytes.
+const maxMemberName = 4096
+
 // membersBegin tells whether the members of an archive, one behind the other from its first byte on, can be decompressed as far as they are at
 // hand (APPNOTE.TXT, 4.3).
 func membersBegin(head []byte) bool {
@@ -72,7 +75,11 @@ func membersBegin(head []byte) bool {
 			return true
 		}
 		flags, method, sum, packed := le.Uint16(head[6:]), le.Uint16(head[8:]), le.Uint32(head[14:]), int64(le.Uint32(head[18:]))
-		data := head[min(len(head), 30+int(le.Uint16(head[26:]))+int(le.Uint16(head[28:]))):]
+		name, extra := int(le.Uint16(head[26:])), int(le.Uint16(head[28:]))
+		if name > maxMemberName || extra > 4*maxMemberName {
+			return false
+		}
+		data := head[min(len(head), 30+name+extra):]
 		follows := flags&8 != 0 // the sum and the lengths stand behind the data
 		if flags&1 != 0 || packed == math.MaxUint32 || method != 8 && (method != 0 || follows) {
 			return true

@@ -541,16 +541,22 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	if what := spoiled(was, now); what != "" {
 		return what
 	}
+	if rearranged(was, now) || inKind(was, now) || strewn(was, now) {
+		return Scrambled
+	}
 	if now.version.Size == was.version.Size && !was.format.holdsFiles() && d.fresh >= unit && 50*d.same > d.total && streamsBroken(was, now) {
 		return Unparseable
 	}
 	if now.format == was.format && (parsed.health != Sound || was.format.paged()) && !was.format.holdsFiles() && sprinkled(was, now) {
 		return Scrambled
 	}
+	opaque := was.format == Unknown && random(was.head(), 0)
+	if kept := common(was.head(), now.head()); !opaque && 2*d.same < d.total && 2*kept < len(was.head()) && parsed.health != Sound && periodic(now.head()) && !periodic(was.head()) {
+		return Overwritten
+	}
 	if known {
 		return ""
 	}
-	opaque := was.format == Unknown && random(was.head(), 0)
 	if d.total > 0 && !opaque && (d.constant*2 >= d.total || d.constant >= unit && patterned(first(now.head())) && !patterned(first(was.head())) && now.aligned(was)) {
 		return Overwritten
 	}
@@ -559,11 +565,11 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 	}
 	known = was.format != Unknown && was.format.packed() // what is thin noise in it otherwise is no news
 	old, is := was.head(), now.head()
-	if d.same*10 < d.total && (lanes(is) && (known || !lanes(old)) || sifted(is) && (known || !sifted(old)) || repeated(is) && (known || !repeated(old))) {
+	if d.same*10 < d.total && (laned(is, old, known) || sifted(is) && (known || !sifted(old)) || repeated(is) && (known || !repeated(old))) {
 		d.spread = true
 		return Noise
 	}
-	if what := d.scrambled(was, now, before); what != "" {
+	if what := d.scrambled(was, now, before, parsed); what != "" {
 		return what
 	}
 	if d.fresh >= 2*unit && parsed.health == Broken && before.health > Broken && now.format == was.format && now.version.Size == was.version.Size {
@@ -584,7 +590,7 @@ func opening(v *view) byte {
 func first(b []byte) []byte { return b[:min(len(b), unit)] }
 
 // scrambled tells how content was changed that is no noise.
-func (d *contrast) scrambled(was, now *view, before parse) string {
+func (d *contrast) scrambled(was, now *view, before, parsed parse) string {
 	old, is := was.head(), now.head()
 	n := min(len(old), len(is))
 	if n < 2*minWindow || !now.aligned(was) {
@@ -593,14 +599,18 @@ func (d *contrast) scrambled(was, now *view, before parse) string {
 	if 2*d.same < d.total && permuted(was, now) {
 		return Scrambled
 	}
-	if least := max(unit/4, d.total/4); now.version.Size == was.version.Size && (d.fresh >= least || d.fresh >= unit/4 && was.format == Text && now.format == Text) && substituted(old[:n], is[:n]) {
+	if least := max(unit/4, d.total/4); now.version.Size == was.version.Size && (d.fresh >= least || d.fresh >= minWindow && was.format == Text && now.format == Text) && substituted(old[:n], is[:n]) {
 		return Keyed
 	}
 	if was.format == Text && now.format == Text && reworded(was, now) {
 		return Scrambled
 	}
-	if before.health >= Framed && was.format != Encrypted && now.format == Unknown && now.version.Size == was.version.Size {
+	if before.health >= Framed && was.format != Encrypted && now.version.Size == was.version.Size &&
+		(now.format == Unknown || now.format != was.format && now.version.Size >= minOther && (now.format == Text || parsed.health == Broken)) {
 		return Scrambled // its first bytes are gone, whatever is left
+	}
+	if was.format == Text && now.format == Unknown && now.version.Size == was.version.Size && d.fresh >= unit {
+		return Scrambled
 	}
 	if d.same*50 > d.total {
 		return ""
@@ -618,6 +628,9 @@ func (d *contrast) scrambled(was, now *view, before parse) string {
 	}
 	return ""
 }
+
+// minOther is how long a file is, in bytes, at least that is no longer and no shorter by chance with something else in it.
+const minOther = 4 << 10
 
 // minReplaced is how many bytes of a text must be known before it can be said that nothing of it is left.
 const minReplaced = 256
@@ -665,7 +678,7 @@ func keyed(old, now []byte) bool {
 func substituted(old, now []byte) bool {
 	var to, from [256]int
 	n := min(len(old), len(now), otherPiece)
-	if n < 4*unit {
+	if n < 2*unit {
 		return false
 	}
 	for i := range n {
@@ -748,13 +761,13 @@ func sameWords(a, b []byte) bool {
 	for _, w := range fields(a) {
 		counts[string(w)]++
 	}
-	other := 0
-	for _, w := range fields(b) {
+	other, words := 0, fields(b)
+	for _, w := range words {
 		if counts[string(w)]--; counts[string(w)] < 0 {
 			other++
 		}
 	}
-	return other <= 2 // the last line had no end
+	return other <= 2 && len(words) > 2 // the last line had no end
 }
 
 // echoes tells whether more of a former text is found in what stands there now than chance explains; the first bytes of that may be
@@ -807,7 +820,7 @@ func echo(old []byte, now *view, without int) (heard, asked int) {
 
 // spread tells whether noise was thinned with something that is none.
 func spread(data []byte) bool {
-	return lanes(data) || sifted(data)
+	return lanes(data) != 0 || sifted(data)
 }
 
 // sifted tells whether noise is left of data without its runs of one value and of printable letters.
@@ -862,11 +875,19 @@ func repeated(data []byte) bool {
 	return h.n >= unit && h.uniform()
 }
 
-// lanes tells whether noise was spread between something else at a fixed distance: every other byte, every other block.
-func lanes(data []byte) bool {
+// laned tells whether noise was spread between something else at a fixed distance, and at that distance it was not before; or, if it may have been,
+// at any.
+func laned(data, old []byte, before bool) bool {
+	at := lanes(data)
+	return at != 0 && (before || at&^lanes(old) != 0)
+}
+
+// lanes returns at which distances noise stands between something else, a bit for each: every other byte, every other block.
+func lanes(data []byte) (at uint32) {
 	data = data[:min(len(data), otherPiece)]
+	bit := uint32(1)
 	for _, grain := range []int{1, cipherBlock} {
-		for _, period := range []int{2, 3, 4, 8} {
+		for _, period := range []int{2, 3, 4, 8, 12, 16, 20, 24, 32} {
 			even, other := 0, 0
 			for lane := range period {
 				var h histogram
@@ -882,9 +903,10 @@ func lanes(data []byte) bool {
 				}
 			}
 			if even > 0 && other > 0 {
-				return true
+				at |= bit
 			}
+			bit <<= 1
 		}
 	}
-	return false
+	return at
 }

@@ -73,7 +73,7 @@ func spoiled(was, now *view) string {
 		switch {
 		case changed >= minGuest && 4*changed >= total && 50*little < changed && becameNoise(all):
 			return Noise
-		case 16*changed >= total && lattice(was, all) && emptied(all, changed):
+		case 16*changed >= total && lattice(was, all) && emptied(all, changed), doubled(was, now, all, total):
 			return Overwritten
 		}
 		return ""
@@ -202,7 +202,7 @@ func doubled(was, now *view, all []region, total int) bool {
 	const needle, maxNeedles = 64, 64
 	tried := 0
 	at, old := longest.off, was.head()
-	for from := 0; from+needle <= len(longest.now); from += needle {
+	for from := 0; from+needle <= len(longest.now); from += max(needle, len(longest.now)/maxNeedles) {
 		sample := longest.now[from : from+needle]
 		if tried++; tried > maxNeedles {
 			return false

@@ -340,7 +340,26 @@ func pdfStreams(data []byte, most int) (n int, why string) {
 			return n, "a stream cannot be decompressed"
 		}
 	}
-	return n, ""
+	for rest := data; ; {
+		i := bytes.Index(rest, []byte("/DCTDecode"))
+		if i < 0 {
+			return n, ""
+		}
+		rest = rest[i:]
+		begin, end := bytes.Index(rest[:min(len(rest), 400)], []byte("stream")), bytes.Index(rest, []byte("endstream"))
+		if end < 0 {
+			end = len(rest)
+		}
+		if begin < 0 || begin >= end {
+			rest = rest[min(len(rest), 10):]
+			continue
+		}
+		picture := bytes.TrimLeft(rest[begin+6:end], "\r\n")
+		if n < most && Sniff(picture) == "jpeg" && !BeginsWell(picture) {
+			return n, "a picture is none"
+		}
+		rest = rest[end:]
+	}
 }
 
 // afterStream returns what follows the start of the next stream that zlib compressed, nil if there is none.

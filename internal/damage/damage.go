@@ -8,7 +8,6 @@
 package damage
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
