@@ -16,7 +16,7 @@ func (w *walk) doubt(f damage.File, i int) {
 	}
 }
 
-// minOthers is how many other files must be damaged in a series, or in how many directories and sorts there must be doubts, for the few of one
+// minOthers is how many other files must be damaged in a series, or in how many directories there must be doubts, for the few of one
 // application not to be its own doing.
 const minOthers = 3
 
@@ -42,7 +42,7 @@ func (w *walk) judgeDoubts() {
 	}
 	for _, e := range w.doubts {
 		if len(e.found.Features) > 1 {
-			places[path.Dir(e.path)+" "+path.Ext(e.path)] = true
+			places[path.Dir(e.path)] = true
 		}
 	}
 	for _, e := range w.doubts {

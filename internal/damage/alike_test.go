@@ -245,7 +245,6 @@ func TestFilesThatMoveIntoASafeAreNoDamage(t *testing.T) {
 	for i, name := range tr.glob("/srv/dept2/*") {
 		tr.move(name, fmt.Sprintf("/srv/safe/d/%02d/%s.c9r", i, strings.Repeat(string(rune('a'+i)), 20)), noise(900+i, len(tr.now[name])+96))
 	}
-	delete(tr.now, "/srv/dept1/minutes1.txt") // somebody else's doing
 	tr.want(tr.step())
 }
 
@@ -273,8 +272,10 @@ func TestAFolderWhoseEncryptedFilesAreListedInItIsInDoubt(t *testing.T) {
 		tr.move(name, "/srv/dept2/"+id, noise(900+i, len(tr.now[name])+16))
 	}
 	tr.now["/srv/dept2/.metadata"] = []byte("{" + list + "}")
+	other := "/srv/dept1/minutes1.txt"
+	tr.now[other] = cipher(other, tr.now[other])
 	j := tr.step()
-	tr.want(j)
+	tr.want(j, "file.encrypted "+other+" now "+other)
 	if len(j.Doubts) == 0 {
 		t.Error("none of the files is in doubt")
 	}
@@ -323,5 +324,28 @@ func TestFilesOfOneSortForAllAreToldIfTheyGrewAlike(t *testing.T) {
 	}
 	if got := Disguised(gone, came); len(got) != 0 {
 		t.Errorf("what was converted is told: %v", got)
+	}
+}
+
+func TestMostOfWhatComesToAPlaceTellsWhereItWasMovedFrom(t *testing.T) {
+	moved := func(others int) (all []Successor) {
+		for i := range 20 {
+			former := fmt.Sprintf("/srv/home/ines/%d.txt", i)
+			if i < others {
+				former = fmt.Sprintf("/srv/lab/%d.txt", i)
+			}
+			all = append(all, Successor{Former: former, Now: fmt.Sprintf("/srv/safe/%d/x.c9r", i)})
+		}
+		return all
+	}
+	if out := MovedOut(moved(1)); len(out) != 20 {
+		t.Errorf("%d of 20 files moved out, where one may be by chance, want all", len(out))
+	}
+	gathered := moved(8)
+	for i := range gathered {
+		gathered[i].Now = fmt.Sprintf("/srv/%d.lot", i)
+	}
+	if out := MovedOut(gathered); len(out) != 0 {
+		t.Errorf("%d files of two places moved out to what is above both, want none", len(out))
 	}
 }

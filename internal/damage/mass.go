@@ -408,57 +408,72 @@ func (w *step) judgeDoubts() {
 // maxOwn is how many databases an application has beside each other.
 const maxOwn = 12
 
-// judgeOwn leaves in doubt what one application may have encrypted of its own, while nothing else was damaged.
+// judgeOwn leaves in doubt what one application may have encrypted of its own: a folder that it keeps a list of, and, while nothing else was
+// damaged, its databases, or files that it writes again and again.
 func (w *step) judgeOwn(ctx context.Context) error {
+	listed, err := w.listed(ctx)
+	if err != nil {
+		return err
+	}
+	w.result.Damaged = slices.DeleteFunc(w.result.Damaged, func(f File) bool {
+		own := listed[path.Dir(f.Now)] && inListing(f)
+		if own {
+			w.result.Doubts = append(w.result.Doubts, f)
+		}
+		return own
+	})
 	all := w.result.Damaged
 	if len(all) == 0 || slices.ContainsFunc(all, func(f File) bool { return f.Former == nil }) {
 		return nil
 	}
-	own := OfOneApplication(all) || w.Standing == nil && w.filledAnew(all)
-	if !own {
-		var err error
-		if own, err = w.listed(ctx, all); err != nil {
-			return err
-		}
-	}
-	if own {
+	if OfOneApplication(all) || w.Standing == nil && w.filledAnew(all) {
 		w.result.Doubts, w.result.Damaged = append(w.result.Doubts, all...), nil
 	}
 	return nil
 }
 
+// inListing tells whether a file has a new name that says nothing, in the directory where it stood.
+func inListing(f File) bool {
+	return f.Kind == Renamed && f.Former != nil && path.Dir(f.Path) == path.Dir(f.Now) && digest(f.Now)
+}
+
 // maxListing is how long the list of a directory's encrypted files is at most, in bytes.
 const maxListing = 1 << 20
 
-// listed tells whether the files are of one directory, have new names that say nothing, and a text that came or changed in the same directory has
-// all of these: a program that lets its user read them keeps such a list.
-func (w *step) listed(ctx context.Context, files []File) (bool, error) {
-	dir := path.Dir(files[0].Now)
-	for _, f := range files {
-		if f.Kind != Renamed || path.Dir(f.Now) != dir || path.Dir(f.Path) != dir || !digest(f.Now) {
-			return false, nil
+// listed returns the directories in which a text came or changed that has the names of all files that were encrypted there under names that say
+// nothing: a program that lets its user read them keeps such a list.
+func (w *step) listed(ctx context.Context) (map[string]bool, error) {
+	byDir := map[string][]string{}
+	for _, f := range w.result.Damaged {
+		if inListing(f) {
+			byDir[path.Dir(f.Now)] = append(byDir[path.Dir(f.Now)], path.Base(f.Now))
 		}
 	}
+	listed := map[string]bool{}
+	if len(byDir) == 0 {
+		return nil, nil
+	}
 	for _, c := range w.Changes {
-		if !isFile(c.New) || path.Dir(c.Path) != dir || c.New.Size > maxListing || c.New.Size < uint64(16*len(files)) || digest(c.Path) {
+		names := byDir[path.Dir(c.Path)]
+		if len(names) == 0 || !isFile(c.New) || c.New.Size > maxListing || c.New.Size < uint64(16*len(names)) || digest(c.Path) {
 			continue
 		}
 		data, err := w.store.Content(ctx, c.New)
-		if err != nil {
-			return false, err
+		var text []byte
+		if err == nil {
+			text, err = read(data, 0, int64(c.New.Size))
 		}
-		text, err := read(data, 0, int64(c.New.Size))
 		if err != nil {
 			if err := w.skip(c.Path, err); err != nil {
-				return false, err
+				return nil, err
 			}
 			continue
 		}
-		if !slices.ContainsFunc(files, func(f File) bool { return !bytes.Contains(text, []byte(path.Base(f.Now))) }) {
-			return true, nil
+		if !slices.ContainsFunc(names, func(name string) bool { return !bytes.Contains(text, []byte(name)) }) {
+			listed[path.Dir(c.Path)] = true
 		}
 	}
-	return false, nil
+	return listed, nil
 }
 
 // filledAnew tells whether the files are of one directory and one sort, were dense before, stand where they stood and are still what they say: a
