@@ -501,3 +501,23 @@ func TestWorkThatGoesOnForManySnapshotsRaisesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestCopiesAreDeletedWhileTheirOriginalsStand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTree(t)
+		tr.fill()
+		for _, name := range tr.below("/srv/files/") {
+			tr.now["/srv/copies"+path.Dir(name)[len("/srv/files"):]+"/"+path.Base(name)] = tr.now[name]
+		}
+		tr.snapshot()
+		tr.w.Holds(len(tr.now))
+		time.Sleep(2 * remember)
+		for _, name := range tr.below("/srv/copies/") {
+			delete(tr.now, name)
+		}
+		tr.w.Stands(tr.root())
+		if got := kinds(tr.snapshot()); got != "" {
+			t.Errorf("raised %q", got)
+		}
+	})
+}

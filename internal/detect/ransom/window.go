@@ -89,15 +89,18 @@ func (w *Watcher) standing(ctx context.Context, dir string) int {
 	return n
 }
 
-// each calls fn for each node of the last snapshot, as far as that is known.
+// each calls fn for each node of the last snapshot, as far as that is known and can be read.
 func (w *Watcher) each(ctx context.Context, fn func(*snapshot.Node)) error {
 	todo := []blob.ID{w.root}
 	for len(todo) > 0 && !w.root.IsZero() {
-		tree, err := snapshot.LoadTree(ctx, w.former, todo[0])
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-		todo = todo[1:]
+		tree, err := snapshot.LoadTree(ctx, w.former, todo[0])
+		if todo = todo[1:]; err != nil {
+			w.unread = append(w.unread, fmt.Errorf("look for copies: %w", err))
+			continue
+		}
 		for _, n := range tree.Nodes {
 			fn(n)
 			if n.Type == snapshot.Dir && n.Subtree != nil {
