@@ -293,6 +293,11 @@ func (d *detector) pair(now time.Time) {
 	for group, couples := range alike {
 		if len(couples) >= minAlike && len(couples) > 4*len(alone[group]) {
 			promote(d.notMovedOut(couples))
+			continue
+		}
+		for _, c := range couples { // as long by chance, perhaps
+			alone[group] = append(alone[group], c.name)
+			gone[group][c.former] = d.gone[c.former]
 		}
 	}
 	for group, names := range alone {
