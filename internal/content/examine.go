@@ -530,7 +530,7 @@ func (d *contrast) primary(was, now *view, before, parsed parse) string {
 			case over && d.interleaved(was, now) && d.regular(): // a database may well hold noise, not at one distance
 				return Noise
 			}
-		case head, share >= 0.2, now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken,
+		case head, share >= 0.2 && !refilled(was, now), now.format == Unknown && was.format != Unknown && d.noise.n >= 4*cipherBlock, d.textNoise && was.format == Text, parsed.health == Broken,
 			d.interleaved(was, now) && (d.regular() || d.sectored(was, now)) && (2*d.over >= d.noise.n || was.version.Share() >= compressed): // a disk that is filled is no other
 			return Noise
 		}

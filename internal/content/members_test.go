@@ -310,3 +310,41 @@ func TestNoiseThatWasPutIntoSomethingIsTold(t *testing.T) {
 		}
 	}
 }
+
+func TestAFilesOwnPartsInAnotherOrderAreTold(t *testing.T) {
+	base := sqliteOf(1, 30)
+	pages := bytes.Clone(base)
+	for _, swap := range [][2]int{{3, 9}, {5, 20}, {11, 28}} {
+		copy(pages[4096*swap[0]:], base[4096*swap[1]:4096*(swap[1]+1)])
+		copy(pages[4096*swap[1]:], base[4096*swap[0]:4096*(swap[0]+1)])
+	}
+	report := words(1, 9000)
+	line := bytes.IndexByte(report[4000:], '\n') + 4001
+	letters := bytes.Clone(report)
+	for i, c := range letters {
+		if c >= 'a' && c <= 'z' {
+			letters[i] = 'a' + (c-'a'+1+noise(5, 9000)[i]%25)%26
+		}
+	}
+	for what, c := range map[string]struct {
+		name     string
+		old, now []byte
+		told     bool
+	}{
+		"pages of a database in another order":          {"a.db", base, pages, true},
+		"the end of a text before its beginning":        {"a.txt", report, slices.Concat(report[line-9:], report[:line-9]), true},
+		"the paragraphs of a text in another order":     {"a.txt", report, slices.Concat(report[line:], report[:line]), false},
+		"each letter another one, drawn":                {"a.txt", report, letters, true},
+		"another document, not as long":                 {"a.docx", zippedAs("part%d", words(1, 30000)), words(4, 9000), false},
+		"a text as long as the document was":            {"a.docx", zippedAs("part%d", words(1, 30000)), words(4, len(zippedAs("part%d", words(1, 30000)))), true},
+		"a picture that is as long as the document was": {"a.bin", photoOf(1), append(photoOf(2), make([]byte, 99)...)[:min(len(photoOf(1)), len(photoOf(2))+99)], false},
+	} {
+		found, err := Examine(Case{Name: c.name, Old: version(c.name, c.old), New: version(c.name, c.now)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found.Encrypted() != c.told {
+			t.Errorf("%s: told %v, want %v: %+v", what, found.Encrypted(), c.told, found)
+		}
+	}
+}

@@ -12,7 +12,7 @@ func rearranged(was, now *view) bool {
 	if !was.whole || !now.whole || was.version.Size != now.version.Size || was.format == "tar" || was.format.holdsFiles() {
 		return false
 	}
-	return turned(was, now) || was.format != Text && shuffled(was.head(), now.head())
+	return turned(was, now) || shuffled(was.head(), now.head(), was.format == Text)
 }
 
 // turned tells whether a file's end stands before its beginning.
@@ -29,24 +29,26 @@ func turned(was, now *view) bool {
 	return was.format != Text || old[at-1] != '\n'
 }
 
-// shuffled tells whether a file has the same blocks in another order.
-func shuffled(old, is []byte) bool {
+// shuffled tells whether a file has the same blocks in another order; those of a text begin within lines.
+func shuffled(old, is []byte, text bool) bool {
 	seed := maphash.MakeSeed()
 	for _, grain := range []int{4096, 512} {
 		if len(old) < 4*grain {
 			continue
 		}
-		counts, moved := map[uint64]int{}, 0
+		counts, moved, within := map[uint64]int{}, 0, 0
 		for at := 0; at+grain <= len(old); at += grain {
 			a, b := old[at:at+grain], is[at:at+grain]
 			if !bytes.Equal(a, b) {
 				counts[maphash.Bytes(seed, a)]++
 				counts[maphash.Bytes(seed, b)]--
-				moved++
+				if moved++; at > 0 && old[at-1] != '\n' {
+					within++
+				}
 			}
 		}
 		rest := len(old) / grain * grain
-		same := moved >= 3 && bytes.Equal(old[rest:], is[rest:])
+		same := moved >= 3 && (!text || 3*within >= 2*moved) && bytes.Equal(old[rest:], is[rest:])
 		for _, n := range counts {
 			same = same && n == 0
 		}

@@ -87,20 +87,21 @@ func spoiled(was, now *view) string {
 	return ""
 }
 
-// becameNoise tells whether all regions are noise, and stood for something else.
+// becameNoise tells whether all regions are noise, and at least half of it stands for something else that was no space.
 func becameNoise(all []region) bool {
 	var is, had histogram
 	for _, r := range all {
 		if len(r.now) < minRegion {
 			continue
 		}
-		if len(r.now) >= unit && !random(r.now, 0) || constant(r.old) {
+		if len(r.now) >= unit && !random(r.now, 0) {
 			return false
 		}
-		is.add(r.now)
-		had.add(r.old)
+		if is.add(r.now); !constant(r.old) {
+			had.add(r.old)
+		}
 	}
-	return is.n >= 2*unit && is.uniform() && had.chi2() > 2*uniformChi2
+	return is.n >= 2*unit && 2*had.n >= is.n && is.uniform() && had.chi2() > 2*uniformChi2
 }
 
 // raw formats hold samples as they are: what is empty in them may be silence, or the dark.
@@ -195,38 +196,39 @@ func lattice(was *view, all []region) bool {
 
 // doubled tells whether a quarter of a file or more was written over with another part of it.
 func doubled(was, now *view, all []region, total int) bool {
-	longest := slices.MaxFunc(all, func(a, b region) int { return len(a.now) - len(b.now) })
 	if !was.whole || 4*changedIn(all) < total {
 		return false
 	}
-	const needle, maxNeedles = 64, 64
-	tried := 0
-	at, old := longest.off, was.head()
-	for from := 0; from+needle <= len(longest.now); from += max(needle, len(longest.now)/maxNeedles) {
-		sample := longest.now[from : from+needle]
-		if tried++; tried > maxNeedles {
-			return false
-		}
-		if patterned(sample) {
-			continue
-		}
-		found := bytes.Index(old, sample)
-		if found < 0 {
-			return false
-		}
-		if bytes.Contains(old[found+1:], sample) {
-			continue
-		}
-		shift := at + int64(from) - int64(found)
-		for _, r := range all {
-			begin := r.off - shift
-			if begin < 0 || begin+int64(len(r.now)) > int64(len(old)) || !bytes.Equal(r.now, old[begin:begin+int64(len(r.now))]) {
+	const needle, maxNeedles = minRegion, 64
+	tried, old := 0, was.head()
+	for i := 0; i < len(all) && tried < maxNeedles; i += 1 + len(all)/(4*maxNeedles) {
+		for from := 0; from+needle <= len(all[i].now) && tried < maxNeedles; from += max(needle, len(all[i].now)/8) {
+			sample := all[i].now[from : from+needle]
+			if tried++; patterned(sample) {
+				continue
+			}
+			found := bytes.Index(old, sample)
+			if found < 0 {
 				return false
 			}
+			if bytes.Contains(old[found+1:], sample) {
+				continue
+			}
+			return shifted(old, all, all[i].off+int64(from)-int64(found))
 		}
-		return true
 	}
 	return false
+}
+
+// shifted tells whether each region holds what stood so much before it.
+func shifted(old []byte, all []region, by int64) bool {
+	for _, r := range all {
+		from := r.off - by
+		if from < 0 || from+int64(len(r.now)) > int64(len(old)) || !bytes.Equal(r.now, old[from:from+int64(len(r.now))]) {
+			return false
+		}
+	}
+	return true
 }
 
 func changedIn(all []region) int {
@@ -290,4 +292,15 @@ func reworded(was, now *view) bool {
 func sorted(fields [][]byte) string {
 	slices.SortFunc(fields, bytes.Compare)
 	return string(bytes.Join(fields, []byte{' '}))
+}
+
+// refilled tells whether noise stands in empty space exactly where other noise stood, as in a log that a server writes in turns.
+func refilled(was, now *view) bool {
+	all := regions(was, now)
+	if !was.whole || len(all) != 1 || !random(all[0].old, 0) {
+		return false
+	}
+	from, to := int(all[0].off), int(all[0].off)+len(all[0].now)
+	head := was.head()
+	return from >= unit && to+unit <= len(head) && constant(head[from-unit:from]) && constant(head[to:to+unit])
 }
