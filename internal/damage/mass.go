@@ -35,7 +35,6 @@ const (
 	emptied  = "emptied"
 	locked   = "an archive asks for a password"
 	replaced = "nothing of it is left"
-	asLong   = "as long as before"
 	cut      = "cut short"
 )
 
@@ -260,23 +259,18 @@ type replacement struct {
 	now stats
 }
 
-// judgeReplaced takes files for encrypted that became something else in one snapshot, many alike, or one to the byte as long as it was.
+// judgeReplaced takes files for encrypted that became something else in one snapshot.
 func (w *step) judgeReplaced() {
 	files := make([]Replaced, len(w.instead))
 	for i, r := range w.instead {
 		files[i] = Replaced{r.Path, r.Was, r.now.share()}
 	}
-	alike := ReplacedAlike(files)
-	for i, r := range w.instead {
-		switch {
-		case alike != nil && alike[i]:
+	for i, alike := range ReplacedAlike(files) {
+		if alike {
+			r := w.instead[i]
 			r.Features = []string{replaced, together}
-		case r.Path == r.Now && r.Former != nil && int64(r.Former.Size) == r.now.size && files[i].was() != content.Text:
-			r.Features = []string{replaced, asLong}
-		default:
-			continue
+			w.result.Damaged = append(w.result.Damaged, r.File)
 		}
-		w.result.Damaged = append(w.result.Damaged, r.File)
 	}
 }
 
