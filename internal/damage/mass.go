@@ -56,8 +56,7 @@ func (w *step) archives(ctx context.Context, closed []found) error {
 			continue
 		}
 		names := w.left(func(name string) bool { return path.Dir(name) == dir })
-		says := slices.ContainsFunc(byDir[dir], func(f found) bool { return f.Locked })
-		if come[dir] -= len(byDir[dir]); !digests(names) && (says || come[dir] < len(names)) { // little came in their place
+		if come[dir] -= len(byDir[dir]); !digests(names) && come[dir] < len(names) { // little came in their place
 			taken = append(taken, w.intoArchives(names, byDir[dir])...)
 		}
 	}
