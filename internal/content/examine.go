@@ -139,6 +139,9 @@ func alone(f *Finding, c Case, now *view) {
 // compare lists what tells the new version from the old one.
 func compare(f *Finding, c Case, was, now *view, before, parsed parse) {
 	d := contrastOf(was, now)
+	if d.same == d.total && c.Old.Size == c.New.Size {
+		return // nothing was done to it
+	}
 	primary := d.primary(was, now, before, parsed)
 	f.Was = was.format
 	if primary == "" {
