@@ -343,6 +343,27 @@ func TestWhatOneProgramDoesToFilesOfSeveralSortsIsNoticed(t *testing.T) {
 	}
 }
 
+func TestADirectoryPackedIntoNoiseIsNoticed(t *testing.T) {
+	names := []string{"scan.pdf", "photo.jpg", "report.docx", "sheet.xlsx", "list.txt"}
+	s := newScene(t, true, nil)
+	all := ""
+	for _, name := range names {
+		all += s.read("case0/" + name)
+	}
+	s.write("case0/volume", encrypted("volume", all))
+	for _, name := range names {
+		s.remove("case0/" + name)
+	}
+	s.want("file.archived:5")
+
+	s = newScene(t, true, nil)
+	s.write("case0/volume", encrypted("volume", strings.Repeat(all, 500))) // which is no archive of so little
+	for _, name := range names {
+		s.remove("case0/" + name)
+	}
+	s.want("")
+}
+
 func TestWipingIsNoticed(t *testing.T) {
 	s := newScene(t, true, nil)
 	for i := range 3 {

@@ -165,6 +165,9 @@ func (d *detector) promotePacked(now time.Time) {
 	}
 }
 
+// volumeHeads is how long the heads of an encrypted volume are, at both ends together, in bytes (VeraCrypt's volume format).
+const volumeHeads = 256 << 10
+
 // couldHold tells whether files of noise, so long together, could be what files of several sorts that are gone were packed into. What a program
 // writes anew has an extension that one of these had.
 func couldHold(size int64, archives, names []string, length int64) bool {
@@ -175,7 +178,7 @@ func couldHold(size int64, archives, names []string, length int64) bool {
 	if len(sorts) < minSorts || slices.ContainsFunc(archives, func(name string) bool { return sorts[path.Ext(name)] }) {
 		return false
 	}
-	return 4*size >= length && size <= length+length/20+int64(len(names)+1)*grown
+	return 4*size >= length && size <= length+length/20+int64(len(names)+1)*grown+volumeHeads
 }
 
 // cutAlike takes files for wiped of which one program left the same length, or the same part.
