@@ -3,8 +3,6 @@ package content
 import (
 	"bytes"
 	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -120,17 +118,14 @@ func membersBegin(head []byte) bool {
 // innerBegin returns how the content of something begins that may hold anything, as far as its head goes; nil if that is less than says something,
 // or says what it is.
 func innerBegin(format Format, head []byte) []byte {
+	b := &budgeted{view: &view{version: &Version{Size: int64(len(head))}, pieces: []piece{{0, head}}, whole: true}}
 	var inner []byte
-	switch i := bytes.Index(head, []byte("IDAT")); {
-	case format == "png" && i >= 0:
-		if z, err := zlib.NewReader(bytes.NewReader(head[i+4:])); err == nil {
-			inner = beginningOf(z)
-		}
-	case format == "gzip":
-		if z, err := gzip.NewReader(bytes.NewReader(head)); err == nil {
-			inner = beginningOf(z)
-		}
-	case format == "pdf":
+	switch format {
+	case "png":
+		inner = pngInner(b)
+	case "gzip":
+		_, inner = gzipInner(b)
+	case "pdf":
 		inner = pdfInner(head)
 	}
 	if len(inner) < unit || Sniff(inner) != Unknown {

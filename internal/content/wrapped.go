@@ -75,7 +75,7 @@ func pngInner(b *budgeted) []byte {
 		}
 		length := int64(binary.BigEndian.Uint32(h))
 		if string(h[4:]) == "IDAT" {
-			data := b.at(at+8, int(min(length, 2*maxWrapped)))
+			data := b.at(at+8, int(min(length, 2*maxWrapped, b.view.version.Size-at-8)))
 			if data == nil {
 				break
 			}
@@ -97,8 +97,8 @@ func pngInner(b *budgeted) []byte {
 func unfiltered(rows []byte, length, left int) []byte {
 	inner := make([]byte, 0, len(rows))
 	above := make([]byte, length)
-	for len(rows) > length {
-		row := bytes.Clone(rows[1 : length+1])
+	for len(rows) > 1 {
+		row := bytes.Clone(rows[1:min(length+1, len(rows))])
 		for i := range row {
 			var a, c byte
 			if i >= left {
@@ -115,7 +115,7 @@ func unfiltered(rows []byte, length, left int) []byte {
 				row[i] += paeth(int(a), int(b), int(c))
 			}
 		}
-		inner, above, rows = append(inner, row...), row, rows[length+1:]
+		inner, above, rows = append(inner, row...), row, rows[len(row)+1:]
 	}
 	return inner
 }
