@@ -79,8 +79,16 @@ func membersBegin(head []byte) bool {
 		}
 		data := head[min(len(head), 30+name+extra):]
 		follows := flags&8 != 0 // the sum and the lengths stand behind the data
-		if flags&1 != 0 || packed == math.MaxUint32 || method != 8 && (method != 0 || follows) {
+		if flags&1 != 0 || packed == math.MaxUint32 || method != 8 && method != 0 {
 			return true
+		}
+		if method == 0 && follows {
+			at := bytes.Index(data, []byte("PK\x07\x08"))
+			if at < 0 || len(data) < at+16 || int(le.Uint32(data[at+8:])) != at {
+				return true
+			}
+			sum, packed, follows = le.Uint32(data[at+4:]), int64(at), false
+			data = append(data[:at:at], data[at+16:]...)
 		}
 		whole := !follows && int64(len(data)) >= packed
 		if whole {

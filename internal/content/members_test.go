@@ -11,6 +11,7 @@ import (
 	"image"
 	"image/jpeg"
 	"image/png"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -105,12 +106,26 @@ func photoOf(seed uint64) []byte {
 
 func TestWhatIsEncryptedBehindHeadsThatWereLeftIsTold(t *testing.T) {
 	document := zippedAs("word/part%d.xml", words(1, 3000), words(2, 40000), words(3, 500))
+	book := encodedBy(func(b *bytes.Buffer) error { // its first member is stored, with its sum behind it
+		w := zip.NewWriter(b)
+		f, err := w.CreateHeader(&zip.FileHeader{Name: "mimetype", Method: zip.Store})
+		if err != nil {
+			return err
+		}
+		io.WriteString(f, "application/epub+zip")
+		if f, err = w.Create("chapter.xhtml"); err != nil {
+			return err
+		}
+		f.Write(words(4, 30000))
+		return w.Close()
+	})
 	for _, c := range []struct {
 		name      string
 		good, bad []byte
 		begins    bool // its first kilobytes say nothing
 	}{
 		{"a.docx", document, membersOf(t, document), false},
+		{"a.epub", book, membersOf(t, book), false},
 		{"a.jpg", photoOf(1), scanOf(photoOf(1)), false},
 		{"a.pdf", pdfOf(1, 5), streamsOf(pdfOf(1, 5)), false},
 		{"a.ibd", tablespaceOf(1, 5), rowsOf(tablespaceOf(1, 5)), true},
