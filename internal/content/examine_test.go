@@ -520,3 +520,32 @@ func TestOrdinaryChangesAreNoDamage(t *testing.T) {
 		}
 	}
 }
+
+func TestAPageThatNamesOtherDigestsIsNoNoise(t *testing.T) {
+	page := func(seed uint64) []byte {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var b bytes.Buffer
+		for i := range 60 {
+			fmt.Fprintf(&b, "<li><a href=\"/guide/%d\">The committee met in the harbour office, part %d of the minutes</a></li>\n", i, i)
+			if i%12 == 0 {
+				digest := make([]byte, 12)
+				for k := range digest {
+					digest[k] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[r.IntN(64)]
+				}
+				fmt.Fprintf(&b, "<link rel=\"stylesheet\" href=\"/style.%s.css\">\n", digest)
+			}
+		}
+		return b.Bytes()
+	}
+	for seed := range uint64(200) {
+		before, now := page(seed), page(seed+1000)
+		f, err := Examine(Case{Name: "/web/index.html", Old: &Version{Name: "/web/index.html", Size: int64(len(before)), Data: bytes.NewReader(before)},
+			New: &Version{Name: "/web/index.html", Size: int64(len(now)), Data: bytes.NewReader(now)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Encrypted() {
+			t.Fatalf("a page with other digests is said to be damaged: %v (seed %d)", f.Features, seed)
+		}
+	}
+}

@@ -31,8 +31,20 @@ func (h *histogram) chi2() float64 {
 	return 256*squares/float64(h.n) - float64(h.n)
 }
 
-// uniform tells whether the bytes cannot be told from noise.
-func (h *histogram) uniform() bool { return h.n >= minWindow && h.chi2() < uniformChi2 }
+// uniform tells whether the bytes cannot be told from noise. A few dozen letters, as of digests in a page, can be as frequent as noise; of noise
+// five bytes in eight are none.
+func (h *histogram) uniform() bool {
+	return h.n >= minWindow && h.chi2() < uniformChi2 && 4*h.unprintable() >= h.n
+}
+
+// unprintable counts the bytes that are not printable in ASCII.
+func (h *histogram) unprintable() int {
+	n := h.n
+	for _, c := range h.counts[' ' : '~'+1] {
+		n -= c
+	}
+	return n
+}
 
 // merge adds what another one counted.
 func (h *histogram) merge(other *histogram) {
