@@ -42,9 +42,9 @@ type Compression string
 
 // The kinds of compression. All but CompressionOff leave alone what does not shrink.
 const (
-	CompressionAuto    Compression = "auto"    // fast, and within a few per cent of restic's; also meant by ""
-	CompressionOff     Compression = "off"     // of data; trees are compressed all the same
-	CompressionFastest Compression = "fastest" // libzstd's level -1; the pure Go encoder has nothing faster than auto
+	CompressionAuto    Compression = "auto" // fast, and within a few per cent of restic's; also meant by ""
+	CompressionOff     Compression = "off"  // of data; trees are compressed all the same
+	CompressionFastest Compression = "fastest"
 	CompressionBetter  Compression = "better"
 	CompressionMax     Compression = "max"
 )
@@ -106,19 +106,12 @@ func (c *codec) with(fn func(compressor) error) error {
 	return err
 }
 
-// level returns how hard blobs of that type are compressed. hurried is obeyed where the user has left it to us.
-func (c *codec) level(t blob.Type, hurried bool) Compression {
-	switch {
-	case c.compression == CompressionOff && t == blob.Tree:
-		return CompressionAuto
-	case c.compression == CompressionAuto && hurried:
-		return CompressionFastest
-	}
-	return c.compression
-}
-
 // seal returns a blob as it is stored, in mem: compressed, unless that makes it no smaller, and sealed.
-func (c *codec) seal(key *crypto.Key, version uint, level Compression, plain []byte, mem *offheap.Buffer) (sealed []byte, compressed bool, err error) {
+func (c *codec) seal(key *crypto.Key, version uint, t blob.Type, plain []byte, mem *offheap.Buffer) (sealed []byte, compressed bool, err error) {
+	level := c.compression
+	if level == CompressionOff && t == blob.Tree {
+		level = CompressionAuto
+	}
 	if version < 2 || level == CompressionOff {
 		return key.Seal(mem.Room(len(plain) + crypto.Overhead)[:0], plain), false, nil
 	}

@@ -64,7 +64,7 @@ func TestABlobIsStoredSmallerOrAsItIs(t *testing.T) {
 			c, key := newTestCodec(t)
 			c.compression = level
 			b := pack.Blob{Handle: blob.Handle{ID: blob.Hash(plain), Type: blob.Data}}
-			stored, compressed, err := c.seal(key, 2, c.level(blob.Data, false), plain, mem)
+			stored, compressed, err := c.seal(key, 2, blob.Data, plain, mem)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,22 +79,6 @@ func TestABlobIsStoredSmallerOrAsItIs(t *testing.T) {
 			if back, err := c.unpack(key, b, stored, nil); err != nil || !bytes.Equal(back, plain) {
 				t.Errorf("%s, %s: %d bytes come back, %v", name, level, len(back), err)
 			}
-		}
-	}
-}
-
-func TestHurryIsObeyedWhereTheUserLeftCompressionToUs(t *testing.T) {
-	c, _ := newTestCodec(t)
-	for asked, want := range map[Compression]Compression{
-		CompressionAuto: CompressionFastest, CompressionOff: CompressionOff, CompressionFastest: CompressionFastest,
-		CompressionBetter: CompressionBetter, CompressionMax: CompressionMax,
-	} {
-		c.compression = asked
-		if got := c.level(blob.Data, true); got != want {
-			t.Errorf("opened with %s, in a hurry: %s, want %s", asked, got, want)
-		}
-		if got := c.level(blob.Data, false); got != asked {
-			t.Errorf("opened with %s, in no hurry: %s", asked, got)
 		}
 	}
 }

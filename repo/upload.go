@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,8 +50,6 @@ type Uploader struct {
 	trees slot
 	full  chan *packer // to the workers
 	sums  sync.Pool    // of *lanehash.Digest
-
-	hurried atomic.Bool // see Hurry
 
 	mu      sync.Mutex
 	claimed map[blob.Handle]struct{} // taken by this upload, not yet named by an index file
@@ -135,10 +132,6 @@ func (up *Uploader) SaveMany(ctx context.Context, t blob.Type, plains [][]byte) 
 	return saved, nil
 }
 
-// Hurry has what is saved from now on compressed by CompressionFastest, for a caller that has fallen behind: stored sooner, and
-// larger by some 5 (rows of numbers) to 30 per cent (text). Where the repository was opened with another Compression than auto, that one stays.
-func (up *Uploader) Hurry() { up.hurried.Store(true) }
-
 func (up *Uploader) checkSize(t blob.Type, plain []byte) error {
 	limit := pack.MaxData
 	if t == blob.Tree {
@@ -202,7 +195,7 @@ func (up *Uploader) hash(plain []byte) blob.ID {
 // store compresses and seals a blob, all before it holds a pack.
 func (up *Uploader) store(ctx context.Context, h blob.Handle, plain []byte) (int, error) {
 	mem := up.r.buffers.Get()
-	sealed, compressed, err := up.r.codec.seal(up.r.key, up.r.cfg.Version, up.r.codec.level(h.Type, up.hurried.Load()), plain, mem)
+	sealed, compressed, err := up.r.codec.seal(up.r.key, up.r.cfg.Version, h.Type, plain, mem)
 	if err != nil {
 		up.r.buffers.Put(mem)
 		return 0, err

@@ -16,7 +16,7 @@ type libzstd struct{ ctx zstd.Ctx }
 func newCompressor() (compressor, error) { return libzstd{zstd.NewCtx()}, nil }
 
 // levels of libzstd for what the user may ask for.
-var levels = map[Compression]int{CompressionAuto: 1, CompressionFastest: -1, CompressionBetter: 7, CompressionMax: 15}
+var levels = map[Compression]int{CompressionAuto: 1, CompressionFastest: 1, CompressionBetter: 7, CompressionMax: 15}
 
 func (z libzstd) bound(n int) int { return zstd.CompressBound(n) }
 

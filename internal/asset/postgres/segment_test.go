@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pglogrepl"
 )
 
 const mib = 1 << 20
@@ -74,27 +72,6 @@ func TestWrittenSegmentsAreWholeFromTheStart(t *testing.T) {
 	}
 	if end, err := lastByte(filepath.Join(dir, "000000010000000000000004")); err != nil || end != int64(len(data)-mib) {
 		t.Errorf("the segment ends at %d, %v; want %d", end, err, len(data)-mib)
-	}
-}
-
-func TestOnlyWhoHasFallenBehindHurries(t *testing.T) {
-	const size = 16 << 20
-	for _, c := range []struct {
-		why      string
-		stored   pglogrepl.LSN
-		reached  pglogrepl.LSN
-		isBehind bool
-	}{
-		{"nothing is stored yet", 0, 100 * size, false},
-		{"a segment has come", 5 * size, 6 * size, false},
-		{"few segments wait", 5*size + 1, 13*size + 1, false},
-		{"many segments wait", 5*size + 1, 13*size + 2, true},
-		{"a fail-over went back", 50 * size, 20 * size, false},
-	} {
-		u := walUpload{archivedWAL: archivedWAL{size: size, end: c.stored}}
-		if got := u.behind(c.reached); got != c.isBehind {
-			t.Errorf("%s: behind is %t, want %t", c.why, got, c.isBehind)
-		}
 	}
 }
 

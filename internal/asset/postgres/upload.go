@@ -31,9 +31,6 @@ const (
 	walRun = 512 << 10
 	// runsAtOnce is how many of those are hashed together.
 	runsAtOnce = 16
-	// fewSegments may wait for the repository; with more of them it has fallen behind the server, and is to catch up rather than
-	// to store them as small as it can.
-	fewSegments = 8
 	// walGroup is how many segments stand in one directory: a full one is never written again.
 	walGroup = 16
 )
@@ -66,9 +63,6 @@ func (u *walUpload) add(ctx context.Context, timeline uint32, reached pglogrepl.
 		return fmt.Errorf("%w: its WAL segments have %d bytes, those that are stored %d", errOtherCluster, size, u.size)
 	}
 	u.size = max(u.size, size)
-	if u.behind(reached) {
-		u.up.Hurry()
-	}
 	for _, s := range segments {
 		limit := u.size
 		if s.timeline == timeline {
@@ -85,11 +79,6 @@ func (u *walUpload) add(ctx context.Context, timeline uint32, reached pglogrepl.
 		return errors.New("no WAL was received yet")
 	}
 	return u.addHistories(ctx)
-}
-
-// behind tells whether the repository has fallen behind a server that wrote up to reached.
-func (u *walUpload) behind(reached pglogrepl.LSN) bool {
-	return u.end != 0 && reached > u.end && uint64(reached-u.end) > fewSegments*u.size
 }
 
 // addSegment stores the first length bytes of a segment, unless they are.
