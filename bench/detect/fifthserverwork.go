@@ -66,16 +66,8 @@ func addVolumes(_ context.Context, sc *scenario) error {
 }
 
 func compactVolumes(ctx context.Context, sc *scenario, _ int) error {
-	files, err := sc.contentsBelow("backup/duplicati")
-	if err != nil {
+	if err := sc.removeOneOf(2, "backup/duplicati"); err != nil {
 		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if sc.r.IntN(2) == 0 {
-			if err := sc.remove(name); err != nil {
-				return err
-			}
-		}
 	}
 	return addVolumes(ctx, sc)
 }
@@ -329,27 +321,11 @@ func portalRepository(ctx context.Context, sc *scenario) error {
 	if err := sc.do(ctx, "git", "init", "-q", "-b", "main", "src/project"); err != nil {
 		return err
 	}
-	return portalCommits(ctx, sc, 4)
+	return commits(ctx, sc, 4, portalFiles())
 }
 
-// portalCommits makes some commits, each changing a dozen files.
-func portalCommits(ctx context.Context, sc *scenario, n int) error {
-	for range n {
-		for range 12 {
-			kind := one(sc.r, []string{linesOf + "py", linesOf + "py", "html", "png", "po"})
-			if err := sc.put(ctx, fmt.Sprintf("src/project/%s/%s%s", one(sc.r, latin[:6]), one(sc.r, latin), sc.people.maker(kind).ext), kind); err != nil {
-				return err
-			}
-		}
-		if err := sc.do(ctx, "git", "-C", "src/project", "add", "-A"); err != nil {
-			return err
-		}
-		if err := sc.do(ctx, "git", "-C", "src/project", "commit", "-q", "-m", "change"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// portalFiles are the types of files that the project's commits change.
+func portalFiles() []string { return []string{linesOf + "py", linesOf + "py", "html", "png", "po"} }
 
 // gitMirror keeps a bare mirror and a bundle of the repository, and every other day a work tree of a release.
 func gitMirror(ctx context.Context, sc *scenario, day int) error {
@@ -358,7 +334,7 @@ func gitMirror(ctx context.Context, sc *scenario, day int) error {
 			return err
 		}
 	}
-	if err := portalCommits(ctx, sc, 2); err != nil {
+	if err := commits(ctx, sc, 2, portalFiles()); err != nil {
 		return err
 	}
 	if err := sc.do(ctx, "git", "-C", "mirrors/project.git", "remote", "update", "--prune"); err != nil {

@@ -59,11 +59,16 @@ func gitInit(ctx context.Context, sc *scenario) error {
 	return gitCommits(ctx, sc, 4)
 }
 
-// gitCommits makes some commits, each changing a dozen files.
+// gitCommits makes some commits to a project of sources.
 func gitCommits(ctx context.Context, sc *scenario, n int) error {
+	return commits(ctx, sc, n, []string{"source", "source", "markdown", "png", "json"})
+}
+
+// commits makes some commits, each changing a dozen files of these types.
+func commits(ctx context.Context, sc *scenario, n int, kinds []string) error {
 	for range n {
 		for range 12 {
-			kind := one(sc.r, []string{"source", "source", "markdown", "png", "json"})
+			kind := one(sc.r, kinds)
 			if err := sc.put(ctx, fmt.Sprintf("src/project/%s/%s%s", one(sc.r, latin[:6]), one(sc.r, latin), sc.people.maker(kind).ext), kind); err != nil {
 				return err
 			}

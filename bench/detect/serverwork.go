@@ -176,18 +176,26 @@ func fillRepository(_ context.Context, sc *scenario) error {
 }
 
 func pruneRepository(ctx context.Context, sc *scenario, _ int) error {
-	packs, err := sc.contentsBelow("backup/repo")
+	if err := sc.removeOneOf(3, "backup/repo"); err != nil {
+		return err
+	}
+	return fillRepository(ctx, sc)
+}
+
+// removeOneOf removes, by chance, one of so many files below a directory.
+func (sc *scenario) removeOneOf(n int, dir string) error {
+	files, err := sc.contentsBelow(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(packs)) {
-		if sc.r.IntN(3) == 0 {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if sc.r.IntN(n) == 0 {
 			if err := sc.remove(name); err != nil {
 				return err
 			}
 		}
 	}
-	return fillRepository(ctx, sc)
+	return nil
 }
 
 // cleanup removes what was not changed for long.
